@@ -1,0 +1,40 @@
+# A thin front: every target is one script or one meson command. `make help` lists them.
+BUILD ?= build
+BUILDTYPE ?= debugoptimized
+
+.PHONY: help deps build demo test bench fuzz lint install clean
+
+help:
+	@echo "make build    install what is missing, build into $(BUILD)/"
+	@echo "make demo     the main job on real data, within a minute"
+	@echo "make test     every test"
+	@echo "make bench    the figures of docs/performance.md"
+	@echo "make lint     clang-format, cppcheck, layering"
+	@echo "make install  into DESTDIR/PREFIX"
+
+deps:
+	@scripts/deps
+
+$(BUILD)/build.ninja: | deps
+	@meson setup $(BUILD) --buildtype=$(BUILDTYPE) >/dev/null || (cat $(BUILD)/meson-logs/meson-log.txt; exit 1)
+
+build: deps $(BUILD)/build.ninja
+	@ninja -C $(BUILD)
+
+demo: build
+	@scripts/demo
+
+test: deps
+	@tests/run
+
+bench: build
+	@perf/run
+
+lint: deps
+	@scripts/lint
+
+install: build
+	@meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf build build-*

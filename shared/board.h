@@ -1,0 +1,212 @@
+/* The board: where readers say what they use and count what they do. Every seat is written by the one
+ * process that holds it and only read by others (tern-control, ternctl).
+ *
+ * A seat is claimed by an OFD write lock on its byte of the board file and announced alive by an OFD
+ * read lock on the same byte of the arena; the kernel releases both when the process dies, so liveness
+ * is a lock and not a pid. Seats of the dead are ignored and reused by their next owner. */
+#ifndef TERN_BOARD_H
+#define TERN_BOARD_H
+
+#include "shared/arena.h"
+#include "shared/base.h"
+#include "shared/error.h"
+#include "shared/histogram.h"
+#include "shared/layout.h"
+#include "shared/limits.h"
+
+#define TERN_BOARD_MAGIC 0x647261626e726574ull
+#define TERN_BOARD_ABI   1u
+#define TERN_EPOCH_IDLE  0ull /* of a thread that reads nothing; real epochs start at 1 */
+
+/* What one reading thread protects: everything reachable from the roots in its epoch, and its pin.
+ * Partners of the orderings: see DESIGN 1.3; R1…R4 are tern_reader_enter, C1…C5 are in
+ * controlplane/publish.c and reclaim.c. */
+struct tern_reader {
+    _Atomic uint64_t epoch; /* R1 */
+    _Atomic uint64_t pin;   /* offset of the root in use, 0: none */
+    _Atomic uint64_t generation;
+    _Atomic uint64_t heartbeat_us; /* CLOCK_MONOTONIC of the last iteration, lazily, for display */
+    uint64_t reserved[4];
+} TERN_ALIGNED(64);
+TERN_LAYOUT_SIZE(tern_reader, 64);
+TERN_LAYOUT_FIELD(tern_reader, epoch, 0);
+TERN_LAYOUT_FIELD(tern_reader, pin, 8);
+TERN_LAYOUT_FIELD(tern_reader, generation, 16);
+TERN_LAYOUT_FIELD(tern_reader, heartbeat_us, 24);
+TERN_LAYOUT_FIELD(tern_reader, reserved, 32);
+
+/* Counters of one loop. The list generates the struct, `stats` and its JSON. */
+#define TERN_COUNTERS(X)                                                                           \
+    X(requests, "frames received and accepted")                                                    \
+    X(decisions, "items decided")                                                                  \
+    X(allowed, "items answered allow")                                                             \
+    X(denied, "items answered deny")                                                               \
+    X(challenged, "items answered challenge")                                                      \
+    X(undecided, "items answered undecided")                                                       \
+    X(degraded, "items answered by a fallback")                                                    \
+    X(lookups, "LOOKUP requests")                                                                  \
+    X(bad_frames, "frames refused as malformed")                                                   \
+    X(bad_fields, "DECIDE bodies refused for a field")                                             \
+    X(unknown_fields, "unknown fields ignored")                                                    \
+    X(unsupported, "frames with an unknown op or flag")                                            \
+    X(not_ready, "requests before the first snapshot")                                             \
+    X(overloaded, "requests shed")                                                                 \
+    X(connections_opened, "connections accepted")                                                  \
+    X(connections_closed, "connections closed")                                                    \
+    X(connections_refused, "connections over the limit")                                           \
+    X(timeouts_idle, "connections closed for idleness")                                            \
+    X(timeouts_half_frame, "connections closed over an unfinished frame")                          \
+    X(timeouts_stalled, "connections closed because the client did not read")                      \
+    X(backpressure, "times a connection's reading was paused")                                     \
+    X(bytes_in, "bytes received")                                                                  \
+    X(bytes_out, "bytes sent")                                                                     \
+    X(iterations, "turns of the loop")                                                             \
+    X(sleeps, "times the loop slept")                                                              \
+    X(adoptions, "generations adopted")                                                            \
+    X(log_dropped, "decision log records dropped")
+
+struct tern_counters {
+#define X(name, text) _Atomic uint64_t name;
+    TERN_COUNTERS(X)
+#undef X
+};
+
+/* Stages of a request's budget (DESIGN 2); `total` is measured on its own, not summed. */
+#define TERN_STAGES(X)                                                                             \
+    X(recv, "first byte's completion to decode")                                                   \
+    X(decode, "parsing and normalizing")                                                           \
+    X(tier1, "deciding")                                                                           \
+    X(queue, "waiting for tier 2")                                                                 \
+    X(tier2, "tier 2")                                                                             \
+    X(reply, "encoding until the send is submitted")                                               \
+    X(total, "first byte's completion until the send is submitted")
+
+enum tern_stage {
+#define X(name, text) TERN_STAGE_##name,
+    TERN_STAGES(X)
+#undef X
+    TERN_STAGE_COUNT
+};
+
+/* One decision in the log ring. */
+struct tern_log_record {
+    uint64_t at_us; /* wall clock */
+    uint64_t decision_key;
+    uint64_t generation;
+    uint32_t rule;
+    uint8_t action;
+    uint8_t tier;
+    uint16_t flags;
+    float score;
+    uint32_t stage_ns[6]; /* recv, decode, tier1, queue, tier2, reply (0 when the vector's was not timed) */
+    uint32_t request_id;
+};
+TERN_LAYOUT_SIZE(tern_log_record, 64);
+TERN_LAYOUT_FIELD(tern_log_record, at_us, 0);
+TERN_LAYOUT_FIELD(tern_log_record, decision_key, 8);
+TERN_LAYOUT_FIELD(tern_log_record, generation, 16);
+TERN_LAYOUT_FIELD(tern_log_record, rule, 24);
+TERN_LAYOUT_FIELD(tern_log_record, action, 28);
+TERN_LAYOUT_FIELD(tern_log_record, tier, 29);
+TERN_LAYOUT_FIELD(tern_log_record, flags, 30);
+TERN_LAYOUT_FIELD(tern_log_record, score, 32);
+TERN_LAYOUT_FIELD(tern_log_record, stage_ns, 36);
+TERN_LAYOUT_FIELD(tern_log_record, request_id, 60);
+
+#define TERN_LOG_RECORDS 4096u /* 256 KiB a loop; a power of two */
+
+/* Everything one loop writes: its own pages, no line shared with another loop. */
+struct tern_loop_board {
+    struct tern_counters counters TERN_ALIGNED(64);
+    struct tern_histogram stages[TERN_STAGE_COUNT] TERN_ALIGNED(64);
+    _Atomic uint64_t log_head TERN_ALIGNED(64); /* records written, ever; release-stored */
+    struct tern_log_record log[TERN_LOG_RECORDS] TERN_ALIGNED(64);
+} TERN_ALIGNED(TERN_PAGE);
+
+enum tern_answer { /* a seat's word on an announcement */
+    TERN_ANSWER_NONE = 0,
+    TERN_ANSWER_READY = 1,
+    TERN_ANSWER_REJECTED = 2,
+};
+
+#define TERN_REASON_BYTES 256
+struct tern_seat {
+    _Atomic uint64_t ready; /* the arena_id's first 8 bytes when everything else is filled in */
+    uint32_t pid;
+    uint32_t loop_count;
+    uint64_t started_at_us; /* wall clock */
+    uint64_t start_ticks;   /* /proc/PID/stat field 22, for display */
+    char backend[16];       /* "io_uring", "epoll" */
+    char backend_reason[120];
+    char build[32];
+    /* answer to the last announcement: reason first, then answer, then seq (release) */
+    _Atomic uint64_t answer_seq TERN_ALIGNED(64);
+    _Atomic uint64_t answer_hash; /* the candidate root's checksum */
+    _Atomic uint32_t answer;      /* enum tern_answer */
+    _Atomic uint32_t draining;
+    char answer_reason[TERN_REASON_BYTES];
+    struct tern_reader housekeeping;            /* validates candidates */
+    struct tern_reader loops[TERN_LOOPS_MAX];
+    struct tern_loop_board boards[TERN_LOOPS_MAX]; /* sparse: allocated for `loop_count` loops */
+} TERN_ALIGNED(TERN_PAGE);
+
+struct tern_board {
+    _Atomic uint64_t magic; /* the file is made aside and linked into place complete */
+    uint32_t abi;
+    uint32_t seat_bytes;
+    uint8_t reserved[TERN_PAGE - 16];
+    struct tern_seat seats[TERN_SEATS_MAX];
+};
+TERN_LAYOUT_FIELD(tern_board, magic, 0);
+TERN_LAYOUT_FIELD(tern_board, abi, 8);
+TERN_LAYOUT_FIELD(tern_board, seat_bytes, 12);
+TERN_LAYOUT_FIELD(tern_board, seats, 4096);
+
+struct tern_board_map {
+    struct tern_board *board; /* mapped writable only by tern_board_open with `writable` */
+    int fd;
+};
+
+/* Opens RUN_DIR/board, creating it complete when it is not there (made aside, then linked: the first
+ * one wins). `writable` for processes that will claim a seat. */
+int tern_board_open(const char *run_dir, bool writable, struct tern_board_map *map,
+                    struct tern_error *error);
+void tern_board_close(struct tern_board_map *map);
+
+/* Claims a free seat: write lock on its byte, space for `loop_count` loops allocated, everything in it
+ * reset, then the read lock on the arena's byte, then `ready`. The locks live as long as the two fds.
+ * TERN_EBUSY when all seats are taken. */
+int tern_seat_claim(struct tern_board_map *map, const struct tern_arena *arena, unsigned loop_count,
+                    unsigned *seat, struct tern_error *error);
+
+/* Tells whether some live process holds seat `index` (asks the lock on the board). */
+bool tern_seat_is_live(const struct tern_board_map *map, unsigned index);
+
+/* Reader enter, R1…R3: after it, whatever the roots reach stays until the thread enters a newer epoch
+ * or leaves. Costs one load when the epoch has not moved. Pair: C1…C4 in controlplane/publish.c. */
+static inline void tern_reader_enter(struct tern_reader *reader,
+                                     const struct tern_envelope *envelope)
+{
+    uint64_t epoch = atomic_load_explicit(&envelope->epoch, memory_order_acquire);
+
+    if (TERN_LIKELY(atomic_load_explicit(&reader->epoch, memory_order_relaxed) == epoch))
+        return;
+    for (;;) {
+        uint64_t again;
+
+        atomic_store_explicit(&reader->epoch, epoch, memory_order_release); /* R1 */
+        atomic_thread_fence(memory_order_seq_cst);                          /* R2 pairs with C3 */
+        again = atomic_load_explicit(&envelope->epoch, memory_order_acquire); /* R3 */
+        if (again == epoch)
+            return;
+        epoch = again;
+    }
+}
+
+/* Everything read before happens before whatever tern-control does after seeing the thread idle. */
+static inline void tern_reader_leave(struct tern_reader *reader)
+{
+    atomic_store_explicit(&reader->epoch, TERN_EPOCH_IDLE, memory_order_release);
+}
+
+#endif

@@ -1,0 +1,56 @@
+/* Tier 1: the verdict of a vector of request items under one compiled rule set (DESIGN 5.1).
+ *
+ * The rules section holds units (classifiers of a value), rows (which conjunctions a class leaves
+ * alive) and rule metadata; shared/rules/format.h describes its bytes. Everything here is read-only
+ * and allocation-free; a scratch belongs to one thread. */
+#ifndef TERN_RULES_EVALUATE_H
+#define TERN_RULES_EVALUATE_H
+
+#include "shared/buffer.h"
+#include "shared/error.h"
+#include "shared/facts.h"
+#include "shared/tables/table.h"
+#include "shared/verdict.h"
+
+struct tern_rules;   /* handle, private to the process; built by tern_rules_open, freed by _close */
+struct tern_scratch; /* per thread: class ids, block bitmaps; sized by the limits, allocated once */
+
+/* A unit over a map table keeps the class of every record in a section of its own, so that a change
+ * of rules that leaves its atoms alone shares it between generations. */
+struct tern_classes_section {
+    const void *data;
+    size_t length;
+    uint32_t unit; /* the index of its unit in the rules section */
+};
+
+/* Validates the rules section against `schema`, the tables (index = table id; [0] unused) and the
+ * classes sections, and prepares a handle that refers to them (they outlive it). Allocates.
+ * TERN_ECORRUPT with a reason, TERN_ENOMEM. */
+int tern_rules_open(struct tern_rules **rules, const void *section, size_t length,
+                    const struct tern_schema *schema, const struct tern_table *tables,
+                    unsigned table_count, const struct tern_classes_section *classes,
+                    unsigned classes_count, struct tern_error *error);
+void tern_rules_close(struct tern_rules *rules);
+
+int tern_scratch_new(struct tern_scratch **scratch);
+void tern_scratch_free(struct tern_scratch *scratch);
+
+/* Decides `count` items (1…TERN_VECTOR_WIDTH) together: hashes and prefetches every table line first,
+ * then classifies, then ANDs rows. Writes verdicts[i] for facts[i]. */
+void tern_rules_decide(const struct tern_rules *rules, struct tern_scratch *scratch,
+                       const struct tern_facts *const facts[], unsigned count,
+                       struct tern_verdict verdicts[]);
+
+/* For DESCRIBE and messages. Index is 1-based; NULL past the end. */
+uint32_t tern_rules_count(const struct tern_rules *rules);
+const char *tern_rules_name(const struct tern_rules *rules, uint32_t index, size_t *length);
+enum tern_action tern_rules_action(const struct tern_rules *rules, uint32_t index);
+
+/* Appends a JSON object to `out` that says how one item is decided by the very same look-ups: the
+ * verdict; "lookups" (unit, field, table, class, record), "rules" (for each rule that matched, and the
+ * first ones that did not: its conjunctions with each atom's text and truth), "stages" in ns.
+ * Not for the request path of ordinary traffic: it allocates through `out`. */
+int tern_rules_explain(const struct tern_rules *rules, struct tern_scratch *scratch,
+                       const struct tern_facts *facts, struct tern_buffer *out);
+
+#endif

@@ -1,0 +1,109 @@
+/* The client protocol, version 1: frame header, opcodes, flags, statuses. docs/protocol.md is the
+ * specification; both the data plane and the clients use these definitions. */
+#ifndef TERN_WIRE_H
+#define TERN_WIRE_H
+
+#include "shared/base.h"
+#include "shared/limits.h"
+
+#define TERN_WIRE_MAGIC   0x54 /* 'T' */
+#define TERN_WIRE_VERSION 1
+
+enum tern_op {
+    TERN_OP_HELLO = 1,
+    TERN_OP_PING = 2,
+    TERN_OP_DECIDE = 3,
+    TERN_OP_LOOKUP = 4,
+    TERN_OP_SEARCH = 5,
+    TERN_OP_FEEDBACK = 6,
+    TERN_OP_GOAWAY = 7,
+    TERN_OP_CANCEL = 8,
+    TERN_OP_DESCRIBE = 9,
+};
+
+enum tern_request_flags {
+    TERN_REQUEST_WAIT = 1,
+    TERN_REQUEST_EXPLAIN = 2,
+    TERN_REQUEST_TRACE = 4,
+    TERN_REQUEST_FRESH = 8,
+    TERN_REQUEST_DETAIL = 16,
+};
+
+enum tern_reply_flags {
+    TERN_REPLY_MORE = 1,
+};
+
+#define TERN_STATUSES(X)                                                                           \
+    X(TERN_STATUS_OK, 0, "ok")                                                                     \
+    X(TERN_STATUS_BAD_FRAME, 1, "bad frame")                                                       \
+    X(TERN_STATUS_UNSUPPORTED, 2, "unsupported")                                                   \
+    X(TERN_STATUS_TOO_LARGE, 3, "too large")                                                       \
+    X(TERN_STATUS_BAD_FIELD, 4, "bad field")                                                       \
+    X(TERN_STATUS_UNAUTHENTICATED, 5, "unauthenticated")                                           \
+    X(TERN_STATUS_OVERLOADED, 6, "overloaded")                                                     \
+    X(TERN_STATUS_NOT_READY, 7, "not ready")                                                       \
+    X(TERN_STATUS_DEADLINE, 8, "deadline")                                                         \
+    X(TERN_STATUS_NOT_FOUND, 9, "not found")                                                       \
+    X(TERN_STATUS_INTERNAL, 10, "internal")
+
+enum tern_status {
+#define X(name, value, text) name = value,
+    TERN_STATUSES(X)
+#undef X
+};
+
+const char *tern_status_name(unsigned status);
+
+/* The 16-byte header of every frame. `tail` is the deadline in µs in a request (0 = the server's
+ * default) and the low 32 bits of the answering generation in a reply. */
+struct tern_frame {
+    uint8_t magic;
+    uint8_t op;
+    uint8_t flags;
+    uint8_t status;
+    uint32_t body_length;
+    uint32_t request_id;
+    uint32_t tail;
+};
+_Static_assert(sizeof(struct tern_frame) == TERN_FRAME_HEADER, "the header is the struct");
+
+static inline struct tern_frame tern_frame_load(const void *bytes)
+{
+    struct tern_frame frame;
+    memcpy(&frame, bytes, sizeof frame);
+    return frame;
+}
+
+static inline void tern_frame_store(void *bytes, struct tern_frame frame)
+{
+    memcpy(bytes, &frame, sizeof frame);
+}
+
+/* DECIDE reply: this header, then `count` items of 16 bytes (32 with DETAIL). */
+struct tern_decide_reply {
+    uint16_t count;
+    uint16_t reserved0;
+    uint32_t reserved1;
+};
+_Static_assert(sizeof(struct tern_decide_reply) == 8, "wire");
+
+struct tern_decide_item {
+    uint16_t item;
+    uint8_t action;
+    uint8_t tier;
+    uint16_t flags;
+    uint16_t max_age_s;
+    uint32_t rule;
+    float score;
+};
+_Static_assert(sizeof(struct tern_decide_item) == 16, "wire");
+
+struct tern_decide_detail { /* follows the item with TERN_REQUEST_DETAIL */
+    uint64_t decision_key;
+    uint32_t age_ms;
+    uint16_t cause;
+    uint16_t reserved;
+};
+_Static_assert(sizeof(struct tern_decide_detail) == 16, "wire");
+
+#endif
