@@ -5,6 +5,7 @@
 
 #include "shared/buffer.h"
 #include "shared/error.h"
+#include "shared/facts.h"
 #include "shared/limits.h"
 #include "shared/schema.h"
 #include "shared/verdict.h"

@@ -1,0 +1,122 @@
+/* From a configuration to a served generation: check → build → compile → verify → announce → swap.
+ * The one entry the control plane's API, its start-up and the tests use. */
+#ifndef TERN_APPLY_H
+#define TERN_APPLY_H
+
+#include "controlplane/config/config.h"
+#include "shared/buffer.h"
+#include "shared/error.h"
+
+/* The publishing side of one run directory: arena, live image, source cache. One per process; apply,
+ * restore and rollback are called from one thread at a time, status from any thread. */
+struct tern_pipeline;
+
+/* What must survive the arena: the owner of state.db supplies it and records what grew. */
+struct tern_pipeline_numbers {
+    uint64_t generation;   /* highest ever used */
+    uint64_t announcement; /* likewise */
+    uint64_t epoch;
+};
+
+struct tern_pipeline_options {
+    const char *run_dir;   /* exists; arena and board are made in it */
+    const char *state_dir; /* exists; packed sections go to STATE_DIR/sections, lists to …/generations */
+    uint64_t arena_bytes;  /* size of a newly made arena; a valid one found keeps its own */
+    uint8_t instance_secret[32];
+    struct tern_pipeline_numbers numbers;
+};
+
+/* Takes over a valid arena as it finds it (withdraws any announcement, keeps serving what its root
+ * serves) or makes a new one beside it and renames. TERN_EBUSY when another tern-control holds it. */
+int tern_pipeline_open(const struct tern_pipeline_options *options,
+                       struct tern_pipeline **pipeline, struct tern_error *error);
+void tern_pipeline_close(struct tern_pipeline *pipeline);
+
+struct tern_progress { /* one step of a long build, for bars */
+    const char *step;    /* "table users", "rules", "verify", "announce", "publish" */
+    unsigned permille;   /* of this step */
+    uint64_t rows;       /* read so far, 0 when it does not apply */
+};
+
+struct tern_apply_options {
+    bool dry_run; /* everything up to and including verify, then thrown away */
+    void (*progress)(void *context, const struct tern_progress *progress); /* may be NULL */
+    /* called right before the swap (state "publishing") with the numbers to record; may be NULL */
+    int (*publishing)(void *context, uint64_t generation, const struct tern_pipeline_numbers *numbers);
+    void *context;
+};
+
+struct tern_apply_table {
+    char name[TERN_NAME_MAX + 1];
+    enum tern_table_kind kind;
+    uint64_t rows, keys, bytes;
+    uint64_t bad_rows, duplicates, overlaps;
+    uint64_t previous_rows, previous_bytes; /* 0 when it is new */
+    bool reused; /* shared with the generation before */
+    double build_ms;
+};
+
+struct tern_apply_seat {
+    unsigned seat;
+    uint32_t pid;
+    int answer; /* enum tern_answer; TERN_ANSWER_NONE: lagging */
+    char reason[256];
+};
+
+struct tern_apply_result {
+    uint64_t generation; /* of a dry run: the one it would get */
+    bool published;
+    bool acknowledged; /* false with published: no seat answered (UNACKED) or one lags */
+    uint32_t rules, conjunctions, units;
+    uint64_t rows_bytes;
+    uint64_t new_bytes, shared_bytes; /* of sections written and reused */
+    uint8_t config_hash[16];
+    struct tern_apply_table *tables;
+    unsigned table_count;
+    struct tern_apply_seat *seats;
+    unsigned seat_count;
+    double read_ms, build_ms, compile_ms, verify_ms, announce_ms, publish_ms, total_ms;
+};
+
+/* Publishes `config`. On failure nothing changed: the old generation keeps serving, `diagnostics` has
+ * placed errors (bad rows carry the source's place), `error` the summary ("table users: cannot open
+ * data/users.csv: …"). Codes: TERN_EINVAL bad configuration or rows, TERN_EIO/ENOENT source, TERN_ENOSPC
+ * does not fit, TERN_EREFUSED a seat rejected it (its reason in `result->seats` and `error`),
+ * TERN_EIO verify failed. `result` is filled as far as it came; free it with _result_free. */
+int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config *config,
+                        const struct tern_apply_options *options, struct tern_apply_result *result,
+                        struct tern_diagnostics *diagnostics, struct tern_error *error);
+void tern_apply_result_free(struct tern_apply_result *result);
+
+/* Publishes a retained generation (0: the last one) from STATE_DIR's packed sections under a new
+ * number. For a start whose sources are missing, and for rollback. */
+int tern_pipeline_restore(struct tern_pipeline *pipeline, uint64_t generation,
+                          const struct tern_apply_options *options,
+                          struct tern_apply_result *result, struct tern_error *error);
+
+struct tern_pipeline_seat {
+    unsigned seat;
+    uint32_t pid;
+    uint64_t generation; /* lowest of its loops */
+    uint64_t started_at_us;
+    unsigned loops;
+    char backend[16];
+    char backend_reason[120];
+    bool stuck; /* holds an old epoch or pin for more than 5 s */
+    uint64_t quarantined_bytes;
+};
+
+struct tern_pipeline_status {
+    uint64_t generation, seq, epoch;
+    uint64_t arena_bytes, used_bytes, quarantined_bytes, free_bytes;
+    bool huge_pages;
+    uint64_t published_at_us;
+    struct tern_pipeline_seat seats[16];
+    unsigned seat_count;
+};
+void tern_pipeline_status(struct tern_pipeline *pipeline, struct tern_pipeline_status *status);
+
+/* Frees what grace has released; call it every 100 ms or so from the thread that applies. */
+void tern_pipeline_tick(struct tern_pipeline *pipeline);
+
+#endif
