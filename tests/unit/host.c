@@ -1,0 +1,79 @@
+#include "tests/unit/unit.h"
+
+#include "shared/host.h"
+
+static void assert_folds(const char *in, const char *expected)
+{
+    /* Exactly as long as the input, so that a sanitizer sees a write past it. */
+    size_t length = strlen(in), out_length = SIZE_MAX;
+    uint8_t *out = malloc(length + !length), *same = malloc(length + !length);
+
+    assert_non_null(out);
+    assert_non_null(same);
+    tern_host_fold((const uint8_t *)in, length, out, &out_length);
+    if (out_length != strlen(expected) || memcmp(out, expected, out_length) != 0)
+        fail_msg("\"%s\" gives \"%.*s\", not \"%s\"", in, (int)out_length, out, expected);
+
+    memcpy(same, in, length);
+    tern_host_fold(same, length, same, &out_length);
+    assert_int_equal(out_length, strlen(expected));
+    assert_memory_equal(same, expected, out_length);
+    free(out);
+    free(same);
+}
+
+static void case_dot_and_port_fold(TERN_TEST_STATE)
+{
+    assert_folds("", "");
+    assert_folds("example.com", "example.com");
+    assert_folds("WWW.Example.COM", "www.example.com");
+    assert_folds("@AZ[`az{", "@az[`az{");
+    assert_folds("example.com.", "example.com");
+    assert_folds("example.com..", "example.com.");
+    assert_folds("Example.com:443", "example.com");
+    assert_folds("Example.com.:443", "example.com");
+    assert_folds("example.com:", "example.com");
+    assert_folds("example.com:http", "example.com:http");
+    assert_folds(":80", "");
+    assert_folds(".", "");
+    assert_folds("1234", "1234");
+    assert_folds("10.0.0.1:8080", "10.0.0.1");
+}
+
+static void addresses_keep_their_colons(TERN_TEST_STATE)
+{
+    assert_folds("2001:DB8::1", "2001:db8::1");
+    assert_folds("::", "::");
+    assert_folds("[2001:DB8::1]", "[2001:db8::1]");
+    assert_folds("[2001:DB8::1]:443", "[2001:db8::1]");
+    assert_folds("[::1]:", "[::1]");
+    assert_folds("[::1", "[::1");
+    assert_folds("[:1", "[:1");
+    assert_folds("[", "[");
+}
+
+static void other_bytes_stay(TERN_TEST_STATE)
+{
+    assert_folds("B\xc3\x9c"
+                 "CHER.example",
+                 "b\xc3\x9c"
+                 "cher.example");
+    assert_folds("a_b-c.D\x7f\x80\xff", "a_b-c.d\x7f\x80\xff");
+    for (size_t length = 1; length < 300; length++) { /* across every vector width's tail */
+        char in[300], out[300];
+        memset(in, 'Q', length);
+        memset(out, 'q', length);
+        in[length] = out[length] = 0;
+        assert_folds(in, out);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(case_dot_and_port_fold),
+        cmocka_unit_test(addresses_keep_their_colons),
+        cmocka_unit_test(other_bytes_stay),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
