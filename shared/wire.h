@@ -106,4 +106,22 @@ struct tern_decide_detail { /* follows the item with TERN_REQUEST_DETAIL */
 };
 _Static_assert(sizeof(struct tern_decide_detail) == 16, "wire");
 
+/* DESCRIBE: the rules of the answering generation, a page at a time. Request body: empty, or u32
+ * first (1-based index of the first rule wanted). Reply: this header, then `count` entries of u8 action
+ * (enum tern_action; an escalation's is its `meanwhile`), u8 name length, name. A page holds as many as
+ * fit max_frame; the client asks again from first + count, and starts over when the frame's generation
+ * has changed. `first` past `total` gets an empty page; 0 is BAD_FRAME. */
+struct tern_describe_reply {
+    uint32_t total;
+    uint32_t first;
+    uint16_t count;
+    uint16_t reserved0;
+    uint32_t reserved1;
+};
+_Static_assert(sizeof(struct tern_describe_reply) == 16, "wire");
+
+/* LOOKUP: the key is encoded as a field's value of the table's key type. In the reply a column that the
+ * record has not got is type 0 (TERN_TYPE_NONE), length 0, which an empty string is not. A set answers a
+ * hit with 0 columns. */
+
 #endif
