@@ -13,6 +13,15 @@
 #define TERN_LOCK_JOINING 200
 #define TERN_LOCK_WRITER  201
 
+/* Where the arena and the board of `run_dir` live: the run directory itself when it is on tmpfs, else
+ * /dev/shm/tern-UID-HASH (made with mode 0700 when missing, refused when somebody else owns it). */
+#define TERN_PATH_MAX 512
+int tern_shm_directory(const char *run_dir, char directory[TERN_PATH_MAX],
+                       struct tern_error *error);
+/* Makes RUN_DIR/name a symbolic link into `directory` when that is another one; idempotent. */
+int tern_shm_link(const char *run_dir, const char *directory, const char *name,
+                  struct tern_error *error);
+
 struct tern_arena {
     const uint8_t *base;
     uint64_t size;

@@ -179,6 +179,14 @@ void tern_board_close(struct tern_board_map *map);
 int tern_seat_claim(struct tern_board_map *map, const struct tern_arena *arena, unsigned loop_count,
                     unsigned *seat, struct tern_error *error);
 
+/* Moves a claimed seat to another arena (after a remap) and announces it there: read lock on the
+ * arena's byte, then `ready`. tern_seat_claim ends with it. */
+int tern_seat_attach(struct tern_seat *seat, unsigned index, const struct tern_arena *arena,
+                     struct tern_error *error);
+
+/* What `ready` holds when the seat is joined to that arena. */
+uint64_t tern_seat_ready_value(const uint8_t arena_id[16]);
+
 /* Tells whether some live process holds seat `index` (asks the lock on the board). */
 bool tern_seat_is_live(const struct tern_board_map *map, unsigned index);
 

@@ -1,0 +1,40 @@
+#include "shared/histogram.h"
+
+uint64_t tern_histogram_upper_ns(unsigned bucket)
+{
+    unsigned octave, step;
+
+    if (bucket < TERN_HISTOGRAM_STEPS)
+        return bucket;
+    octave = bucket / TERN_HISTOGRAM_STEPS + 3;
+    step = bucket % TERN_HISTOGRAM_STEPS;
+    return (((uint64_t)TERN_HISTOGRAM_STEPS + step + 1) << (octave - 4)) - 1;
+}
+
+void tern_histogram_collect(struct tern_histogram_sum *into, const struct tern_histogram *from)
+{
+    for (unsigned i = 0; i < TERN_HISTOGRAM_BUCKETS; i++) {
+        uint64_t count = atomic_load_explicit(&from->counts[i], memory_order_relaxed);
+
+        into->counts[i] += count;
+        into->total += count;
+    }
+    into->sum_ns += atomic_load_explicit(&from->sum_ns, memory_order_relaxed);
+}
+
+uint64_t tern_histogram_quantile(const struct tern_histogram_sum *sum, double fraction)
+{
+    uint64_t rank, seen = 0;
+
+    if (sum->total == 0)
+        return 0;
+    rank = (uint64_t)(fraction * (double)sum->total);
+    if (rank >= sum->total)
+        rank = sum->total - 1;
+    for (unsigned i = 0; i < TERN_HISTOGRAM_BUCKETS; i++) {
+        seen += sum->counts[i];
+        if (seen > rank)
+            return tern_histogram_upper_ns(i);
+    }
+    return tern_histogram_upper_ns(TERN_HISTOGRAM_BUCKETS - 1);
+}
