@@ -120,8 +120,10 @@ struct tern_describe_reply {
 };
 _Static_assert(sizeof(struct tern_describe_reply) == 16, "wire");
 
-/* LOOKUP: the key is encoded as a field's value of the table's key type. In the reply a column that the
- * record has not got is type 0 (TERN_TYPE_NONE), length 0, which an empty string is not. A set answers a
- * hit with 0 columns. */
+/* HELLO's list of tables: `type` is that of the table's key, dim 0. */
+
+/* LOOKUP: the key is encoded as a field's value of the table's key type. In the reply a column that
+ * the record has not got is type 0 (TERN_TYPE_NONE), length 0, which an empty string is not. A set
+ * answers a hit with 0 columns. */
 
 #endif

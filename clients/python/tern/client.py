@@ -61,7 +61,7 @@ class Client:
         self.connect_timeout = connect_timeout
         self.schema: Optional[Schema] = None
         self.goaway: Optional[GoAway] = None
-        """Set once the server has said that it will close; everything sent is still answered."""
+        """Set once the server has said that it will close; what was sent is still answered."""
         self._family, self._target = parse_address(address)
         self._token = token.encode() if isinstance(token, str) else token
         self._name = name.encode()
@@ -75,7 +75,7 @@ class Client:
     # Life
 
     def reconnect(self) -> None:
-        """Closes what is open and connects anew; ids, schema and replies of the old one are gone."""
+        """Closes what is open and connects anew; schema and replies of the old one are gone."""
         self.close()
         self.schema = None
         self.goaway = None
@@ -134,8 +134,8 @@ class Client:
 
     @overload
     def decide(
-        self, request: Request, *, detail: bool = ..., explain: Literal[False] = ..., wait: bool = ...,
-        fresh: bool = ..., deadline_us: int = ..., trace: Optional[bytes] = ...,
+        self, request: Request, *, detail: bool = ..., explain: Literal[False] = ...,
+        wait: bool = ..., fresh: bool = ..., deadline_us: int = ..., trace: Optional[bytes] = ...,
     ) -> Verdict: ...
 
     @overload
@@ -146,8 +146,9 @@ class Client:
 
     @overload
     def decide(
-        self, request: Union[Request, Sequence[Request]], *, detail: bool = ..., explain: Literal[True],
-        wait: bool = ..., fresh: bool = ..., deadline_us: int = ..., trace: Optional[bytes] = ...,
+        self, request: Union[Request, Sequence[Request]], *, explain: Literal[True],
+        detail: bool = ..., wait: bool = ..., fresh: bool = ..., deadline_us: int = ...,
+        trace: Optional[bytes] = ...,
     ) -> Any: ...
 
     def decide(
@@ -164,8 +165,8 @@ class Client:
         """Asks for the verdict of one request, or of a list of them in one frame.
 
         Keys are field names; values are what the field's type takes (an ip as text, bytes or an
-        ipaddress object). The key 0 carries the client's own decision key, and any field id may be used
-        with raw bytes. With `explain` the parsed JSON is returned instead of verdicts.
+        ipaddress object). The key 0 carries the client's own decision key, and any field id may be
+        used with raw bytes. With `explain` the parsed JSON is returned instead of verdicts.
         """
         request_id = self.submit(
             request, detail=detail, explain=explain, wait=wait, fresh=fresh,
@@ -330,8 +331,8 @@ class Client:
         return identity
 
     def recv_frame(self, timeout: Optional[float] = None) -> Frame:
-        """The next frame whatever it is: kept ones first, GOAWAY included. Raises ConnectionClosed at
-        the end of the stream, Timeout when no whole frame came in time."""
+        """The next frame whatever it is: kept ones first, GOAWAY included. Raises ConnectionClosed
+        at the end of the stream, Timeout when no whole frame came in time."""
         for request_id, frames in self._inbox.items():
             frame = frames.pop(0)
             if not frames:

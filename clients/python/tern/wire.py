@@ -96,7 +96,7 @@ class Cause(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame as it came. `op` and `status` are plain numbers: an unknown one is no error here."""
+    """One frame as it came. `op` and `status` are numbers: an unknown one is no error here."""
 
     op: int
     flags: int
