@@ -1,0 +1,100 @@
+/* STATE_DIR/state.db: what must survive a reboot besides the packed sections. The instance's
+ * secret, the numbers that only grow, the history of every publish with its configuration, and an
+ * audit of who asked for what.
+ *
+ * SQLite in WAL mode, readable by its owner only. A handle belongs to one thread at a time; another
+ * thread opens its own (readers do not wait for the writer). */
+#ifndef TERN_STORE_H
+#define TERN_STORE_H
+
+#include "controlplane/apply.h"
+#include "shared/base.h"
+#include "shared/error.h"
+
+#define TERN_STORE_FILE   "state.db"
+#define TERN_STORE_ROWS   4096u /* history rows kept */
+#define TERN_STORE_TEXTS  64u   /* newest distinct configurations whose text is kept */
+#define TERN_STORE_AUDITS 10000u
+
+struct tern_store;
+
+enum tern_history_state {
+    TERN_HISTORY_PUBLISHING = 0, /* about to be swapped in */
+    TERN_HISTORY_LIVE = 1,       /* was swapped in */
+    TERN_HISTORY_FAILED = 2,     /* never served */
+};
+/* "publishing", "live", "failed". */
+const char *tern_history_state_name(enum tern_history_state state);
+
+enum tern_history_kind {
+    TERN_HISTORY_START = 0,    /* --config at the start of tern-control */
+    TERN_HISTORY_APPLY = 1,    /* asked for through the API */
+    TERN_HISTORY_ROLLBACK = 2, /* likewise */
+    TERN_HISTORY_RESTORE = 3,  /* the last good generation, because the start's build failed */
+};
+/* "start", "apply", "rollback", "restore". */
+const char *tern_history_kind_name(enum tern_history_kind kind);
+
+struct tern_history_row {
+    int64_t id;          /* set by the store */
+    uint64_t generation; /* 0: failed before it was given one */
+    enum tern_history_state state;
+    enum tern_history_kind kind;
+    uint64_t at_us; /* wall clock */
+    uint32_t uid;
+    uint32_t rules;
+    uint64_t rows, bytes;
+    double duration_ms;
+    uint64_t restored_from; /* rollback and restore: the generation whose sections are used */
+    char *message, *reason, *config_path;
+    uint8_t config_hash[16];
+    char *config_text; /* NULL when not asked for or no longer kept */
+    size_t config_length;
+};
+/* Frees what the row points to, not the row. */
+void tern_history_row_clear(struct tern_history_row *row);
+
+/* Opens or creates the database. A file that is damaged, locked by another program, or written by a
+ * newer tern is an error that names it: TERN_ECORRUPT, TERN_EBUSY, TERN_EABI, TERN_EACCES,
+ * TERN_EIO. */
+int tern_store_open(const char *state_dir, struct tern_store **store, struct tern_error *error);
+void tern_store_close(struct tern_store *store);
+
+/* The 32 random bytes made with the database. */
+int tern_store_secret(struct tern_store *store, uint8_t secret[32], struct tern_error *error);
+int tern_store_numbers(struct tern_store *store, struct tern_pipeline_numbers *numbers,
+                       struct tern_error *error);
+
+/* Raises the numbers (each keeps its maximum) and, when `row` is not NULL, inserts it: one
+ * transaction, on disk when it returns. Sets row->id. */
+int tern_store_begin(struct tern_store *store, const struct tern_pipeline_numbers *numbers,
+                     struct tern_history_row *row, struct tern_error *error);
+/* Inserts a finished row (state live or failed) or, when row->id is not 0, updates state, reason,
+ * counts and duration of the one that tern_store_begin inserted. Prunes old rows and texts. */
+int tern_store_finish(struct tern_store *store, struct tern_history_row *row,
+                      struct tern_error *error);
+
+/* Settles rows that a crash left `publishing`: the arena's root is the truth. The row of
+ * `generation` went live, every other one failed. `*settled` counts them. */
+int tern_store_settle(struct tern_store *store, uint64_t generation, unsigned *settled,
+                      struct tern_error *error);
+
+struct tern_history_query {
+    unsigned limit;      /* newest first */
+    uint64_t generation; /* not 0: this one only */
+    bool with_text;
+    bool live_only;
+};
+/* `*rows` is an array of `*count`, freed by tern_history_free. None found is not an error. */
+int tern_store_history(struct tern_store *store, const struct tern_history_query *query,
+                       struct tern_history_row **rows, unsigned *count, struct tern_error *error);
+void tern_history_free(struct tern_history_row *rows, unsigned count);
+
+/* Records who asked for what, and how it ended. */
+int tern_store_audit(struct tern_store *store, uint32_t uid, uint32_t pid, const char *action,
+                     const char *outcome, struct tern_error *error);
+
+/* XXH3-128 of a configuration's text, as kept in rows. */
+void tern_store_config_hash(const char *text, size_t length, uint8_t hash[16]);
+
+#endif

@@ -1,0 +1,244 @@
+#include "tests/unit/unit.h"
+
+#include "controlplane/store.h"
+
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char directory[64];
+
+static int make_directory(TERN_TEST_STATE)
+{
+    strcpy(directory, "/tmp/tern-unit-store-XXXXXX");
+    return mkdtemp(directory) == NULL;
+}
+
+static int remove_directory(TERN_TEST_STATE)
+{
+    static const char *const names[] = {"state.db", "state.db-wal", "state.db-shm"};
+    int fd = open(directory, O_RDONLY | O_DIRECTORY);
+
+    for (unsigned i = 0; i < TERN_COUNT(names); i++)
+        unlinkat(fd, names[i], 0);
+    close(fd);
+    return rmdir(directory);
+}
+
+static struct tern_store *open_store(void)
+{
+    struct tern_store *store = NULL;
+    struct tern_error error = {0};
+
+    if (tern_store_open(directory, &store, &error) != 0)
+        fail_msg("%s", error.message);
+    return store;
+}
+
+static char *database_path(void)
+{
+    static char path[128];
+
+    snprintf(path, sizeof path, "%s/state.db", directory);
+    return path;
+}
+
+static void secret_and_numbers_survive(TERN_TEST_STATE)
+{
+    struct tern_store *store = open_store();
+    uint8_t first[32] = {0}, second[32] = {0}, zero[32] = {0};
+    struct tern_pipeline_numbers numbers = {7, 9, 11}, read = {0};
+    struct stat status;
+
+    assert_int_equal(tern_store_secret(store, first, NULL), 0);
+    assert_memory_not_equal(first, zero, 32);
+    assert_int_equal(tern_store_begin(store, &numbers, NULL, NULL), 0);
+    /* numbers only grow, each on its own */
+    numbers = (struct tern_pipeline_numbers){5, 10, 1};
+    assert_int_equal(tern_store_begin(store, &numbers, NULL, NULL), 0);
+    tern_store_close(store);
+
+    store = open_store();
+    assert_int_equal(tern_store_secret(store, second, NULL), 0);
+    assert_memory_equal(first, second, 32);
+    assert_int_equal(tern_store_numbers(store, &read, NULL), 0);
+    assert_int_equal(read.generation, 7);
+    assert_int_equal(read.announcement, 10);
+    assert_int_equal(read.epoch, 11);
+    tern_store_close(store);
+
+    assert_int_equal(stat(database_path(), &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+}
+
+static void publish(struct tern_store *store, uint64_t generation, const char *text,
+                    enum tern_history_state state)
+{
+    struct tern_pipeline_numbers numbers = {generation, generation, generation};
+    struct tern_history_row row = {
+        .generation = generation,
+        .state = TERN_HISTORY_PUBLISHING,
+        .kind = TERN_HISTORY_APPLY,
+        .at_us = 1000 * generation,
+        .uid = 12,
+        .config_text = (char *)text,
+        .config_length = strlen(text),
+        .config_path = (char *)"/etc/tern/edge.yaml",
+        .message = (char *)"why",
+    };
+
+    tern_store_config_hash(text, strlen(text), row.config_hash);
+    assert_int_equal(tern_store_begin(store, &numbers, &row, NULL), 0);
+    assert_true(row.id > 0);
+    if (state == TERN_HISTORY_PUBLISHING)
+        return;
+    row.state = state;
+    row.rules = 3;
+    row.rows = 4;
+    row.bytes = 5;
+    row.duration_ms = 1.5;
+    row.reason = state == TERN_HISTORY_FAILED ? (char *)"seat 0 rejected it" : NULL;
+    assert_int_equal(tern_store_finish(store, &row, NULL), 0);
+}
+
+static void history_tells_what_happened(TERN_TEST_STATE)
+{
+    struct tern_store *store = open_store();
+    struct tern_history_query query = {.limit = 10, .with_text = true};
+    struct tern_history_row *rows = NULL;
+    unsigned count = 0;
+
+    publish(store, 1, "tern: 1\n", TERN_HISTORY_LIVE);
+    publish(store, 2, "tern: 1\n# two\n", TERN_HISTORY_FAILED);
+    assert_int_equal(tern_store_history(store, &query, &rows, &count, NULL), 0);
+    assert_int_equal(count, 2);
+    assert_int_equal(rows[0].generation, 2);
+    assert_int_equal(rows[0].state, TERN_HISTORY_FAILED);
+    assert_string_equal(rows[0].reason, "seat 0 rejected it");
+    assert_string_equal(rows[0].config_text, "tern: 1\n# two\n");
+    assert_int_equal(rows[1].generation, 1);
+    assert_int_equal(rows[1].state, TERN_HISTORY_LIVE);
+    assert_int_equal(rows[1].rules, 3);
+    assert_int_equal(rows[1].rows, 4);
+    assert_int_equal(rows[1].bytes, 5);
+    assert_int_equal(rows[1].uid, 12);
+    assert_true(rows[1].duration_ms == 1.5);
+    assert_string_equal(rows[1].message, "why");
+    assert_string_equal(rows[1].config_path, "/etc/tern/edge.yaml");
+    tern_history_free(rows, count);
+
+    query = (struct tern_history_query){.limit = 10, .live_only = true};
+    assert_int_equal(tern_store_history(store, &query, &rows, &count, NULL), 0);
+    assert_int_equal(count, 1);
+    assert_null(rows[0].config_text);
+    tern_history_free(rows, count);
+
+    query = (struct tern_history_query){.limit = 10, .generation = 77};
+    assert_int_equal(tern_store_history(store, &query, &rows, &count, NULL), 0);
+    assert_int_equal(count, 0);
+    tern_history_free(rows, count);
+    tern_store_close(store);
+}
+
+static void crash_is_settled_by_the_arena(TERN_TEST_STATE)
+{
+    struct tern_store *store = open_store();
+    struct tern_history_query query = {.limit = 10};
+    struct tern_history_row *rows = NULL;
+    unsigned count = 0, settled = 99;
+
+    publish(store, 1, "a", TERN_HISTORY_LIVE);
+    publish(store, 2, "b", TERN_HISTORY_PUBLISHING);
+    publish(store, 3, "c", TERN_HISTORY_PUBLISHING);
+    tern_store_close(store);
+
+    store = open_store();
+    assert_int_equal(tern_store_settle(store, 2, &settled, NULL), 0);
+    assert_int_equal(settled, 2);
+    assert_int_equal(tern_store_history(store, &query, &rows, &count, NULL), 0);
+    assert_int_equal(count, 3);
+    assert_int_equal(rows[0].state, TERN_HISTORY_FAILED);
+    assert_string_equal(rows[0].reason, "interrupted before the swap");
+    assert_int_equal(rows[1].state, TERN_HISTORY_LIVE);
+    assert_int_equal(rows[2].state, TERN_HISTORY_LIVE);
+    tern_history_free(rows, count);
+    tern_store_close(store);
+}
+
+static void texts_and_rows_are_bounded(TERN_TEST_STATE)
+{
+    struct tern_store *store = open_store();
+    struct tern_history_query query = {.limit = UINT32_MAX, .with_text = true};
+    struct tern_history_row *rows = NULL;
+    unsigned count = 0, with_text = 0;
+    char text[32];
+
+    for (unsigned i = 1; i <= TERN_STORE_TEXTS + 10; i++) {
+        snprintf(text, sizeof text, "configuration %u", i);
+        publish(store, i, text, TERN_HISTORY_LIVE);
+    }
+    assert_int_equal(tern_store_history(store, &query, &rows, &count, NULL), 0);
+    assert_int_equal(count, TERN_STORE_TEXTS + 10);
+    for (unsigned i = 0; i < count; i++)
+        with_text += rows[i].config_text != NULL;
+    assert_int_equal(with_text, TERN_STORE_TEXTS);
+    assert_non_null(rows[0].config_text);
+    assert_null(rows[count - 1].config_text);
+    tern_history_free(rows, count);
+    assert_int_equal(tern_store_audit(store, 1, 2, "apply", "ok", NULL), 0);
+    tern_store_close(store);
+}
+
+static void damaged_files_are_named(TERN_TEST_STATE)
+{
+    struct tern_store *store = NULL;
+    struct tern_error error = {0};
+    FILE *file = fopen(database_path(), "w");
+
+    assert_non_null(file);
+    for (int i = 0; i < 1000; i++)
+        fputs("this is no database ", file);
+    fclose(file);
+    assert_int_equal(tern_store_open(directory, &store, &error), TERN_ECORRUPT);
+    assert_null(store);
+    assert_non_null(strstr(error.message, database_path()));
+}
+
+static void newer_versions_are_refused(TERN_TEST_STATE)
+{
+    struct tern_store *store = open_store();
+    struct tern_error error = {0};
+    sqlite3 *database;
+
+    tern_store_close(store);
+    store = NULL;
+    assert_int_equal(sqlite3_open(database_path(), &database), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(database, "PRAGMA user_version = 99", NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(database);
+    assert_int_equal(tern_store_open(directory, &store, &error), TERN_EABI);
+    assert_non_null(strstr(error.message, "version 99"));
+}
+
+static void missing_directories_are_named(TERN_TEST_STATE)
+{
+    struct tern_store *store = NULL;
+    struct tern_error error = {0};
+
+    assert_int_equal(tern_store_open("/nonexistent-tern", &store, &error), TERN_ENOENT);
+    assert_non_null(strstr(error.message, "/nonexistent-tern/state.db"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_directory, remove_directory)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(secret_and_numbers_survive),    TEST(history_tells_what_happened),
+        TEST(crash_is_settled_by_the_arena), TEST(texts_and_rows_are_bounded),
+        TEST(damaged_files_are_named),       TEST(newer_versions_are_refused),
+        TEST(missing_directories_are_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
