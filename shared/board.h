@@ -70,6 +70,7 @@ struct tern_counters {
     TERN_COUNTERS(X)
 #undef X
 };
+TERN_LAYOUT_SIZE(tern_counters, 216);
 
 /* Stages of a request's budget (DESIGN 2); `total` is measured on its own, not summed. */
 #define TERN_STAGES(X)                                                                             \
@@ -122,6 +123,11 @@ struct tern_loop_board {
     _Atomic uint64_t log_head TERN_ALIGNED(64); /* records written, ever; release-stored */
     struct tern_log_record log[TERN_LOG_RECORDS] TERN_ALIGNED(64);
 } TERN_ALIGNED(TERN_PAGE);
+TERN_LAYOUT_SIZE(tern_loop_board, 299008);
+TERN_LAYOUT_FIELD(tern_loop_board, counters, 0);
+TERN_LAYOUT_FIELD(tern_loop_board, stages, 256);
+TERN_LAYOUT_FIELD(tern_loop_board, log_head, 33856);
+TERN_LAYOUT_FIELD(tern_loop_board, log, 33920);
 
 enum tern_answer { /* a seat's word on an announcement */
     TERN_ANSWER_NONE = 0,
@@ -149,6 +155,23 @@ struct tern_seat {
     struct tern_reader loops[TERN_LOOPS_MAX];
     struct tern_loop_board boards[TERN_LOOPS_MAX]; /* sparse: allocated for `loop_count` loops */
 } TERN_ALIGNED(TERN_PAGE);
+TERN_LAYOUT_SIZE(tern_seat, 19144704);
+TERN_LAYOUT_FIELD(tern_seat, ready, 0);
+TERN_LAYOUT_FIELD(tern_seat, pid, 8);
+TERN_LAYOUT_FIELD(tern_seat, loop_count, 12);
+TERN_LAYOUT_FIELD(tern_seat, started_at_us, 16);
+TERN_LAYOUT_FIELD(tern_seat, start_ticks, 24);
+TERN_LAYOUT_FIELD(tern_seat, backend, 32);
+TERN_LAYOUT_FIELD(tern_seat, backend_reason, 48);
+TERN_LAYOUT_FIELD(tern_seat, build, 168);
+TERN_LAYOUT_FIELD(tern_seat, answer_seq, 256);
+TERN_LAYOUT_FIELD(tern_seat, answer_hash, 264);
+TERN_LAYOUT_FIELD(tern_seat, answer, 272);
+TERN_LAYOUT_FIELD(tern_seat, draining, 276);
+TERN_LAYOUT_FIELD(tern_seat, answer_reason, 280);
+TERN_LAYOUT_FIELD(tern_seat, housekeeping, 576);
+TERN_LAYOUT_FIELD(tern_seat, loops, 640);
+TERN_LAYOUT_FIELD(tern_seat, boards, 8192);
 
 struct tern_board {
     _Atomic uint64_t magic; /* the file is made aside and linked into place complete */
@@ -157,9 +180,11 @@ struct tern_board {
     uint8_t reserved[TERN_PAGE - 16];
     struct tern_seat seats[TERN_SEATS_MAX];
 };
+TERN_LAYOUT_SIZE(tern_board, 306319360);
 TERN_LAYOUT_FIELD(tern_board, magic, 0);
 TERN_LAYOUT_FIELD(tern_board, abi, 8);
 TERN_LAYOUT_FIELD(tern_board, seat_bytes, 12);
+TERN_LAYOUT_FIELD(tern_board, reserved, 16);
 TERN_LAYOUT_FIELD(tern_board, seats, 4096);
 
 struct tern_board_map {

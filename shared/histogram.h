@@ -5,6 +5,7 @@
 #define TERN_HISTOGRAM_H
 
 #include "shared/base.h"
+#include "shared/layout.h"
 
 #define TERN_HISTOGRAM_STEPS   16u
 #define TERN_HISTOGRAM_BUCKETS 592u /* (40 − 4 + 1) octaves × 16 */
@@ -14,6 +15,10 @@ struct tern_histogram {
     _Atomic uint64_t sum_ns;
     _Atomic uint64_t reserved[7];
 };
+TERN_LAYOUT_SIZE(tern_histogram, 4800);
+TERN_LAYOUT_FIELD(tern_histogram, counts, 0);
+TERN_LAYOUT_FIELD(tern_histogram, sum_ns, 4736);
+TERN_LAYOUT_FIELD(tern_histogram, reserved, 4744);
 
 static inline unsigned tern_histogram_bucket(uint64_t ns)
 {
