@@ -67,6 +67,7 @@ struct tern_apply_result {
     uint64_t generation; /* of a dry run: the one it would get */
     bool published;
     bool acknowledged; /* false with published: no seat answered (UNACKED) or one lags */
+    bool unarchived;   /* it serves, but the state directory could not keep it: `error` says why */
     uint32_t rules, conjunctions, units;
     uint64_t rows_bytes;
     uint64_t new_bytes, shared_bytes; /* of sections written and reused */

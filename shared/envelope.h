@@ -35,7 +35,8 @@ struct tern_envelope {
     uint32_t reserved3;
     _Atomic uint64_t settings;        /* offset of the newest settings, 0: none yet */
     _Atomic uint64_t settings_length;
-    uint64_t reserved4[4];
+    _Atomic uint64_t announcement; /* highest seq ever used: survives a crash between two publishes */
+    uint64_t reserved4[3];
 };
 TERN_LAYOUT_SIZE(tern_envelope, 192);
 TERN_LAYOUT_FIELD(tern_envelope, magic, 0);
@@ -53,6 +54,7 @@ TERN_LAYOUT_FIELD(tern_envelope, bell, 136);
 TERN_LAYOUT_FIELD(tern_envelope, reserved3, 140);
 TERN_LAYOUT_FIELD(tern_envelope, settings, 144);
 TERN_LAYOUT_FIELD(tern_envelope, settings_length, 152);
-TERN_LAYOUT_FIELD(tern_envelope, reserved4, 160);
+TERN_LAYOUT_FIELD(tern_envelope, announcement, 160);
+TERN_LAYOUT_FIELD(tern_envelope, reserved4, 168);
 
 #endif

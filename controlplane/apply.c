@@ -1,0 +1,215 @@
+#include "controlplane/apply.h"
+
+#include "controlplane/build/schema.h"
+#include "controlplane/compile/compile.h"
+#include "controlplane/config/settings.h"
+#include "controlplane/pipeline.h"
+#include "controlplane/publish/publish.h"
+#include "controlplane/publish/reclaim.h"
+
+#include <xxhash.h>
+
+/* Ids are positions, and clients keep them for a connection: what is there stays where it is. */
+static int check_schema_grows(const struct tern_schema *live, const struct tern_schema *next,
+                              struct tern_error *error)
+{
+    const struct tern_schema_field *old_fields = tern_schema_fields(live);
+    const struct tern_schema_field *fields = tern_schema_fields(next);
+    const struct tern_schema_table *old_tables = tern_schema_tables(live);
+    const struct tern_schema_table *tables = tern_schema_tables(next);
+
+    for (unsigned i = 0; i < live->field_count; i++)
+        if (i >= next->field_count || strcmp(old_fields[i].name, fields[i].name) != 0 ||
+            old_fields[i].type != fields[i].type || old_fields[i].dim != fields[i].dim)
+            return tern_error_set(error, TERN_EREFUSED,
+                                  "field %u was `%s: %s` and clients know it by that id: fields may "
+                                  "only be added at the end",
+                                  i + 1, old_fields[i].name,
+                                  tern_type_name((enum tern_type)old_fields[i].type));
+    for (unsigned i = 0; i < live->table_count; i++)
+        if (i >= next->table_count || strcmp(old_tables[i].name, tables[i].name) != 0 ||
+            old_tables[i].kind != tables[i].kind || old_tables[i].key_type != tables[i].key_type)
+            return tern_error_set(error, TERN_EREFUSED,
+                                  "table %u was `%s` (%s) and clients know it by that id: tables may "
+                                  "only be added at the end",
+                                  i + 1, old_tables[i].name,
+                                  tern_table_kind_name((enum tern_table_kind)old_tables[i].kind));
+    return 0;
+}
+
+/* Settings and schema: small sections whose hash is that of their bytes. */
+static int add_described(struct tern_pipeline *pipeline, struct tern_image *image,
+                         const struct tern_config *config, unsigned kind,
+                         int (*build)(const struct tern_config *config, struct tern_buffer *out),
+                         struct tern_error *error)
+{
+    struct tern_buffer bytes = {0};
+    int result = build(config, &bytes);
+
+    if (result != 0)
+        tern_error_set(error, result, "no memory for settings and schema");
+    else
+        result = tern_image_add(pipeline, image, kind, 0, NULL, bytes.data, bytes.length, NULL,
+                                error);
+    tern_buffer_free(&bytes);
+    return result;
+}
+
+static const struct tern_section *added_last(const struct tern_image *image)
+{
+    return &image->sections[image->count - 1];
+}
+
+static bool find_classes(void *context, const uint8_t hash[16], const void **data, size_t *length)
+{
+    const struct tern_pipeline *pipeline = context;
+    const struct tern_section *section =
+        tern_image_find(&pipeline->live_image, TERN_SECTION_CLASSES, hash);
+
+    if (section == NULL)
+        return false;
+    *data = pipeline->writer.base + section->offset;
+    *length = section->length;
+    return true;
+}
+
+/* Opens the image's tables where they lie in the arena, for the compiler. */
+static int open_tables(const struct tern_pipeline *pipeline, const struct tern_image *image,
+                       struct tern_table *tables, uint8_t (*hashes)[16], struct tern_error *error)
+{
+    for (unsigned i = 0; i < image->count; i++) {
+        const struct tern_section *section = &image->sections[i];
+        int result;
+
+        if (section->kind != TERN_SECTION_TABLE)
+            continue;
+        memcpy(hashes[section->owner], section->content_hash, 16);
+        result = tern_table_open(&tables[section->owner], pipeline->writer.base + section->offset,
+                                 section->length, error);
+        if (result != 0)
+            return result;
+    }
+    return 0;
+}
+
+static int add_rules(struct tern_pipeline *pipeline, struct tern_image *image,
+                     const struct tern_config *config, const struct tern_schema *schema,
+                     struct tern_apply_result *result, struct tern_diagnostics *diagnostics,
+                     struct tern_error *error)
+{
+    struct tern_table *tables = calloc(config->table_count + 1, sizeof *tables);
+    uint8_t(*hashes)[16] = calloc(config->table_count + 1, sizeof *hashes);
+    const struct tern_compile_input input = {
+        .config = config,
+        .schema = schema,
+        .tables = tables,
+        .table_hashes = (const uint8_t(*)[16])hashes,
+        .find_classes = find_classes,
+        .context = pipeline,
+        .seed = tern_load_u64(pipeline->secret + 8),
+    };
+    struct tern_compiled compiled = {0};
+    int failed;
+
+    if (tables == NULL || hashes == NULL)
+        failed = tern_error_set(error, TERN_ENOMEM, "no memory for %u tables",
+                                config->table_count);
+    else
+        failed = open_tables(pipeline, image, tables, hashes, error);
+    if (failed == 0) {
+        failed = tern_compile(&input, &compiled, diagnostics);
+        if (failed != 0)
+            tern_error_set(error, failed, "the rules do not compile");
+    }
+    for (unsigned i = 0; failed == 0 && i < compiled.classes_count; i++) {
+        const struct tern_compiled_classes *classes = &compiled.classes[i];
+
+        failed = tern_image_add(pipeline, image, TERN_SECTION_CLASSES, classes->unit,
+                                classes->content_hash, classes->bytes.data, classes->bytes.length,
+                                NULL, error);
+    }
+    if (failed == 0)
+        failed = tern_image_add(pipeline, image, TERN_SECTION_RULES, 0, NULL, compiled.rules.data,
+                                compiled.rules.length, NULL, error);
+    if (failed == 0) {
+        result->rules = config->rule_count;
+        result->conjunctions = compiled.conjunctions;
+        result->units = compiled.units;
+        result->rows_bytes = compiled.rows_bytes;
+    }
+    tern_compiled_free(&compiled);
+    free(tables);
+    free(hashes);
+    return failed;
+}
+
+static int build(struct tern_pipeline *pipeline, struct tern_image *image,
+                 const struct tern_config *config, const struct tern_apply_options *options,
+                 struct tern_apply_result *result, uint64_t *schema_hash,
+                 struct tern_diagnostics *diagnostics, struct tern_error *error)
+{
+    const struct tern_schema *schema;
+    uint64_t start = tern_monotonic_us();
+    int failed;
+
+    failed = add_described(pipeline, image, config, TERN_SECTION_SETTINGS, tern_settings_build,
+                           error);
+    if (failed != 0)
+        return failed;
+    /* a ternd that waits for the first generation can bind and say NOT_READY meanwhile */
+    if (!options->dry_run && pipeline->live == NULL)
+        tern_publish_settings(&pipeline->writer, added_last(image));
+    failed = add_described(pipeline, image, config, TERN_SECTION_SCHEMA, tern_schema_build, error);
+    if (failed != 0)
+        return failed;
+    failed = tern_schema_open(pipeline->writer.base + added_last(image)->offset,
+                              added_last(image)->length, &schema);
+    if (failed != 0)
+        return tern_error_set(error, failed, "the schema does not read back");
+    *schema_hash = schema->hash;
+    if (pipeline->live != NULL)
+        failed = check_schema_grows(pipeline->live->schema, schema, error);
+    if (failed == 0)
+        failed = tern_image_add_tables(pipeline, image, config, options, result, diagnostics,
+                                       error);
+    result->build_ms = tern_ms_since(start);
+    if (failed != 0)
+        return failed;
+    start = tern_monotonic_us();
+    tern_report_progress(options, "rules", 0, 0);
+    failed = add_rules(pipeline, image, config, schema, result, diagnostics, error);
+    result->compile_ms = tern_ms_since(start);
+    return failed;
+}
+
+int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config *config,
+                        const struct tern_apply_options *options, struct tern_apply_result *result,
+                        struct tern_diagnostics *diagnostics, struct tern_error *error)
+{
+    XXH128_canonical_t config_hash;
+    struct tern_image image = {0};
+    uint64_t start = tern_monotonic_us();
+    uint64_t schema_hash = 0;
+    int failed;
+
+    *result = (struct tern_apply_result){0};
+    XXH128_canonicalFromHash(&config_hash, XXH3_128bits(config->text, config->text_length));
+    memcpy(result->config_hash, config_hash.digest, sizeof result->config_hash);
+
+    tern_report_progress(options, "check", 0, 0);
+    failed = tern_compile_check(config, diagnostics);
+    if (failed != 0)
+        return tern_error_set(error, failed, "%zu errors in %s", diagnostics->error_count,
+                              config->path);
+    result->read_ms = tern_ms_since(start);
+    tern_reclaim_collect(&pipeline->writer);
+    failed = build(pipeline, &image, config, options, result, &schema_hash, diagnostics, error);
+    if (failed == 0)
+        failed = tern_candidate_publish(pipeline, &image, schema_hash, config, options, result,
+                                        error);
+    tern_candidate_discard(pipeline); /* a failure's and a dry run's; nothing after a publish */
+    tern_image_free(&image);
+    tern_pipeline_refresh_status(pipeline);
+    result->total_ms = tern_ms_since(start);
+    return failed;
+}

@@ -1,0 +1,361 @@
+#include "controlplane/archive.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <xxhash.h>
+
+#define PATH_BYTES 1024
+#define HASH_TEXT  33
+
+static void hash_text(const uint8_t hash[16], char text[HASH_TEXT])
+{
+    for (unsigned i = 0; i < 16; i++)
+        snprintf(text + 2 * i, 3, "%02x", hash[i]);
+}
+
+static void section_path(char path[PATH_BYTES], const char *state_dir,
+                         const struct tern_section *section)
+{
+    char hash[HASH_TEXT];
+
+    hash_text(section->content_hash, hash);
+    snprintf(path, PATH_BYTES, "%s/sections/%s.section", state_dir, hash);
+}
+
+static int make_directory(const char *state_dir, const char *name, struct tern_error *error)
+{
+    char path[PATH_BYTES];
+
+    snprintf(path, sizeof path, "%s/%s", state_dir, name);
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return tern_error_system(error, errno, "cannot make %s", path);
+    return 0;
+}
+
+static int sync_directory(const char *state_dir, const char *name, struct tern_error *error)
+{
+    char path[PATH_BYTES];
+    int fd, result = 0;
+
+    snprintf(path, sizeof path, "%s/%s", state_dir, name);
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0)
+        result = tern_error_system(error, errno, "cannot sync %s", path);
+    if (fd >= 0)
+        close(fd);
+    return result;
+}
+
+/* Writes aside, syncs, renames. */
+static int write_file(const char *path, const void *data, size_t length, struct tern_error *error)
+{
+    char aside[PATH_BYTES + 8];
+    int fd, result = 0;
+
+    snprintf(aside, sizeof aside, "%s.new", path);
+    fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return tern_error_system(error, errno, "cannot write %s", aside);
+    for (size_t done = 0; result == 0 && done < length;) {
+        ssize_t wrote = write(fd, (const uint8_t *)data + done, length - done);
+
+        if (wrote < 0 && errno != EINTR)
+            result = tern_error_system(error, errno, "cannot write %s", aside);
+        else if (wrote > 0)
+            done += (size_t)wrote;
+    }
+    if (result == 0 && fsync(fd) < 0)
+        result = tern_error_system(error, errno, "cannot sync %s", aside);
+    close(fd);
+    if (result == 0 && rename(aside, path) < 0)
+        result = tern_error_system(error, errno, "cannot put %s into place", path);
+    if (result != 0)
+        unlink(aside);
+    return result;
+}
+
+static int read_file(const char *path, size_t limit, struct tern_buffer *out,
+                     struct tern_error *error)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int result = 0;
+
+    if (fd < 0)
+        return tern_error_system(error, errno, "cannot open %s", path);
+    if (fstat(fd, &status) < 0)
+        result = tern_error_system(error, errno, "%s", path);
+    else if (!S_ISREG(status.st_mode) || (uint64_t)status.st_size > limit)
+        result = tern_error_set(error, TERN_ECORRUPT, "%s: %lld bytes, expected at most %zu", path,
+                                (long long)status.st_size, limit);
+    else
+        result = tern_buffer_reserve(out, (size_t)status.st_size);
+    for (off_t left = status.st_size; result == 0 && left > 0;) {
+        ssize_t got = read(fd, out->data + out->length, (size_t)left);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            result = tern_error_system(error, got == 0 ? EIO : errno, "cannot read %s", path);
+        else {
+            out->length += (size_t)got;
+            left -= got;
+        }
+    }
+    close(fd);
+    return result;
+}
+
+/* The generations in the directory, newest first. Returns how many, at most `capacity` newest. */
+static unsigned list_generations(const char *state_dir, uint64_t *generations, unsigned capacity)
+{
+    char path[PATH_BYTES];
+    const struct dirent *entry;
+    unsigned count = 0;
+    DIR *directory;
+
+    snprintf(path, sizeof path, "%s/generations", state_dir);
+    directory = opendir(path);
+    if (directory == NULL)
+        return 0;
+    while ((entry = readdir(directory)) != NULL) {
+        char *end;
+        uint64_t generation = strtoull(entry->d_name, &end, 10);
+        unsigned at;
+
+        if (entry->d_name[0] < '0' || entry->d_name[0] > '9' || *end != '\0')
+            continue;
+        for (at = 0; at < count && generations[at] > generation; at++)
+            ;
+        if (at == capacity)
+            continue;
+        if (count < capacity)
+            count++;
+        memmove(&generations[at + 1], &generations[at], (count - at - 1) * sizeof *generations);
+        generations[at] = generation;
+    }
+    closedir(directory);
+    return count;
+}
+
+static int save_list(const char *state_dir, const struct tern_archive_list *list,
+                     struct tern_error *error)
+{
+    struct tern_buffer text = {0};
+    char path[PATH_BYTES];
+    int result = tern_buffer_printf(&text, "tern-generation 1\ngeneration %" PRIu64
+                                           "\nschema %016" PRIx64 "\n",
+                                    list->generation, list->schema_hash);
+
+    for (unsigned i = 0; result == 0 && i < list->count; i++) {
+        const struct tern_section *section = &list->sections[i];
+        char hash[HASH_TEXT];
+
+        hash_text(section->content_hash, hash);
+        result = tern_buffer_printf(
+            &text, "section %u %u %s %" PRIu64 " %016" PRIx64 " %" PRIu64 " %" PRIu64 " %s\n",
+            section->kind, section->owner, hash, section->length, section->checksum,
+            list->infos[i].rows, list->infos[i].keys,
+            list->infos[i].name[0] != '\0' ? list->infos[i].name : "-");
+    }
+    if (result == 0)
+        result = tern_buffer_printf(&text, "end %016llx\n",
+                                    (unsigned long long)XXH3_64bits(text.data, text.length));
+    if (result != 0) {
+        tern_buffer_free(&text);
+        return tern_error_set(error, result, "no memory for a generation's list");
+    }
+    snprintf(path, sizeof path, "%s/generations/%" PRIu64, state_dir, list->generation);
+    result = write_file(path, text.data, text.length, error);
+    tern_buffer_free(&text);
+    return result;
+}
+
+/* Removes lists past the retained ones, then the sections that no retained list names. */
+static void prune(const char *state_dir)
+{
+    uint64_t generations[64];
+    unsigned count = list_generations(state_dir, generations, TERN_COUNT(generations));
+    struct tern_archive_list kept[TERN_ARCHIVE_KEEP] = {0};
+    char path[PATH_BYTES + 300];
+    const struct dirent *entry;
+    DIR *directory;
+
+    for (unsigned i = 0; i < count; i++) {
+        if (i < TERN_ARCHIVE_KEEP) {
+            if (tern_archive_read(state_dir, generations[i], &kept[i], NULL) != 0)
+                goto out; /* unreadable: remove nothing on a guess */
+            continue;
+        }
+        snprintf(path, sizeof path, "%s/generations/%" PRIu64, state_dir, generations[i]);
+        unlink(path);
+    }
+    snprintf(path, sizeof path, "%s/sections", state_dir);
+    directory = opendir(path);
+    while (directory != NULL && (entry = readdir(directory)) != NULL) {
+        bool named = entry->d_name[0] == '.';
+
+        for (unsigned g = 0; !named && g < TERN_ARCHIVE_KEEP; g++)
+            for (unsigned i = 0; !named && i < kept[g].count; i++) {
+                char hash[HASH_TEXT];
+
+                hash_text(kept[g].sections[i].content_hash, hash);
+                named = strncmp(entry->d_name, hash, HASH_TEXT - 1) == 0;
+            }
+        if (!named) {
+            snprintf(path, sizeof path, "%s/sections/%s", state_dir, entry->d_name);
+            unlink(path);
+        }
+    }
+    if (directory != NULL)
+        closedir(directory);
+out:
+    for (unsigned g = 0; g < TERN_ARCHIVE_KEEP; g++)
+        tern_archive_list_free(&kept[g]);
+}
+
+int tern_archive_save(const char *state_dir, const struct tern_archive_list *list,
+                      const uint8_t *base, struct tern_error *error)
+{
+    int result = make_directory(state_dir, "sections", error);
+
+    if (result == 0)
+        result = make_directory(state_dir, "generations", error);
+    for (unsigned i = 0; result == 0 && i < list->count; i++) {
+        const struct tern_section *section = &list->sections[i];
+        char path[PATH_BYTES];
+
+        section_path(path, state_dir, section);
+        if (access(path, F_OK) != 0)
+            result = write_file(path, base + section->offset, section->length, error);
+    }
+    if (result == 0)
+        result = sync_directory(state_dir, "sections", error);
+    if (result == 0)
+        result = save_list(state_dir, list, error);
+    if (result == 0)
+        result = sync_directory(state_dir, "generations", error);
+    if (result == 0)
+        prune(state_dir);
+    return result;
+}
+
+static bool parse_hash(const char *text, uint8_t hash[16])
+{
+    for (unsigned i = 0; i < 16; i++) {
+        unsigned byte;
+
+        if (sscanf(text + 2 * i, "%2x", &byte) != 1)
+            return false;
+        hash[i] = (uint8_t)byte;
+    }
+    return true;
+}
+
+static int parse_section(char *line, struct tern_archive_list *list)
+{
+    struct tern_section section = {0};
+    struct tern_section_info info = {0};
+    char hash[HASH_TEXT];
+    unsigned kind;
+
+    if (sscanf(line, "section %u %u %32s %" SCNu64 " %" SCNx64 " %" SCNu64 " %" SCNu64 " %63s",
+               &kind, &section.owner, hash, &section.length, &section.checksum, &info.rows,
+               &info.keys, info.name) != 8 ||
+        strlen(hash) != 32 || !parse_hash(hash, section.content_hash) || kind > UINT16_MAX ||
+        list->count == TERN_SECTIONS_MAX)
+        return TERN_ECORRUPT;
+    if (strcmp(info.name, "-") == 0)
+        info.name[0] = '\0';
+    section.kind = (uint16_t)kind;
+    list->sections[list->count] = section;
+    list->infos[list->count] = info;
+    list->count++;
+    return 0;
+}
+
+static int parse_list(char *text, size_t length, struct tern_archive_list *list)
+{
+    char *end = strstr(text, "\nend ");
+    unsigned long long stated;
+    char *next;
+
+    if (end == NULL || sscanf(end + 1, "end %llx", &stated) != 1 ||
+        stated != XXH3_64bits(text, (size_t)(end + 1 - text)) || (size_t)(end - text) > length)
+        return TERN_ECORRUPT;
+    *end = '\0';
+    if (sscanf(text, "tern-generation 1\ngeneration %" SCNu64 "\nschema %" SCNx64,
+               &list->generation, &list->schema_hash) != 2)
+        return TERN_ECORRUPT;
+    list->sections = calloc(TERN_SECTIONS_MAX, sizeof *list->sections);
+    list->infos = calloc(TERN_SECTIONS_MAX, sizeof *list->infos);
+    if (list->sections == NULL || list->infos == NULL)
+        return TERN_ENOMEM;
+    for (char *line = text; line != NULL; line = next) {
+        next = strchr(line, '\n');
+        if (next != NULL)
+            *next++ = '\0';
+        if (strncmp(line, "section ", 8) == 0 && parse_section(line, list) != 0)
+            return TERN_ECORRUPT;
+    }
+    return list->count > 0 ? 0 : TERN_ECORRUPT;
+}
+
+int tern_archive_read(const char *state_dir, uint64_t generation, struct tern_archive_list *list,
+                      struct tern_error *error)
+{
+    struct tern_archive_list read = {0};
+    struct tern_buffer text = {0};
+    char path[PATH_BYTES];
+    int result;
+
+    if (generation == 0 && list_generations(state_dir, &generation, 1) == 0)
+        return tern_error_set(error, TERN_ENOENT, "%s retains no generation", state_dir);
+    snprintf(path, sizeof path, "%s/generations/%" PRIu64, state_dir, generation);
+    result = read_file(path, TERN_SECTIONS_MAX * 256ul, &text, error);
+    if (result == 0)
+        result = tern_buffer_append(&text, "", 1);
+    if (result == 0) {
+        result = parse_list((char *)text.data, text.length - 1, &read);
+        if (result != 0)
+            tern_error_set(error, result, "%s is damaged", path);
+    }
+    tern_buffer_free(&text);
+    if (result != 0)
+        tern_archive_list_free(&read);
+    else
+        *list = read;
+    return result;
+}
+
+void tern_archive_list_free(struct tern_archive_list *list)
+{
+    free(list->sections);
+    free(list->infos);
+    *list = (struct tern_archive_list){0};
+}
+
+int tern_archive_section(const char *state_dir, const struct tern_section *section,
+                         struct tern_buffer *out, struct tern_error *error)
+{
+    struct tern_buffer bytes = {0};
+    char path[PATH_BYTES];
+    int result;
+
+    section_path(path, state_dir, section);
+    result = read_file(path, section->length, &bytes, error);
+    if (result == 0 && (bytes.length != section->length ||
+                        XXH3_64bits(bytes.data, bytes.length) != section->checksum))
+        result = tern_error_set(error, TERN_ECORRUPT, "%s is damaged", path);
+    if (result != 0) {
+        tern_buffer_free(&bytes);
+        return result;
+    }
+    *out = bytes;
+    return 0;
+}

@@ -1,0 +1,42 @@
+/* Packed sections kept in the state directory: what a reboot or a rollback serves when a source is
+ * gone. STATE_DIR/sections/HASH.section holds one section's bytes, STATE_DIR/generations/N lists a
+ * generation. Files are written aside, synced, and renamed: one that is there is whole. One thread. */
+#ifndef TERN_ARCHIVE_H
+#define TERN_ARCHIVE_H
+
+#include "shared/buffer.h"
+#include "shared/error.h"
+#include "shared/limits.h"
+#include "shared/manifest.h"
+
+#define TERN_ARCHIVE_KEEP 3u /* generations */
+
+/* What is known of a section besides its bytes, for reports. */
+struct tern_section_info {
+    char name[TERN_NAME_MAX + 1]; /* of the table, else empty */
+    uint64_t rows, keys;
+};
+
+struct tern_archive_list {
+    uint64_t generation;
+    uint64_t schema_hash;
+    struct tern_section *sections; /* offsets are 0 */
+    struct tern_section_info *infos;
+    unsigned count;
+};
+
+/* Saves the sections that are not there yet (bytes at base + section.offset), then the list, then
+ * removes what only older generations than the last TERN_ARCHIVE_KEEP name. */
+int tern_archive_save(const char *state_dir, const struct tern_archive_list *list,
+                      const uint8_t *base, struct tern_error *error);
+
+/* Reads the list of `generation`, 0 for the newest. TERN_ENOENT when it is not retained. */
+int tern_archive_read(const char *state_dir, uint64_t generation, struct tern_archive_list *list,
+                      struct tern_error *error);
+void tern_archive_list_free(struct tern_archive_list *list);
+
+/* Reads one section's bytes and checks length and checksum. */
+int tern_archive_section(const char *state_dir, const struct tern_section *section,
+                         struct tern_buffer *out, struct tern_error *error);
+
+#endif

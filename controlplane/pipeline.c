@@ -1,0 +1,211 @@
+#include "controlplane/pipeline.h"
+
+#include "controlplane/publish/publish.h"
+#include "controlplane/publish/reclaim.h"
+
+#include <time.h>
+
+#define STUCK_MS 5000 /* how long a reader may hold retired memory before status names it */
+
+static uint64_t clock_us(clockid_t clock)
+{
+    struct timespec now;
+
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+uint64_t tern_monotonic_us(void)
+{
+    return clock_us(CLOCK_MONOTONIC);
+}
+
+uint64_t tern_wall_us(void)
+{
+    return clock_us(CLOCK_REALTIME);
+}
+
+double tern_ms_since(uint64_t start_us)
+{
+    return (double)(tern_monotonic_us() - start_us) / 1000.0;
+}
+
+/* The sections of the root found in a taken-over arena, with what the archive knows about them. */
+static int adopt_live_image(struct tern_pipeline *pipeline, struct tern_error *error)
+{
+    const struct tern_view *live = pipeline->live;
+    struct tern_image *image = &pipeline->live_image;
+    struct tern_archive_list list = {0};
+    bool known = tern_archive_read(pipeline->state_dir, live->generation, &list, NULL) == 0;
+
+    image->sections = calloc(live->section_count, sizeof *image->sections);
+    image->infos = calloc(live->section_count, sizeof *image->infos);
+    if (image->sections == NULL || image->infos == NULL) {
+        tern_archive_list_free(&list);
+        return tern_error_set(error, TERN_ENOMEM, "no memory for %u sections",
+                              live->section_count);
+    }
+    image->count = image->capacity = live->section_count;
+    memcpy(image->sections, live->sections, image->count * sizeof *image->sections);
+    for (unsigned i = 0; i < image->count; i++) {
+        const struct tern_section *section = &image->sections[i];
+
+        if (section->kind == TERN_SECTION_TABLE)
+            snprintf(image->infos[i].name, sizeof image->infos[i].name, "%s",
+                     tern_schema_tables(live->schema)[section->owner - 1].name);
+        for (unsigned k = 0; known && k < list.count; k++)
+            if (list.sections[k].kind == section->kind &&
+                memcmp(list.sections[k].content_hash, section->content_hash, 16) == 0)
+                image->infos[i] = list.infos[k];
+    }
+    tern_archive_list_free(&list);
+    return 0;
+}
+
+static int take_over(struct tern_pipeline *pipeline, struct tern_error *error)
+{
+    uint64_t root;
+    int result = tern_reclaim_take_over(&pipeline->writer, error);
+
+    if (result != 0)
+        return result;
+    root = tern_arena_root(&pipeline->writer.reader);
+    if (root == 0)
+        return 0;
+    result = tern_view_open(&pipeline->writer.reader, root, NULL, &pipeline->live, error);
+    return result != 0 ? result : adopt_live_image(pipeline, error);
+}
+
+int tern_pipeline_open(const struct tern_pipeline_options *options,
+                       struct tern_pipeline **pipeline, struct tern_error *error)
+{
+    const struct tern_writer_numbers numbers = {
+        .generation = options->numbers.generation,
+        .announcement = options->numbers.announcement,
+        .epoch = options->numbers.epoch,
+    };
+    struct tern_pipeline *opened = calloc(1, sizeof *opened);
+    int result;
+
+    if (opened == NULL)
+        return tern_error_set(error, TERN_ENOMEM, "no memory for the pipeline");
+    opened->writer.fd = -1;
+    pthread_mutex_init(&opened->lock, NULL);
+    memcpy(opened->secret, options->instance_secret, sizeof opened->secret);
+    opened->run_dir = strdup(options->run_dir);
+    opened->state_dir = strdup(options->state_dir);
+    if (opened->run_dir == NULL || opened->state_dir == NULL)
+        result = tern_error_set(error, TERN_ENOMEM, "no memory for the pipeline");
+    else
+        result = tern_writer_open(options->run_dir, options->arena_bytes, &numbers,
+                                  &opened->writer, error);
+    if (result == 0)
+        result = take_over(opened, error);
+    if (result != 0) {
+        tern_pipeline_close(opened);
+        return result;
+    }
+    tern_pipeline_refresh_status(opened);
+    *pipeline = opened;
+    return 0;
+}
+
+void tern_pipeline_close(struct tern_pipeline *pipeline)
+{
+    if (pipeline == NULL)
+        return;
+    tern_view_close(pipeline->live);
+    tern_image_free(&pipeline->live_image);
+    if (pipeline->writer.fd >= 0)
+        tern_writer_close(&pipeline->writer);
+    for (unsigned i = 0; i < pipeline->source_count; i++)
+        free(pipeline->sources[i].path);
+    free(pipeline->sources);
+    pthread_mutex_destroy(&pipeline->lock);
+    free(pipeline->run_dir);
+    free(pipeline->state_dir);
+    free(pipeline);
+}
+
+/* Copies text that another process may be writing; always terminated. */
+static void copy_text(char *to, size_t bytes, const char *from)
+{
+    memcpy(to, from, bytes);
+    to[bytes - 1] = '\0';
+}
+
+static void describe_seat(const struct tern_pipeline *pipeline,
+                          const struct tern_reclaim_seat *reclaim, bool grace_is_long,
+                          struct tern_pipeline_seat *described)
+{
+    const struct tern_seat *seat = &pipeline->writer.board.board->seats[reclaim->seat];
+    unsigned loops = seat->loop_count <= TERN_LOOPS_MAX ? seat->loop_count : 0;
+
+    *described = (struct tern_pipeline_seat){
+        .seat = reclaim->seat,
+        .pid = seat->pid,
+        .started_at_us = seat->started_at_us,
+        .loops = loops,
+        .stuck = reclaim->behind && grace_is_long,
+        .quarantined_bytes = reclaim->bytes,
+        .generation = loops > 0 ? UINT64_MAX : 0,
+    };
+    copy_text(described->backend, sizeof described->backend, seat->backend);
+    copy_text(described->backend_reason, sizeof described->backend_reason, seat->backend_reason);
+    for (unsigned i = 0; i < loops; i++)
+        described->generation =
+            tern_min_u64(described->generation, atomic_load_explicit(&seat->loops[i].generation,
+                                                                     memory_order_relaxed));
+}
+
+void tern_pipeline_refresh_status(struct tern_pipeline *pipeline)
+{
+    struct tern_writer *writer = &pipeline->writer;
+    struct tern_pipeline_status status = {
+        .epoch = atomic_load_explicit(&writer->envelope->epoch, memory_order_relaxed),
+        .seq = writer->seq,
+        .arena_bytes = writer->size,
+        .used_bytes = tern_extents_bytes(&writer->extents, TERN_EXTENT_LIVE),
+        .quarantined_bytes = tern_extents_bytes(&writer->extents, TERN_EXTENT_RETIRED),
+        .huge_pages = tern_writer_huge_pages(writer),
+    };
+    struct tern_reclaim_seat seats[TERN_SEATS_MAX];
+    bool grace_is_long = status.quarantined_bytes > 0 &&
+                         tern_monotonic_us() / 1000 - writer->retired_at_ms > STUCK_MS;
+    uint64_t root = tern_arena_root(&writer->reader);
+
+    _Static_assert(TERN_COUNT(status.seats) == TERN_SEATS_MAX, "one entry a seat");
+    status.free_bytes = status.arena_bytes - status.used_bytes - status.quarantined_bytes;
+    if (root != 0) {
+        const struct tern_root *live = (const struct tern_root *)(writer->base + root);
+
+        status.generation = live->generation;
+        status.published_at_us = live->published_at_us;
+    }
+    status.seat_count = tern_reclaim_seats(writer, seats);
+    for (unsigned i = 0; i < status.seat_count; i++)
+        describe_seat(pipeline, &seats[i], grace_is_long, &status.seats[i]);
+    pthread_mutex_lock(&pipeline->lock);
+    pipeline->status = status;
+    pthread_mutex_unlock(&pipeline->lock);
+}
+
+void tern_pipeline_status(struct tern_pipeline *pipeline, struct tern_pipeline_status *status)
+{
+    pthread_mutex_lock(&pipeline->lock);
+    *status = pipeline->status;
+    pthread_mutex_unlock(&pipeline->lock);
+}
+
+void tern_pipeline_tick(struct tern_pipeline *pipeline)
+{
+    tern_reclaim_collect(&pipeline->writer);
+    tern_pipeline_refresh_status(pipeline);
+}
+
+void tern_apply_result_free(struct tern_apply_result *result)
+{
+    free(result->tables);
+    free(result->seats);
+    *result = (struct tern_apply_result){0};
+}

@@ -1,0 +1,36 @@
+/* What readers may still hold, and giving back the rest.
+ *
+ * Extents that no root, announcement or settings reach are *retired* under the epoch of that moment;
+ * they are free once every live reader is idle or in a newer epoch (grace) and no pin reaches them. A
+ * stuck reader therefore quarantines memory and stops nothing else. */
+#ifndef TERN_RECLAIM_H
+#define TERN_RECLAIM_H
+
+#include "controlplane/publish/writer.h"
+
+/* After taking over an arena: withdraws the announcement, rebuilds the list of extents from roots,
+ * settings and pins, and retires everything else. TERN_ECORRUPT when the root itself is damaged. */
+int tern_reclaim_take_over(struct tern_writer *writer, struct tern_error *error);
+
+/* Moves what roots, announcement and settings reach from BUILDING to LIVE. */
+void tern_reclaim_publish_extents(struct tern_writer *writer);
+
+/* Retires the LIVE extents that roots, announcement and settings no longer reach, and begins their
+ * grace with a new epoch (C2, C3). */
+void tern_reclaim_retire(struct tern_writer *writer);
+
+/* Frees what grace and pins release (C4, C5). Never waits. Returns the bytes freed. */
+uint64_t tern_reclaim_collect(struct tern_writer *writer);
+
+/* One live seat as reclaim sees it. */
+struct tern_reclaim_seat {
+    unsigned seat;
+    bool behind;    /* holds an epoch or pin that keeps retired memory */
+    uint64_t bytes; /* retired memory reachable from its pins */
+};
+
+/* Fills at most TERN_SEATS_MAX entries; returns the number of live seats. */
+unsigned tern_reclaim_seats(struct tern_writer *writer,
+                            struct tern_reclaim_seat seats[TERN_SEATS_MAX]);
+
+#endif
