@@ -1,0 +1,75 @@
+#include "controlplane/verify.h"
+
+#include "controlplane/compile/reference.h"
+
+#define SAMPLES 512u /* a few milliseconds; the property tests look far wider */
+
+/* Compares one vector of sample items; TERN_EREFUSED at the first difference. */
+static int compare_sample(const struct tern_view *view, struct tern_scratch *scratch,
+                          const struct tern_reference *reference, uint64_t index,
+                          uint8_t *strings, struct tern_facts *facts, struct tern_error *error)
+{
+    const struct tern_facts *items[1] = {facts};
+    struct tern_verdict compiled, expected;
+
+    tern_reference_sample(reference, view->seq, index, strings, facts);
+    tern_rules_decide(view->rules, scratch, items, 1, &compiled);
+    tern_reference_decide(reference, facts, &expected);
+    if (tern_verdict_equal(&compiled, &expected))
+        return 0;
+    return tern_error_set(error, TERN_EREFUSED,
+                          "sample %llu: the compiled rules say %s by rule %u (score %g), the "
+                          "reference evaluator %s by rule %u (score %g); this is a defect of tern",
+                          (unsigned long long)index,
+                          tern_action_name((enum tern_action)compiled.action), compiled.rule,
+                          (double)compiled.score,
+                          tern_action_name((enum tern_action)expected.action), expected.rule,
+                          (double)expected.score);
+}
+
+static int compare_samples(const struct tern_view *view, const struct tern_config *config,
+                           struct tern_error *error)
+{
+    struct tern_facts *facts = malloc(tern_facts_bytes(config->field_count));
+    uint8_t *strings = malloc(TERN_REFERENCE_SCRATCH);
+    struct tern_diagnostics diagnostics = {0};
+    struct tern_reference *reference = NULL;
+    struct tern_scratch *scratch = NULL;
+    int result = facts != NULL && strings != NULL ? 0 : TERN_ENOMEM;
+
+    if (result == 0)
+        result = tern_scratch_new(&scratch);
+    if (result == 0)
+        result = tern_reference_new(config, view->tables, view->table_count + 1, &diagnostics,
+                                    &reference);
+    if (result != 0)
+        tern_error_set(error, result, "the reference evaluator cannot start: %s",
+                       tern_error_text(result));
+    for (uint64_t i = 0; result == 0 && i < SAMPLES; i++)
+        result = compare_sample(view, scratch, reference, i, strings, facts, error);
+    tern_reference_free(reference);
+    tern_diagnostics_free(&diagnostics);
+    tern_scratch_free(scratch);
+    free(strings);
+    free(facts);
+    return result;
+}
+
+int tern_verify(const struct tern_arena *arena, uint64_t offset, const struct tern_view *live,
+                const struct tern_config *config, struct tern_view **view,
+                struct tern_error *error)
+{
+    struct tern_view *opened;
+    int result = tern_view_open(arena, offset, live, &opened, error);
+
+    if (result != 0)
+        return result;
+    if (config != NULL)
+        result = compare_samples(opened, config, error);
+    if (result != 0) {
+        tern_view_close(opened);
+        return result;
+    }
+    *view = opened;
+    return 0;
+}

@@ -1,0 +1,142 @@
+#include "tests/unit/unit.h"
+
+#include "controlplane/archive.h"
+
+#include <dirent.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+static char state_dir[64];
+static uint8_t arena[8 * TERN_PAGE];
+
+static int setup(TERN_TEST_STATE)
+{
+    strcpy(state_dir, "/tmp/tern-archive-XXXXXX");
+    return mkdtemp(state_dir) != NULL ? 0 : -1;
+}
+
+static int teardown(TERN_TEST_STATE)
+{
+    char command[128];
+
+    snprintf(command, sizeof command, "rm -rf '%s'", state_dir);
+    return system(command);
+}
+
+/* Two sections: one that every generation shares, one of its own. */
+static int save(uint64_t generation)
+{
+    struct tern_section sections[2] = {
+        {.kind = TERN_SECTION_TABLE, .owner = 1, .offset = TERN_PAGE, .length = 5000},
+        {.kind = TERN_SECTION_RULES, .offset = 4 * TERN_PAGE, .length = 300},
+    };
+    struct tern_section_info infos[2] = {{.name = "users", .rows = 7, .keys = 6}};
+    const struct tern_archive_list list = {.generation = generation,
+                                           .schema_hash = 0xfeed,
+                                           .sections = sections,
+                                           .infos = infos,
+                                           .count = 2};
+
+    memset(arena + TERN_PAGE, 'T', 5000);
+    memset(arena + 4 * TERN_PAGE, (int)generation, 300);
+    for (unsigned i = 0; i < 2; i++) {
+        sections[i].checksum = XXH3_64bits(arena + sections[i].offset, sections[i].length);
+        memset(sections[i].content_hash, i == 0 ? 0xaa : (int)generation, 16);
+    }
+    return tern_archive_save(state_dir, &list, arena, NULL);
+}
+
+static unsigned files_in(const char *name)
+{
+    char path[128];
+    const struct dirent *entry;
+    unsigned count = 0;
+    DIR *directory;
+
+    snprintf(path, sizeof path, "%s/%s", state_dir, name);
+    directory = opendir(path);
+    assert_non_null(directory);
+    while ((entry = readdir(directory)) != NULL)
+        count += entry->d_name[0] != '.';
+    closedir(directory);
+    return count;
+}
+
+static void what_is_saved_comes_back(TERN_TEST_STATE)
+{
+    struct tern_archive_list list;
+    struct tern_buffer bytes = {0};
+
+    assert_int_equal(tern_archive_read(state_dir, 0, &list, NULL), TERN_ENOENT);
+    assert_int_equal(save(3), 0);
+    assert_int_equal(tern_archive_read(state_dir, 0, &list, NULL), 0);
+    assert_int_equal(list.generation, 3);
+    assert_int_equal(list.schema_hash, 0xfeed);
+    assert_int_equal(list.count, 2);
+    assert_string_equal(list.infos[0].name, "users");
+    assert_int_equal(list.infos[0].rows, 7);
+    assert_string_equal(list.infos[1].name, "");
+    assert_int_equal(tern_archive_section(state_dir, &list.sections[1], &bytes, NULL), 0);
+    assert_int_equal(bytes.length, 300);
+    assert_int_equal(bytes.data[299], 3);
+    tern_buffer_free(&bytes);
+    tern_archive_list_free(&list);
+}
+
+static void only_the_last_three_are_kept(TERN_TEST_STATE)
+{
+    struct tern_archive_list list;
+
+    for (uint64_t generation = 1; generation <= 12; generation++)
+        assert_int_equal(save(generation), 0);
+    assert_int_equal(files_in("generations"), TERN_ARCHIVE_KEEP);
+    assert_int_equal(files_in("sections"), TERN_ARCHIVE_KEEP + 1);
+    assert_int_equal(tern_archive_read(state_dir, 9, &list, NULL), TERN_ENOENT);
+    assert_int_equal(tern_archive_read(state_dir, 10, &list, NULL), 0);
+    tern_archive_list_free(&list);
+}
+
+static void flip_byte(const char *path, long at)
+{
+    FILE *file = fopen(path, "r+");
+    int byte;
+
+    assert_non_null(file);
+    fseek(file, at, SEEK_SET);
+    byte = fgetc(file);
+    fseek(file, at, SEEK_SET);
+    fputc(byte ^ 1, file);
+    fclose(file);
+}
+
+static void damage_is_noticed(TERN_TEST_STATE)
+{
+    struct tern_archive_list list;
+    struct tern_buffer bytes = {0};
+    struct tern_error error;
+    char path[160];
+
+    assert_int_equal(save(3), 0);
+    snprintf(path, sizeof path, "%s/sections/%s.section", state_dir,
+             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    flip_byte(path, 1234);
+    assert_int_equal(tern_archive_read(state_dir, 3, &list, NULL), 0);
+    assert_int_equal(tern_archive_section(state_dir, &list.sections[0], &bytes, &error),
+                     TERN_ECORRUPT);
+    assert_non_null(strstr(error.message, path));
+    tern_archive_list_free(&list);
+    snprintf(path, sizeof path, "%s/generations/3", state_dir);
+    flip_byte(path, 60);
+    assert_int_equal(tern_archive_read(state_dir, 3, &list, &error), TERN_ECORRUPT);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(what_is_saved_comes_back),
+        T(only_the_last_three_are_kept),
+        T(damage_is_noticed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

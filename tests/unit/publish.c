@@ -1,0 +1,294 @@
+/* Publication and reclaim against a real reader's seat, in one process: locks are per open file
+ * description, so a seat claimed here looks to the writer like any other ternd's. */
+#include "tests/unit/unit.h"
+
+#include "controlplane/publish/publish.h"
+#include "controlplane/publish/reclaim.h"
+#include "shared/manifest.h"
+
+#include <unistd.h>
+
+struct fixture {
+    char run_dir[64];
+    struct tern_writer writer;
+    struct tern_board_map board;
+    struct tern_arena arena;
+    unsigned index;
+    struct tern_seat *seat;
+};
+
+static const struct tern_writer_numbers no_numbers = {0};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct tern_error error = {0};
+
+    strcpy(f->run_dir, "/dev/shm/tern-test-XXXXXX");
+    assert_non_null(mkdtemp(f->run_dir));
+    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, &f->writer, &error), 0);
+    assert_false(f->writer.taken_over);
+    assert_int_equal(tern_board_open(f->run_dir, true, &f->board, &error), 0);
+    assert_int_equal(tern_arena_open(f->run_dir, &f->arena, &error), 0);
+    assert_int_equal(tern_seat_claim(&f->board, &f->arena, 2, &f->index, &error), 0);
+    f->seat = &f->board.board->seats[f->index];
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+
+    tern_arena_close(&f->arena);
+    tern_board_close(&f->board);
+    tern_writer_close(&f->writer);
+    snprintf(path, sizeof path, "%s/arena", f->run_dir);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/board", f->run_dir);
+    unlink(path);
+    rmdir(f->run_dir);
+    free(f);
+    return 0;
+}
+
+/* Writes a one-section candidate whose bytes all are `fill`. */
+static uint64_t write_candidate(struct fixture *f, uint8_t fill, uint64_t generation)
+{
+    const struct tern_publish_root root = {.generation = generation};
+    struct tern_section section = {.kind = TERN_SECTION_TABLE, .owner = 1};
+    uint8_t bytes[10000];
+    uint64_t offset;
+
+    memset(bytes, fill, sizeof bytes);
+    memset(section.content_hash, fill, sizeof section.content_hash);
+    assert_int_equal(tern_writer_put(&f->writer, bytes, sizeof bytes, &section, NULL), 0);
+    assert_int_equal(tern_publish_write(&f->writer, &section, 1, &root, &offset, NULL), 0);
+    return offset;
+}
+
+static uint64_t publish(struct fixture *f, uint8_t fill, uint64_t generation)
+{
+    uint64_t offset = write_candidate(f, fill, generation);
+
+    tern_publish_announce(&f->writer, offset);
+    tern_publish_swap(&f->writer, offset);
+    return offset;
+}
+
+static uint8_t first_byte(struct fixture *f, uint64_t root_offset)
+{
+    const struct tern_root *root = tern_arena_at(&f->arena, root_offset, sizeof *root, 64);
+    const struct tern_manifest *manifest =
+        tern_arena_at(&f->arena, root->stable, sizeof *manifest, 64);
+    const struct tern_section *section = (const struct tern_section *)(manifest + 1);
+
+    return f->arena.base[section->offset];
+}
+
+static uint64_t retired(struct fixture *f)
+{
+    return tern_extents_bytes(&f->writer.extents, TERN_EXTENT_RETIRED);
+}
+
+static void an_epoch_protects_what_was_read(void **state)
+{
+    struct fixture *f = *state;
+    const struct tern_envelope *envelope = tern_arena_envelope(&f->arena);
+    struct tern_reader *reader = &f->seat->loops[0];
+    uint64_t old;
+
+    old = publish(f, 'a', 1);
+    tern_reader_enter(reader, envelope);
+    assert_int_equal(tern_arena_root(&f->arena), old);
+    publish(f, 'b', 2);
+    assert_true(retired(f) > 0);
+    assert_int_equal(tern_reclaim_collect(&f->writer), 0);
+    assert_int_equal(first_byte(f, old), 'a');
+
+    tern_reader_enter(reader, envelope); /* a new epoch: the old root is let go */
+    assert_true(tern_reclaim_collect(&f->writer) > 0);
+    assert_int_equal(retired(f), 0);
+    assert_int_equal(first_byte(f, tern_arena_root(&f->arena)), 'b');
+    tern_reader_leave(reader);
+}
+
+static void a_pin_outlives_the_epoch(void **state)
+{
+    struct fixture *f = *state;
+    const struct tern_envelope *envelope = tern_arena_envelope(&f->arena);
+    struct tern_reader *reader = &f->seat->loops[1];
+    struct tern_reclaim_seat seats[TERN_SEATS_MAX];
+    uint64_t old = publish(f, 'a', 1);
+
+    tern_reader_enter(reader, envelope);
+    atomic_store_explicit(&reader->pin, old, memory_order_release);
+    tern_reader_leave(reader);
+    publish(f, 'b', 2);
+    publish(f, 'c', 3);
+    assert_true(tern_reclaim_collect(&f->writer) > 0); /* b, which nobody holds */
+    assert_true(retired(f) > 0);
+    assert_int_equal(first_byte(f, old), 'a');
+    assert_int_equal(tern_reclaim_seats(&f->writer, seats), 1);
+    assert_true(seats[0].behind);
+    assert_true(seats[0].bytes > 10000);
+
+    atomic_store_explicit(&reader->pin, 0, memory_order_release);
+    assert_true(tern_reclaim_collect(&f->writer) > 0);
+    assert_int_equal(retired(f), 0);
+}
+
+static void a_nonsense_pin_frees_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct tern_reader *reader = &f->seat->housekeeping;
+
+    publish(f, 'a', 1);
+    publish(f, 'b', 2);
+    for (uint64_t pin = 1; pin >> 62 == 0; pin = pin << 3 | 1) {
+        atomic_store_explicit(&reader->pin, pin, memory_order_release);
+        assert_int_equal(tern_reclaim_collect(&f->writer), 0);
+    }
+    atomic_store_explicit(&reader->pin, 0, memory_order_release);
+    assert_true(tern_reclaim_collect(&f->writer) > 0);
+}
+
+static void a_joiner_without_a_seat_frees_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct tern_arena joiner;
+
+    publish(f, 'a', 1);
+    publish(f, 'b', 2);
+    assert_int_equal(tern_arena_open(f->run_dir, &joiner, NULL), 0);
+    assert_int_equal(tern_reclaim_collect(&f->writer), 0);
+    tern_arena_close(&joiner);
+    assert_true(tern_reclaim_collect(&f->writer) > 0);
+}
+
+static void the_dead_hold_nothing(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t old = publish(f, 'a', 1);
+
+    tern_reader_enter(&f->seat->loops[0], tern_arena_envelope(&f->arena));
+    atomic_store_explicit(&f->seat->loops[0].pin, old, memory_order_release);
+    publish(f, 'b', 2);
+    assert_int_equal(tern_reclaim_collect(&f->writer), 0);
+    /* closing the file descriptions is what death does */
+    tern_arena_close(&f->arena);
+    assert_true(tern_reclaim_collect(&f->writer) > 0);
+    assert_int_equal(tern_arena_open(f->run_dir, &f->arena, NULL), 0);
+}
+
+static void answers_come_from_live_seats(void **state)
+{
+    struct fixture *f = *state;
+    struct tern_publish_answer answers[TERN_SEATS_MAX];
+    uint64_t offset = write_candidate(f, 'a', 1);
+    const struct tern_root *root = (const struct tern_root *)(f->writer.base + offset);
+
+    tern_publish_announce(&f->writer, offset);
+    assert_int_equal(tern_publish_wait(&f->writer, offset, 5, answers), 1);
+    assert_int_equal(answers[0].answer, TERN_ANSWER_NONE);
+
+    strcpy(f->seat->answer_reason, "it smells");
+    atomic_store(&f->seat->answer, TERN_ANSWER_REJECTED);
+    atomic_store(&f->seat->answer_hash, root->checksum);
+    atomic_store(&f->seat->answer_seq, root->seq);
+    assert_int_equal(tern_publish_wait(&f->writer, offset, 5, answers), 1);
+    assert_int_equal(answers[0].answer, TERN_ANSWER_REJECTED);
+    assert_string_equal(answers[0].reason, "it smells");
+
+    tern_publish_withdraw(&f->writer);
+    assert_int_equal(tern_arena_root(&f->arena), 0);
+    assert_true(tern_reclaim_collect(&f->writer) > 0);
+    assert_int_equal(tern_extents_bytes(&f->writer.extents, TERN_EXTENT_LIVE), 0);
+}
+
+static void announcements_are_never_numbered_twice(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t withdrawn, last;
+
+    publish(f, 'a', 1);
+    tern_publish_announce(&f->writer, write_candidate(f, 'b', 2));
+    withdrawn = f->writer.seq;
+    /* the control plane dies here, with its candidate announced, and comes back */
+    tern_writer_close(&f->writer);
+    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, &f->writer, NULL), 0);
+    assert_true(f->writer.taken_over);
+    assert_int_equal(tern_reclaim_take_over(&f->writer, NULL), 0);
+    assert_int_equal(tern_arena_envelope(&f->arena)->announced, 0);
+    assert_int_equal(f->writer.generation, 1);
+    last = publish(f, 'c', 2);
+    assert_true(((const struct tern_root *)(f->writer.base + last))->seq > withdrawn);
+    assert_int_equal(first_byte(f, tern_arena_root(&f->arena)), 'c');
+}
+
+static void a_take_over_keeps_what_is_served_and_pinned(void **state)
+{
+    struct fixture *f = *state;
+    struct tern_reader *reader = &f->seat->loops[0];
+    uint64_t pinned = publish(f, 'a', 1);
+    uint64_t served;
+
+    tern_reader_enter(reader, tern_arena_envelope(&f->arena));
+    atomic_store_explicit(&reader->pin, pinned, memory_order_release);
+    tern_reader_leave(reader);
+    served = publish(f, 'b', 2);
+    tern_writer_close(&f->writer);
+    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, &f->writer, NULL), 0);
+    assert_int_equal(tern_reclaim_take_over(&f->writer, NULL), 0);
+    tern_reclaim_collect(&f->writer);
+    for (uint8_t i = 0; i < 50; i++) {
+        publish(f, (uint8_t)(128 + i), 3u + i); /* fills every gap there is */
+        assert_int_equal(first_byte(f, pinned), 'a');
+    }
+    assert_int_not_equal(tern_arena_root(&f->arena), served);
+    atomic_store_explicit(&reader->pin, 0, memory_order_release);
+    tern_reclaim_collect(&f->writer);
+    assert_int_equal(retired(f), 0);
+}
+
+static void a_second_writer_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct tern_error error = {0};
+    struct tern_writer second;
+
+    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, &second, &error),
+                     TERN_EBUSY);
+    assert_non_null(strstr(error.message, "another tern-control"));
+}
+
+static void a_full_arena_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    struct tern_error error = {0};
+    uint64_t offset;
+
+    assert_int_equal(tern_writer_allocate(&f->writer, 65 << 20, &offset, &error), TERN_ENOSPC);
+    assert_non_null(strstr(error.message, "raise `arena`"));
+    assert_int_equal(tern_writer_allocate(&f->writer, 1ull << 62, &offset, &error), TERN_ENOSPC);
+    assert_int_equal(f->writer.extents.count, 0);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(an_epoch_protects_what_was_read),
+        T(a_pin_outlives_the_epoch),
+        T(a_nonsense_pin_frees_nothing),
+        T(a_joiner_without_a_seat_frees_nothing),
+        T(the_dead_hold_nothing),
+        T(answers_come_from_live_seats),
+        T(announcements_are_never_numbered_twice),
+        T(a_take_over_keeps_what_is_served_and_pinned),
+        T(a_second_writer_is_refused),
+        T(a_full_arena_is_an_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
