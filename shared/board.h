@@ -20,7 +20,7 @@
 
 /* What one reading thread protects: everything reachable from the roots in its epoch, and its pin.
  * Partners of the orderings: see DESIGN 1.3; R1…R4 are tern_reader_enter, C1…C5 are in
- * controlplane/publish.c and reclaim.c. */
+ * controlplane/publish/. */
 struct tern_reader {
     _Atomic uint64_t epoch; /* R1 */
     _Atomic uint64_t pin;   /* offset of the root in use, 0: none */
@@ -216,7 +216,7 @@ uint64_t tern_seat_ready_value(const uint8_t arena_id[16]);
 bool tern_seat_is_live(const struct tern_board_map *map, unsigned index);
 
 /* Reader enter, R1…R3: after it, whatever the roots reach stays until the thread enters a newer epoch
- * or leaves. Costs one load when the epoch has not moved. Pair: C1…C4 in controlplane/publish.c. */
+ * or leaves. Costs one load when the epoch has not moved. Pair: C1…C4 in controlplane/publish/. */
 static inline void tern_reader_enter(struct tern_reader *reader,
                                      const struct tern_envelope *envelope)
 {
