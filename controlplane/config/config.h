@@ -10,8 +10,8 @@
 #include "shared/schema.h"
 #include "shared/verdict.h"
 
-/* Where something stands: 1-based line and column of `file` (an index into diagnostics' files would
- * be smaller; a pointer that lives as long as the configuration is simpler). */
+/* Where something stands: 1-based line and column (in characters) of `file`; line 0 is the file as
+ * a whole, column 0 the whole line. `file` lives as long as what the place belongs to. */
 struct tern_place {
     const char *file;
     uint32_t line;
@@ -29,30 +29,51 @@ struct tern_diagnostic {
     char *message; /* what is wrong, what was expected, the nearest valid name */
 };
 
-/* All that is wrong, not only the first. Zero-initialise; places' files must outlive it. */
+#define TERN_DIAGNOSTICS_MAX                                                                       \
+    1000 /* kept; nobody reads more, and hostile input could give millions */
+
+/* All that is wrong, not only the first. Zero-initialise. Messages and file names are copied, so
+ * diagnostics outlive the configuration they speak of. Not thread-safe. */
 struct tern_diagnostics {
     struct tern_diagnostic *items;
     size_t count;
     size_t capacity;
-    size_t error_count;
+    size_t error_count;   /* also those past TERN_DIAGNOSTICS_MAX */
+    size_t dropped_count; /* past TERN_DIAGNOSTICS_MAX, or for want of memory */
+    char **files;         /* the names that places point to */
+    size_t file_count;
 };
 
 void tern_diagnostics_add(struct tern_diagnostics *diagnostics, enum tern_severity severity,
                           struct tern_place place, const char *format, ...) TERN_PRINTF(4, 5);
-/* Appends "file:line:column: error: message\n" for each, in order of file and place. */
+/* Appends "file:line:column: error: message\n" for each (without line and column where they are 0),
+ * files in the order of their first diagnostic, then by place. Returns 0 or TERN_ENOMEM. */
 int tern_diagnostics_print(const struct tern_diagnostics *diagnostics, struct tern_buffer *out);
 void tern_diagnostics_free(struct tern_diagnostics *diagnostics);
 
-/* A scalar with its place; `text` is NUL-terminated and owned by the configuration. For block
- * scalars and quoted scalars, `tern_text_place` maps a byte offset inside the text to line and column
- * of the file (so an error inside an expression points into it). */
+enum tern_text_style { /* how a scalar is written in the file */
+                       TERN_TEXT_PLAIN,
+                       TERN_TEXT_SINGLE_QUOTED,
+                       TERN_TEXT_DOUBLE_QUOTED,
+                       TERN_TEXT_LITERAL, /* block scalar | */
+                       TERN_TEXT_FOLDED,  /* block scalar > */
+};
+
+/* A scalar with its place; `text` is NUL-terminated and owned by the configuration. `raw` is how it
+ * stands in the file, so that a byte of the text can be found there again; a text made by hand
+ * leaves it NULL. */
 struct tern_text {
     const char *text;
     size_t length;
     struct tern_place place; /* of the first character of the content */
-    bool block;              /* literal block scalar: later lines start at `block_column` */
-    uint32_t block_column;
+    enum tern_text_style style;
+    uint32_t block_column; /* block scalars: where their lines start */
+    const char *raw;       /* from that first character, in the configuration's text */
+    size_t raw_length;
 };
+
+/* The line and column of the byte at `offset` of the text (its length: just past the end), through
+ * quotes, escapes, folded lines and block scalars: an error inside an expression points into it. */
 struct tern_place tern_text_place(const struct tern_text *text, size_t offset);
 
 struct tern_config_field {
@@ -64,6 +85,7 @@ struct tern_config_field {
     uint32_t max_bytes;
 };
 
+/* Fields, columns, tables, rules and test values begin with their name. */
 struct tern_config_column {
     struct tern_text name;
     struct tern_text from; /* the source's column; = name when not given */
@@ -83,14 +105,14 @@ struct tern_config_table {
     char *source_path;       /* resolved against the configuration file's folder */
     struct tern_text by;     /* maps: the field; empty when not given */
     unsigned by_field;       /* its index in `fields` + 1, 0 when none */
-    struct tern_text key;    /* exact tables from CSV: the key column */
-    enum tern_type key_type; /* of the field for maps; `of:` for exact sets */
+    struct tern_text key; /* the key column: exact maps, and sets whose source is CSV; else empty */
+    enum tern_type key_type; /* of the field for maps; `of:` for exact sets; ip, string by kind */
     uint8_t key_flags;
     struct tern_config_column *columns;
     unsigned column_count;
     uint64_t refresh_us; /* 0: never */
     uint64_t max_bad_rows;
-    uint64_t min_rows;
+    uint64_t min_rows;            /* default 1: an empty table is most likely a mistake */
     uint32_t max_change_permille; /* UINT32_MAX: not set */
     uint64_t max_bytes;           /* 0: not set */
     enum tern_on_error on_error;
@@ -113,9 +135,9 @@ struct tern_config_rule {
     struct tern_text when;
     enum tern_then then;
     struct tern_text then_text;
-    enum tern_action action;    /* of THEN_ACTION; of `meanwhile` for escalations, else UNDECIDED */
-    struct tern_text escalate;  /* the target's name */
-    float score;                /* `score:` or `add:` */
+    enum tern_action action;   /* of THEN_ACTION; of `meanwhile` for escalations, else UNDECIDED */
+    struct tern_text escalate; /* the target's name */
+    float score;               /* `score:` or `add:` */
     enum tern_rule_mode mode;
     bool missing_skip;
     struct tern_text note, owner;
@@ -173,16 +195,18 @@ struct tern_config {
     unsigned test_count;
 };
 
-/* Reads and checks `path`. On any error diagnostic, `*config` stays NULL and TERN_EINVAL is returned
- * (all errors are in `diagnostics`, expressions excepted: compile parses those). TERN_EIO, TERN_ENOENT,
- * TERN_ENOMEM likewise add a diagnostic at line 0. */
+/* Reads and checks `path`. On any error diagnostic, `*config` stays NULL and TERN_EINVAL is
+ * returned (all errors are in `diagnostics`, expressions excepted: compile parses those). TERN_EIO,
+ * TERN_ENOENT, TERN_ENOMEM likewise add a diagnostic at line 0. */
 int tern_config_read(const char *path, struct tern_config **config,
                      struct tern_diagnostics *diagnostics);
 void tern_config_free(struct tern_config *config);
 
-/* Parses a request value given as text (`ternctl decide ip=10.1.2.3`, `tests:`) for a field.
- * Strings point into `text`; hosts are folded into `scratch` (TERN_STRING_MAX bytes).
- * TERN_EINVAL with what was expected. Vectors: comma-separated numbers, written to scratch. */
+/* Parses a value given as text (`ternctl decide ip=10.1.2.3`, `tests:`) for a field or column.
+ * Strings point into `text`; hosts are folded into `scratch` (TERN_STRING_MAX bytes). Vectors are
+ * comma-separated numbers, written to scratch as f32: at most TERN_STRING_MAX / 4 of them here; the
+ * caller compares their number with the field's. TERN_EINVAL with what was expected. Thread-safe.
+ */
 int tern_config_parse_value(enum tern_type type, uint8_t flags, const char *text, size_t length,
                             uint8_t *scratch, union tern_value *value, struct tern_error *error);
 
