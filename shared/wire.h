@@ -29,6 +29,8 @@ enum tern_request_flags {
     TERN_REQUEST_DETAIL = 16,
 };
 
+#define TERN_TRACE_BYTES 25 /* what TERN_REQUEST_TRACE puts before the body */
+
 enum tern_reply_flags {
     TERN_REPLY_MORE = 1,
 };

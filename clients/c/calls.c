@@ -1,0 +1,163 @@
+/* The blocking operations: one request, one reply, within the call's timeout. */
+#include "clients/c/client.h"
+
+int tern_client_decide(struct tern_client *client, const struct tern_request *request,
+                       const struct tern_call *call, struct tern_decision *decisions,
+                       struct tern_error *error)
+{
+    uint64_t deadline_ns = tern_client_deadline_ns(client);
+    int tries = client->options.retry ? 2 : 1;
+    int code = TERN_ECLOSED;
+
+    while (tries-- > 0 && code == TERN_ECLOSED) {
+        struct tern_client_slot *slot;
+
+        code = tern_client_start(client, request, call, decisions, deadline_ns, &slot, error);
+        if (code == 0)
+            code = tern_client_await(client, slot, deadline_ns, error);
+    }
+    return code;
+}
+
+/* Sends `frame` with `body` and leaves the reply's body in client->reply. */
+static int exchange(struct tern_client *client, struct tern_frame frame, const void *body,
+                    struct tern_error *error)
+{
+    uint64_t deadline_ns = tern_client_deadline_ns(client);
+    int tries = client->options.retry ? 2 : 1;
+    int code = TERN_ECLOSED;
+
+    frame.magic = TERN_WIRE_MAGIC;
+    while (tries-- > 0 && code == TERN_ECLOSED) {
+        struct tern_client_slot *slot;
+
+        code = tern_client_ensure(client, deadline_ns, error);
+        if (code != 0)
+            return code;
+        slot = tern_client_slot_take(client);
+        if (slot == NULL)
+            return tern_error_set(error, TERN_EAGAIN,
+                                  "%u requests are in flight: collect one first",
+                                  client->in_flight);
+        frame.request_id = slot->id;
+        client->reply.end = 0;
+        client->reply_overflow = false;
+        code = tern_client_put(client, frame, NULL, body, deadline_ns, error);
+        if (code == 0)
+            code = tern_client_await(client, slot, deadline_ns, error);
+        else
+            tern_client_slot_free(client, slot);
+    }
+    if (code == 0 && client->reply_overflow)
+        code = tern_error_set(error, TERN_ELIMIT, "the reply is over %zu bytes",
+                              client->reply.capacity);
+    return code;
+}
+
+static int malformed(struct tern_client *client, const char *what, struct tern_error *error)
+{
+    return tern_error_set(error, TERN_ECORRUPT, "%s: malformed %s reply", client->address, what);
+}
+
+int tern_client_explain(struct tern_client *client, const struct tern_request *request,
+                        const char **json, size_t *length, struct tern_error *error)
+{
+    struct tern_frame frame = {
+        .op = TERN_OP_DECIDE, .flags = TERN_REQUEST_EXPLAIN, .body_length = request->length};
+    int code = tern_client_ensure(client, tern_client_deadline_ns(client), error);
+
+    if (code == 0)
+        code = tern_request_check(request, client, error);
+    if (code == 0)
+        code = exchange(client, frame, request->data, error);
+    if (code != 0)
+        return code;
+    *json = (const char *)client->reply.data;
+    *length = client->reply.end;
+    return 0;
+}
+
+int tern_client_ping(struct tern_client *client, struct tern_error *error)
+{
+    return exchange(client, (struct tern_frame){.op = TERN_OP_PING}, NULL, error);
+}
+
+int tern_client_lookup(struct tern_client *client, int table, const void *key, size_t key_length,
+                       struct tern_client_column *columns, unsigned capacity, unsigned *count,
+                       struct tern_error *error)
+{
+    struct tern_frame frame = {.op = TERN_OP_LOOKUP};
+    uint8_t body[4 + TERN_STRING_MAX];
+    const uint8_t *at, *end;
+    unsigned total;
+    int code;
+
+    if (table < 1 || table > client->schema.table_count)
+        return tern_error_set(error, TERN_ENOENT, "there is no table %d", table);
+    if (key_length > TERN_STRING_MAX)
+        return tern_error_set(error, TERN_ELIMIT, "a key is at most %u bytes, not %zu",
+                              TERN_STRING_MAX, key_length);
+    tern_store_u16(body, (uint16_t)table);
+    tern_store_u16(body + 2, (uint16_t)key_length);
+    if (key_length != 0)
+        memcpy(body + 4, key, key_length);
+    frame.body_length = (uint32_t)(4 + key_length);
+    code = exchange(client, frame, body, error);
+    if (code != 0)
+        return code;
+
+    at = client->reply.data;
+    end = at + client->reply.end;
+    if (end - at < 4)
+        return malformed(client, "LOOKUP", error);
+    total = tern_load_u16(at);
+    at += 4;
+    for (unsigned i = 0; i < total; i++) {
+        struct tern_client_column column;
+
+        if (end - at < 3)
+            return malformed(client, "LOOKUP", error);
+        column.type = at[0];
+        column.length = tern_load_u16(at + 1);
+        column.value = at + 3;
+        if (end - column.value < column.length)
+            return malformed(client, "LOOKUP", error);
+        at = column.value + column.length;
+        if (i < capacity)
+            columns[i] = column;
+    }
+    *count = total;
+    return 0;
+}
+
+int tern_client_describe(struct tern_client *client, uint32_t first, struct tern_client_rule *rules,
+                         uint32_t capacity, struct tern_client_page *page, struct tern_error *error)
+{
+    struct tern_frame frame = {.op = TERN_OP_DESCRIBE, .body_length = sizeof first};
+    struct tern_describe_reply head;
+    const uint8_t *at, *end;
+    uint32_t count;
+    int code = exchange(client, frame, &first, error);
+
+    if (code != 0)
+        return code;
+    at = client->reply.data;
+    end = at + client->reply.end;
+    if ((size_t)(end - at) < sizeof head)
+        return malformed(client, "DESCRIBE", error);
+    memcpy(&head, at, sizeof head);
+    at += sizeof head;
+    count = head.count < capacity ? head.count : capacity;
+    for (uint32_t i = 0; i < count; i++) {
+        if (end - at < 2 || end - at - 2 < at[1])
+            return malformed(client, "DESCRIBE", error);
+        rules[i].index = head.first + i;
+        rules[i].action = at[0];
+        rules[i].name_length = at[1];
+        memcpy(rules[i].name, at + 2, at[1]);
+        rules[i].name[at[1]] = '\0';
+        at += 2 + at[1];
+    }
+    *page = (struct tern_client_page){head.total, client->reply_generation, count};
+    return 0;
+}
