@@ -10,9 +10,9 @@
  * places; builds nothing (tables are known by definition only). 0 or TERN_EINVAL. */
 int tern_compile_check(const struct tern_config *config, struct tern_diagnostics *diagnostics);
 
-/* The class of every record of one map unit: its bytes, and what they depend on. `content_hash` covers
- * the unit's atoms and the table's content hash, so an unchanged one need not be written again: when
- * `find_classes` knows the hash, `bytes` stays empty and `reused` is set. */
+/* The class of every record of one map unit: its bytes, and what they depend on. `content_hash`
+ * covers the unit's atoms and the table's content hash, so an unchanged one need not be written
+ * again: when `find_classes` knows the hash, `bytes` stays empty and `reused` is set. */
 struct tern_compiled_classes {
     uint32_t unit;
     uint16_t table;
@@ -33,11 +33,11 @@ struct tern_compiled {
 struct tern_compile_input {
     const struct tern_config *config;
     const struct tern_schema *schema;
-    const struct tern_table *tables;        /* by id, [0] unused: the built ones, open for reading */
-    const uint8_t (*table_hashes)[16];      /* content hashes, by id */
+    const struct tern_table *tables;   /* by id, [0] unused: the built ones, open for reading */
+    const uint8_t (*table_hashes)[16]; /* content hashes, by id */
     /* true when the running generation has a classes section of that hash; its bytes then come back
-     * through `existing` (class signatures must be numbered as there: numbering is a function of the
-     * hash's inputs). May be NULL. */
+     * through `existing` (class signatures must be numbered as there: numbering is a function of
+     * the hash's inputs). May be NULL. */
     bool (*find_classes)(void *context, const uint8_t hash[16], const void **data, size_t *length);
     void *context;
     uint64_t seed;

@@ -35,8 +35,8 @@ void tern_rules_close(struct tern_rules *rules);
 int tern_scratch_new(struct tern_scratch **scratch);
 void tern_scratch_free(struct tern_scratch *scratch);
 
-/* Decides `count` items (1…TERN_VECTOR_WIDTH) together: hashes and prefetches every table line first,
- * then classifies, then ANDs rows. Writes verdicts[i] for facts[i]. */
+/* Decides `count` items (1…TERN_VECTOR_WIDTH) together: hashes and prefetches every table line
+ * first, then classifies, then ANDs rows. Writes verdicts[i] for facts[i]. */
 void tern_rules_decide(const struct tern_rules *rules, struct tern_scratch *scratch,
                        const struct tern_facts *const facts[], unsigned count,
                        struct tern_verdict verdicts[]);
@@ -47,8 +47,8 @@ const char *tern_rules_name(const struct tern_rules *rules, uint32_t index, size
 enum tern_action tern_rules_action(const struct tern_rules *rules, uint32_t index);
 
 /* Appends a JSON object to `out` that says how one item is decided by the very same look-ups: the
- * verdict; "lookups" (unit, field, table, class, record), "rules" (for each rule that matched, and the
- * first ones that did not: its conjunctions with each atom's text and truth), "stages" in ns.
+ * verdict; "lookups" (unit, field, table, class, record), "rules" (for each rule that matched, and
+ * the first ones that did not: its conjunctions with each atom's text and truth), "stages" in ns.
  * Not for the request path of ordinary traffic: it allocates through `out`. */
 int tern_rules_explain(const struct tern_rules *rules, struct tern_scratch *scratch,
                        const struct tern_facts *facts, struct tern_buffer *out);

@@ -1,0 +1,220 @@
+#include "controlplane/compile/literal.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+
+#include "shared/host.h"
+
+const char *tern_operand_type_name(const struct tern_operand *operand)
+{
+    return operand->flags & TERN_FIELD_HOST ? "host" : tern_type_name(operand->type);
+}
+
+static const char *token_name(const struct tern_token *token)
+{
+    switch (token->kind) {
+    case TERN_TOKEN_STRING:
+        return "a string";
+    case TERN_TOKEN_NUMBER:
+        return "a number";
+    case TERN_TOKEN_ADDRESS:
+        return "an ip";
+    case TERN_TOKEN_PATTERN:
+        return "a regular expression";
+    case TERN_TOKEN_END:
+        return "the end of the expression";
+    case TERN_TOKEN_NAME:
+        return tern_token_is(token, "true") || tern_token_is(token, "false") ? "a bool" : "a name";
+    case TERN_TOKEN_TABLE:
+        return "a table";
+    default:
+        return "no literal";
+    }
+}
+
+static int fail(char *message, const char *format, ...) TERN_PRINTF(2, 3);
+static int fail(char *message, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(message, TERN_LITERAL_MESSAGE, format, arguments);
+    va_end(arguments);
+    return TERN_EINVAL;
+}
+
+static int mismatch(const struct tern_operand *operand, const struct tern_token *token,
+                    const char *wanted, char *message)
+{
+    return fail(message, "expected %s because the left side is of type %s, found %s", wanted,
+                tern_operand_type_name(operand), token_name(token));
+}
+
+/* NUL-terminated copy of a number's text; numbers longer than this are malformed anyway. */
+static bool number_text(const struct tern_token *token, char text[64])
+{
+    if (token->length >= 64)
+        return false;
+    memcpy(text, token->text, token->length);
+    text[token->length] = '\0';
+    return true;
+}
+
+static int convert_integer(const struct tern_operand *operand, const struct tern_token *token,
+                           union tern_value *value, char *message)
+{
+    char text[64], *end;
+
+    if (token->kind != TERN_TOKEN_NUMBER)
+        return mismatch(operand, token, "a whole number", message);
+    if (memchr(token->text, '.', token->length) != NULL ||
+        memchr(token->text, 'e', token->length) != NULL ||
+        memchr(token->text, 'E', token->length) != NULL)
+        return fail(message, "expected a whole number because the left side is of type %s",
+                    tern_operand_type_name(operand));
+    errno = 0;
+    if (!number_text(token, text))
+        return fail(message, "number is too long");
+    if (operand->type == TERN_TYPE_I64) {
+        value->i64 = strtoll(text, &end, 10);
+    } else {
+        if (text[0] == '-' && strtoull(text + 1, &end, 10) != 0)
+            return fail(message, "%s is never negative", tern_operand_type_name(operand));
+        value->u64 = strtoull(text, &end, 10);
+    }
+    if (errno != 0 || *end != '\0' || (operand->type == TERN_TYPE_U32 && value->u64 > UINT32_MAX))
+        return fail(message, "number does not fit the left side's type %s",
+                    tern_operand_type_name(operand));
+    return 0;
+}
+
+static int convert_float(const struct tern_operand *operand, const struct tern_token *token,
+                         union tern_value *value, char *message)
+{
+    char text[64], *end;
+
+    if (token->kind != TERN_TOKEN_NUMBER)
+        return mismatch(operand, token, "a number", message);
+    if (!number_text(token, text))
+        return fail(message, "number is too long");
+    value->f32 = strtof(text, &end);
+    if (*end != '\0' || !isfinite(value->f32))
+        return fail(message, "number does not fit the left side's type f32");
+    if (value->f32 == 0)
+        value->f32 = 0; /* -0 equals 0 */
+    return 0;
+}
+
+static int convert_string(const struct tern_operand *operand, const struct tern_token *token,
+                          struct tern_region *region, union tern_value *value, char *message)
+{
+    uint8_t *bytes;
+    size_t length = token->length;
+
+    if (token->kind != TERN_TOKEN_STRING) {
+        if (token->kind == TERN_TOKEN_NAME)
+            return fail(message, "expected a string, quote it: \"%.*s\"",
+                        (int)tern_min_u64(token->length, 64), token->text);
+        return mismatch(operand, token, "a string in quotes", message);
+    }
+    if (length > TERN_STRING_MAX)
+        return fail(message, "string of %zu bytes is over the limit of %u", length,
+                    TERN_STRING_MAX);
+    bytes = tern_region_take(region, length);
+    if (bytes == NULL)
+        return TERN_ENOMEM;
+    if (operand->flags & TERN_FIELD_HOST) {
+        for (size_t i = 0; i < length; i++)
+            if ((unsigned char)token->text[i] >= 0x80)
+                return fail(message, "hosts compare in punycode, write it as xn--…");
+        tern_host_fold((const uint8_t *)token->text, length, bytes, &length);
+    } else {
+        memcpy(bytes, token->text, length);
+    }
+    value->string.bytes = bytes;
+    value->string.length = (uint32_t)length;
+    return 0;
+}
+
+static int convert_address(const struct tern_operand *operand, const struct tern_token *token,
+                           bool prefixes, struct tern_literal *literal, char *message)
+{
+    struct tern_address_range range;
+    int status;
+
+    if (token->kind != TERN_TOKEN_ADDRESS && token->kind != TERN_TOKEN_STRING)
+        return mismatch(operand, token, "an ip", message);
+    status = tern_address_parse_prefix(token->text, token->length, &range);
+    if (status == TERN_EREFUSED)
+        return fail(message, "'%.*s' has bits set past its prefix length",
+                    (int)tern_min_u64(token->length, 64), token->text);
+    if (status != 0)
+        return fail(message, "'%.*s' is not an ip address%s", (int)tern_min_u64(token->length, 64),
+                    token->text, prefixes ? " or CIDR prefix" : "");
+    if (!prefixes && memchr(token->text, '/', token->length) != NULL)
+        return fail(message, "a prefix stands in braces: in {%.*s}",
+                    (int)tern_min_u64(token->length, 64), token->text);
+    literal->first.address = range.first;
+    literal->last.address = range.last;
+    return 0;
+}
+
+int tern_literal_convert(const struct tern_operand *operand, const struct tern_token *token,
+                         bool prefixes, struct tern_region *region, struct tern_literal *literal,
+                         char message[TERN_LITERAL_MESSAGE])
+{
+    struct tern_literal converted;
+    int status;
+
+    memset(&converted, 0, sizeof converted);
+    switch ((enum tern_type)operand->type) {
+    case TERN_TYPE_IP:
+        status = convert_address(operand, token, prefixes, &converted, message);
+        if (status == 0)
+            *literal = converted;
+        return status;
+    case TERN_TYPE_STRING:
+        status = convert_string(operand, token, region, &converted.first, message);
+        break;
+    case TERN_TYPE_U64:
+    case TERN_TYPE_I64:
+    case TERN_TYPE_U32:
+        status = convert_integer(operand, token, &converted.first, message);
+        break;
+    case TERN_TYPE_F32:
+        status = convert_float(operand, token, &converted.first, message);
+        break;
+    case TERN_TYPE_BOOL:
+        if (token->kind != TERN_TOKEN_NAME ||
+            (!tern_token_is(token, "true") && !tern_token_is(token, "false")))
+            return mismatch(operand, token, "true or false", message);
+        converted.first.boolean = tern_token_is(token, "true");
+        status = 0;
+        break;
+    default:
+        return fail(message, "values of type %s cannot be compared",
+                    tern_operand_type_name(operand));
+    }
+    if (status != 0)
+        return status;
+    converted.last = converted.first;
+    *literal = converted;
+    return 0;
+}
+
+int tern_literal_compare(enum tern_type type, const union tern_value *a, const union tern_value *b)
+{
+    switch (type) {
+    case TERN_TYPE_IP:
+        return tern_address_compare(a->address, b->address);
+    case TERN_TYPE_I64:
+        return (a->i64 > b->i64) - (a->i64 < b->i64);
+    case TERN_TYPE_F32:
+        return (a->f32 > b->f32) - (a->f32 < b->f32);
+    case TERN_TYPE_BOOL:
+        return (int)a->boolean - (int)b->boolean;
+    default:
+        return (a->u64 > b->u64) - (a->u64 < b->u64);
+    }
+}

@@ -1,0 +1,616 @@
+#include "controlplane/compile/normal.h"
+
+#include "controlplane/compile/atoms.h"
+
+/* The tree of leaves of one rule, before expansion. */
+struct term {
+    bool is_leaf, is_or;
+    uint32_t leaf;
+    unsigned count;
+    struct term **children;
+};
+
+struct conjunction { /* leaf indexes, by unit */
+    uint32_t count;
+    uint32_t leaves[];
+};
+
+struct expansion { /* a disjunction of distinct conjunctions */
+    unsigned count;
+    struct conjunction *items[TERN_CONJUNCTIONS_MAX];
+};
+
+struct builder {
+    const struct tern_config *config;
+    struct tern_normal *normal;
+    struct tern_region scratch; /* of the rule at hand */
+    struct tern_atoms atoms;
+    struct tern_digest_map leaf_map;
+    const struct tern_config_rule *rule;
+    int status; /* the first failure; everything returns early once it is set */
+};
+
+static void *take(struct builder *builder, size_t bytes)
+{
+    void *taken = tern_region_take(&builder->scratch, bytes);
+
+    if (taken == NULL)
+        builder->status = TERN_ENOMEM;
+    return taken;
+}
+
+static struct tern_leaf *leaf_at(const struct builder *builder, uint32_t index)
+{
+    return (struct tern_leaf *)builder->normal->leaves.data + index;
+}
+
+static uint32_t intern_leaf(struct builder *builder, uint32_t unit, const uint32_t *postfix,
+                            uint32_t length, size_t offset)
+{
+    struct tern_digest digest = tern_digest_of(postfix, length * sizeof *postfix);
+    struct tern_leaf *leaf;
+    uint32_t *found, *kept;
+    bool added;
+
+    digest = tern_digest_of((uint64_t[]){digest.low, digest.high, unit}, 24);
+    found = tern_digest_map_put(&builder->leaf_map, digest, (uint32_t)builder->normal->leaves.count,
+                                &added);
+    if (found != NULL && !added)
+        return *found;
+    kept = tern_region_take(&builder->normal->region, length * sizeof *postfix);
+    leaf = tern_list_push(&builder->normal->leaves, sizeof *leaf);
+    if (found == NULL || kept == NULL || leaf == NULL) {
+        builder->status = TERN_ENOMEM;
+        return 0;
+    }
+    memcpy(kept, postfix, length * sizeof *postfix);
+    *leaf = (struct tern_leaf){unit, length, kept, offset};
+    return *found;
+}
+
+/* One leaf for several of the same unit. */
+static uint32_t combine_leaves(struct builder *builder, const uint32_t *leaves, unsigned count,
+                               uint32_t operator)
+{
+    uint32_t length = 1, at = 0, *postfix, unit = leaf_at(builder, leaves[0])->unit;
+    size_t offset = leaf_at(builder, leaves[0])->offset;
+
+    for (unsigned i = 0; i < count; i++)
+        length += leaf_at(builder, leaves[i])->length;
+    postfix = take(builder, length * sizeof *postfix);
+    if (postfix == NULL)
+        return 0;
+    for (unsigned i = 0; i < count; i++) {
+        const struct tern_leaf *leaf = leaf_at(builder, leaves[i]);
+
+        memcpy(postfix + at, leaf->postfix, leaf->length * sizeof *postfix);
+        at += leaf->length;
+    }
+    postfix[at] = operator| count;
+    return intern_leaf(builder, unit, postfix, length, offset);
+}
+
+static struct term *leaf_term(struct builder *builder, uint32_t leaf)
+{
+    struct term *term = take(builder, sizeof *term);
+
+    if (term != NULL)
+        *term = (struct term){.is_leaf = true, .leaf = leaf};
+    return term;
+}
+
+static int compare_by_unit(const void *left, const void *right, void *context)
+{
+    const struct builder *builder = context;
+    uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
+    uint32_t unit_a = leaf_at(builder, a)->unit, unit_b = leaf_at(builder, b)->unit;
+
+    if (unit_a != unit_b)
+        return unit_a < unit_b ? -1 : 1;
+    return (a > b) - (a < b);
+}
+
+/* Joins children under one connective: nested ones of the same kind are opened, leaves of one unit
+ * become one. */
+static struct term *join(struct builder *builder, bool is_or, struct term **children,
+                         unsigned count)
+{
+    struct term *joined = take(builder, sizeof *joined);
+    unsigned flat = 0, kept = 0, leaf_count = 0;
+    uint32_t *leaves;
+
+    for (unsigned i = 0; i < count; i++)
+        flat += !children[i]->is_leaf && children[i]->is_or == is_or ? children[i]->count : 1;
+    leaves = take(builder, flat * sizeof *leaves);
+    if (joined == NULL || leaves == NULL)
+        return NULL;
+    joined->is_or = is_or;
+    joined->children = take(builder, flat * sizeof(struct term *));
+    if (joined->children == NULL)
+        return NULL;
+    for (unsigned i = 0; i < count; i++) {
+        bool open = !children[i]->is_leaf && children[i]->is_or == is_or;
+        unsigned inner = open ? children[i]->count : 1;
+
+        for (unsigned j = 0; j < inner; j++) {
+            struct term *child = open ? children[i]->children[j] : children[i];
+
+            if (child->is_leaf)
+                leaves[leaf_count++] = child->leaf;
+            else
+                joined->children[kept++] = child;
+        }
+    }
+    qsort_r(leaves, leaf_count, sizeof *leaves, compare_by_unit, builder);
+    for (unsigned i = 0; i < leaf_count;) {
+        uint32_t unit = leaf_at(builder, leaves[i])->unit, leaf = leaves[i];
+        unsigned same = 0, distinct = 0;
+
+        while (i + same < leaf_count && leaf_at(builder, leaves[i + same])->unit == unit) {
+            if (distinct == 0 || leaves[i + distinct - 1] != leaves[i + same])
+                leaves[i + distinct++] = leaves[i + same];
+            same++;
+        }
+        if (distinct > 1)
+            leaf = combine_leaves(builder, leaves + i, distinct,
+                                  is_or ? TERN_POSTFIX_OR : TERN_POSTFIX_AND);
+        joined->children[kept] = leaf_term(builder, leaf);
+        if (joined->children[kept++] == NULL)
+            return NULL;
+        i += same;
+    }
+    joined->count = kept;
+    return kept == 1 ? joined->children[0] : joined;
+}
+
+static int unit_of(struct builder *builder, const struct tern_atom *atom, uint32_t *unit)
+{
+    int status = tern_atoms_unit(&builder->atoms, atom, unit);
+
+    if (status != 0 && builder->status == 0)
+        builder->status = status;
+    return builder->status;
+}
+
+static struct term *normalize_atom(struct builder *builder, const struct tern_node *node,
+                                   bool negate, size_t not_offset)
+{
+    const struct tern_atom *atom = &node->atom;
+    uint32_t unit, index, there = 0, postfix[5];
+    uint32_t length = 0;
+    int status;
+
+    if (unit_of(builder, atom, &unit) != 0)
+        return NULL;
+    if (atom->test == TERN_TEST_EXISTS) {
+        enum tern_atom_kind kind = atom->operand.table == 0   ? TERN_ATOM_THERE
+                                   : atom->operand.column < 0 ? TERN_ATOM_RECORD
+                                                              : TERN_ATOM_CELL;
+
+        status = tern_atoms_there(&builder->atoms, unit, kind,
+                                  kind == TERN_ATOM_CELL ? atom->operand.column : -1, &index);
+    } else {
+        status =
+            tern_atoms_intern(&builder->atoms, unit, atom, builder->rule->when.text + node->offset,
+                              node->end - node->offset, &index);
+    }
+    if (status == 0 && atom->test == TERN_TEST_NE) {
+        bool column = atom->operand.table != 0;
+
+        /* a comparison with something missing is false, and so is != */
+        status = tern_atoms_there(&builder->atoms, unit, column ? TERN_ATOM_CELL : TERN_ATOM_THERE,
+                                  column ? atom->operand.column : -1, &there);
+    }
+    if (status != 0) {
+        builder->status = status;
+        return NULL;
+    }
+    if (atom->test == TERN_TEST_NE) {
+        postfix[length++] = there;
+        postfix[length++] = index;
+        postfix[length++] = TERN_POSTFIX_NOT;
+        postfix[length++] = TERN_POSTFIX_AND | 2;
+    } else {
+        postfix[length++] = index;
+    }
+    if (negate)
+        postfix[length++] = TERN_POSTFIX_NOT;
+    index = intern_leaf(builder, unit, postfix, length, negate ? not_offset : node->offset);
+    return builder->status != 0 ? NULL : leaf_term(builder, index);
+}
+
+/* Negation normal form: nots move down to the atoms by De Morgan's laws; atoms are total, so the
+ * complement of an atom is its negation. */
+static struct term *normalize(struct builder *builder, const struct tern_node *node, bool negate,
+                              size_t not_offset)
+{
+    struct term **children;
+
+    switch (node->kind) {
+    case TERN_NODE_ATOM:
+        return normalize_atom(builder, node, negate, not_offset);
+    case TERN_NODE_NOT:
+        return normalize(builder, node->children[0], !negate, node->offset);
+    default:
+        children = take(builder, node->child_count * sizeof(struct term *));
+        if (children == NULL)
+            return NULL;
+        for (unsigned i = 0; i < node->child_count; i++) {
+            children[i] = normalize(builder, node->children[i], negate, not_offset);
+            if (children[i] == NULL)
+                return NULL;
+        }
+        return join(builder, (node->kind == TERN_NODE_OR) != negate, children, node->child_count);
+    }
+}
+
+/* Everything a rule names must be there: `missing: skip`. */
+static bool require_operands(struct builder *builder, const struct tern_node *node,
+                             struct tern_list *terms)
+{
+    const struct tern_operand *operand = &node->atom.operand;
+    struct tern_atom there = {.operand = {operand->field, operand->table, -1, 0, 0},
+                              .test = TERN_TEST_EXISTS};
+    struct term **slot;
+    uint32_t unit, index;
+    int status;
+
+    if (node->kind != TERN_NODE_ATOM) {
+        for (unsigned i = 0; i < node->child_count; i++)
+            if (!require_operands(builder, node->children[i], terms))
+                return false;
+        return true;
+    }
+    if (unit_of(builder, &there, &unit) != 0)
+        return false;
+    status = tern_atoms_there(&builder->atoms, unit,
+                              operand->table != 0 ? TERN_ATOM_RECORD : TERN_ATOM_THERE, -1, &index);
+    slot = tern_list_push(terms, sizeof *slot);
+    if (status != 0 || slot == NULL) {
+        builder->status = TERN_ENOMEM;
+        return false;
+    }
+    *slot = leaf_term(builder, intern_leaf(builder, unit, &index, 1, node->offset));
+    return builder->status == 0;
+}
+
+static struct term *rule_term(struct builder *builder, const struct tern_node *root)
+{
+    struct term *term = normalize(builder, root, false, 0), **slot;
+    struct tern_list terms = {0};
+
+    if (term == NULL || !builder->rule->missing_skip)
+        return term;
+    slot = tern_list_push(&terms, sizeof *slot);
+    if (slot == NULL) {
+        builder->status = TERN_ENOMEM;
+        return NULL;
+    }
+    *slot = term;
+    if (require_operands(builder, root, &terms))
+        term = join(builder, false, terms.data, (unsigned)terms.count);
+    tern_list_free(&terms);
+    return builder->status != 0 ? NULL : term;
+}
+
+static struct conjunction *merge(struct builder *builder, const struct conjunction *a,
+                                 const struct conjunction *b)
+{
+    struct conjunction *merged =
+        take(builder, sizeof *merged + (a->count + b->count) * sizeof *merged->leaves);
+    uint32_t i = 0, j = 0;
+
+    if (merged == NULL)
+        return NULL;
+    while (i < a->count || j < b->count) {
+        uint32_t unit_a = i < a->count ? leaf_at(builder, a->leaves[i])->unit : UINT32_MAX;
+        uint32_t unit_b = j < b->count ? leaf_at(builder, b->leaves[j])->unit : UINT32_MAX;
+        uint32_t leaf;
+
+        if (unit_a < unit_b) {
+            leaf = a->leaves[i++];
+        } else if (unit_b < unit_a) {
+            leaf = b->leaves[j++];
+        } else {
+            uint32_t both[2] = {a->leaves[i++], b->leaves[j++]};
+
+            leaf =
+                both[0] == both[1] ? both[0] : combine_leaves(builder, both, 2, TERN_POSTFIX_AND);
+        }
+        merged->leaves[merged->count++] = leaf;
+    }
+    return builder->status != 0 ? NULL : merged;
+}
+
+static void add_distinct(struct builder *builder, struct expansion *expansion,
+                         struct conjunction *item)
+{
+    if (item == NULL)
+        return;
+    for (unsigned i = 0; i < expansion->count; i++)
+        if (expansion->items[i]->count == item->count &&
+            memcmp(expansion->items[i]->leaves, item->leaves, item->count * sizeof *item->leaves) ==
+                0)
+            return;
+    if (expansion->count == TERN_CONJUNCTIONS_MAX)
+        builder->status = TERN_ELIMIT;
+    else
+        expansion->items[expansion->count++] = item;
+}
+
+static void expand(struct builder *builder, const struct term *term, struct expansion *out)
+{
+    out->count = 0;
+    if (term->is_leaf) {
+        struct conjunction *item = take(builder, sizeof *item + sizeof *item->leaves);
+
+        if (item == NULL)
+            return;
+        item->count = 1;
+        item->leaves[0] = term->leaf;
+        add_distinct(builder, out, item);
+        return;
+    }
+    for (unsigned i = 0; i < term->count && builder->status == 0; i++) {
+        struct expansion child, before = *out;
+
+        expand(builder, term->children[i], &child);
+        if (builder->status != 0)
+            return;
+        if (term->is_or || i == 0) {
+            for (unsigned j = 0; j < child.count; j++)
+                add_distinct(builder, out, child.items[j]);
+            continue;
+        }
+        out->count = 0;
+        for (unsigned j = 0; j < before.count; j++)
+            for (unsigned k = 0; k < child.count && builder->status == 0; k++)
+                add_distinct(builder, out, merge(builder, before.items[j], child.items[k]));
+    }
+}
+
+static void add_rule(struct builder *builder, uint32_t index, const struct tern_node *root)
+{
+    struct expansion expansion = {0};
+    const struct term *term;
+
+    builder->rule = &builder->config->rules[index];
+    term = rule_term(builder, root);
+    if (term != NULL)
+        expand(builder, term, &expansion);
+    for (unsigned i = 0; i < expansion.count && builder->status == 0; i++) {
+        const struct conjunction *item = expansion.items[i];
+        struct tern_conjunction *added =
+            tern_list_push(&builder->normal->conjunctions, sizeof *added);
+
+        if (added == NULL ||
+            tern_list_reserve(&builder->normal->terms, item->count, sizeof(uint32_t)) != 0) {
+            builder->status = TERN_ENOMEM;
+            return;
+        }
+        *added =
+            (struct tern_conjunction){index, (uint32_t)builder->normal->terms.count, item->count};
+        memcpy((uint32_t *)builder->normal->terms.data + builder->normal->terms.count, item->leaves,
+               item->count * sizeof(uint32_t));
+        builder->normal->terms.count += item->count;
+    }
+}
+
+/* Atoms other than exists(field) first, so that the latter find a unit of their field. */
+static void collect_units(struct builder *builder, const struct tern_node *node)
+{
+    uint32_t unit;
+
+    if (node->kind == TERN_NODE_ATOM) {
+        if (node->atom.operand.table != 0 || node->atom.test != TERN_TEST_EXISTS)
+            unit_of(builder, &node->atom, &unit);
+        return;
+    }
+    for (unsigned i = 0; i < node->child_count; i++)
+        collect_units(builder, node->children[i]);
+}
+
+static int report_limit(struct tern_diagnostics *diagnostics, const struct tern_config_rule *rule,
+                        const char *format, unsigned limit)
+{
+    tern_diagnostics_add(diagnostics, TERN_SEVERITY_ERROR, rule->when.place,
+                         "rule '%s' needs more than %u %s", rule->id.text, limit, format);
+    return TERN_EINVAL;
+}
+
+int tern_normal_new(const struct tern_program *program, struct tern_diagnostics *diagnostics,
+                    struct tern_normal **normal)
+{
+    const struct tern_config *config = program->config;
+    struct builder builder = {.config = config, .normal = calloc(1, sizeof **normal)};
+    int result = 0;
+
+    if (builder.normal == NULL)
+        return TERN_ENOMEM;
+    builder.atoms = (struct tern_atoms){
+        .config = config, .region = &builder.normal->region, .units = &builder.normal->units};
+    for (uint32_t i = 0; i < config->rule_count && builder.status == 0; i++) {
+        if (config->rules[i].mode != TERN_RULE_LIVE)
+            continue;
+        collect_units(&builder, program->rules[i]);
+        if (builder.status == TERN_ELIMIT)
+            result = report_limit(diagnostics, &config->rules[i],
+                                  "units (different pairs of field and table) with the rules "
+                                  "before it",
+                                  TERN_UNITS_MAX);
+    }
+    for (uint32_t i = 0; i < config->rule_count && result != TERN_ENOMEM; i++) {
+        if (config->rules[i].mode != TERN_RULE_LIVE || builder.status == TERN_ENOMEM)
+            continue;
+        if (result != 0 && builder.normal->units.count == TERN_UNITS_MAX)
+            break;
+        builder.status = 0;
+        add_rule(&builder, i, program->rules[i]);
+        tern_region_reset(&builder.scratch);
+        if (builder.status == TERN_ELIMIT)
+            result = report_limit(diagnostics, &config->rules[i],
+                                  "conjunctions once its 'or' are expanded: split it, or put its "
+                                  "alternatives in a table",
+                                  TERN_CONJUNCTIONS_MAX);
+        else if (builder.status != 0)
+            result = builder.status;
+        else if (builder.normal->conjunctions.count > TERN_BLOCKS_MAX * TERN_BLOCK_BITS) {
+            result = report_limit(diagnostics, &config->rules[i],
+                                  "conjunctions with the rules before it",
+                                  TERN_BLOCKS_MAX * TERN_BLOCK_BITS);
+            break;
+        }
+    }
+    if (builder.status == TERN_ENOMEM)
+        result = TERN_ENOMEM;
+    tern_region_free(&builder.scratch);
+    tern_atoms_free(&builder.atoms);
+    tern_digest_map_free(&builder.leaf_map);
+    if (result != 0) {
+        tern_normal_free(builder.normal);
+        return result;
+    }
+    *normal = builder.normal;
+    return 0;
+}
+
+void tern_normal_free(struct tern_normal *normal)
+{
+    if (normal == NULL)
+        return;
+    for (size_t i = 0; i < normal->units.count; i++)
+        tern_list_free(&((struct tern_compiled_unit *)normal->units.data)[i].atoms);
+    tern_list_free(&normal->units);
+    tern_list_free(&normal->leaves);
+    tern_list_free(&normal->conjunctions);
+    tern_list_free(&normal->terms);
+    tern_region_free(&normal->region);
+    free(normal);
+}
+
+bool tern_leaf_truth(const struct tern_leaf *leaf, const uint8_t *truth, uint8_t *stack)
+{
+    uint32_t depth = 0;
+
+    for (uint32_t i = 0; i < leaf->length; i++) {
+        uint32_t code = leaf->postfix[i], count = code & ~TERN_POSTFIX_OP;
+        uint8_t value;
+
+        switch (code & TERN_POSTFIX_OP) {
+        case 0:
+            stack[depth++] = truth[code];
+            break;
+        case TERN_POSTFIX_NOT:
+            stack[depth - 1] = !stack[depth - 1];
+            break;
+        default:
+            value = (code & TERN_POSTFIX_OP) == TERN_POSTFIX_AND;
+            for (uint32_t j = 0; j < count; j++)
+                if ((code & TERN_POSTFIX_OP) == TERN_POSTFIX_AND)
+                    value &= stack[depth - 1 - j];
+                else
+                    value |= stack[depth - 1 - j];
+            depth -= count;
+            stack[depth++] = value;
+        }
+    }
+    return stack[0];
+}
+
+/* Where the operands of the operator at `at` end, first one first; `ends` has room for all. */
+static void operand_ends(uint32_t at, uint32_t count, const uint32_t *sizes, uint32_t *ends)
+{
+    uint32_t end = at;
+
+    for (uint32_t i = count; i-- > 0;) {
+        ends[i] = end - 1;
+        end -= sizes[end - 1];
+    }
+}
+
+struct text {
+    const struct tern_compiled_unit *unit;
+    const struct tern_leaf *leaf;
+    uint32_t *sizes; /* of the subexpression that ends at each position */
+    uint32_t *ends;
+    size_t limit;
+    struct tern_buffer *out;
+};
+
+static int append_cut(struct text *text, const void *bytes, size_t length)
+{
+    size_t room = text->limit > text->out->length ? text->limit - text->out->length : 0;
+    int status;
+
+    if (length <= room)
+        return tern_buffer_append(text->out, bytes, length);
+    status = room == 0 ? 0 : tern_buffer_append(text->out, bytes, room);
+    if (status == 0 && room > 0)
+        status = tern_buffer_printf(text->out, "...");
+    text->limit = 0; /* nothing more */
+    return status;
+}
+
+static int append_expression(struct text *text, uint32_t at, bool nested)
+{
+    uint32_t code = text->leaf->postfix[at], count = code & ~TERN_POSTFIX_OP;
+    bool is_and = (code & TERN_POSTFIX_OP) == TERN_POSTFIX_AND;
+    uint32_t *ends = text->ends;
+    int status = 0;
+
+    if (text->limit == 0)
+        return 0;
+    if ((code & TERN_POSTFIX_OP) == 0) {
+        const struct tern_unit_atom *atom =
+            (const struct tern_unit_atom *)text->unit->atoms.data + code;
+
+        return append_cut(text, atom->text.bytes, atom->text.length);
+    }
+    if ((code & TERN_POSTFIX_OP) == TERN_POSTFIX_NOT) {
+        status = append_cut(text, "not ", 4);
+        return status != 0 ? status : append_expression(text, at - 1, true);
+    }
+    text->ends += count;
+    operand_ends(at, count, text->sizes, ends);
+    if (nested)
+        status = append_cut(text, "(", 1);
+    for (uint32_t i = 0; i < count && status == 0 && text->limit > 0; i++) {
+        if (i > 0)
+            status = append_cut(text, is_and ? " and " : " or ", is_and ? 5 : 4);
+        if (status == 0)
+            status = append_expression(text, ends[i], true);
+    }
+    if (nested && status == 0)
+        status = append_cut(text, ")", 1);
+    text->ends = ends;
+    return status;
+}
+
+int tern_leaf_text(const struct tern_normal *normal, const struct tern_leaf *leaf, size_t limit,
+                   struct tern_buffer *out)
+{
+    struct text text = {(const struct tern_compiled_unit *)normal->units.data + leaf->unit,
+                        leaf,
+                        calloc(leaf->length, 2 * sizeof(uint32_t)),
+                        NULL,
+                        out->length + limit,
+                        out};
+    uint32_t *sizes = text.sizes;
+    int status;
+
+    if (sizes == NULL)
+        return TERN_ENOMEM;
+    text.ends = sizes + leaf->length;
+    for (uint32_t i = 0; i < leaf->length; i++) {
+        uint32_t code = leaf->postfix[i], count = code & ~TERN_POSTFIX_OP;
+
+        sizes[i] = 1;
+        if ((code & TERN_POSTFIX_OP) == TERN_POSTFIX_NOT)
+            count = 1;
+        for (uint32_t j = 0; j < count && (code & TERN_POSTFIX_OP) != 0; j++)
+            sizes[i] += sizes[i - sizes[i]];
+    }
+    status = append_expression(&text, leaf->length - 1, false);
+    free(sizes);
+    return status;
+}

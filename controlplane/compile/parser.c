@@ -1,0 +1,579 @@
+#include "controlplane/compile/expression.h"
+
+#include <stdarg.h>
+
+#include "controlplane/compile/lexer.h"
+#include "controlplane/compile/literal.h"
+#include "controlplane/compile/operand.h"
+
+struct parser {
+    const struct tern_config *config;
+    const struct tern_text *text;
+    struct tern_region *region;
+    struct tern_diagnostics *diagnostics;
+    struct tern_lexer lexer;
+    struct tern_token token; /* the next one to be consumed */
+    size_t last_end;         /* where the last consumed one ended */
+    unsigned depth;
+    bool failed; /* some error was reported */
+    bool no_memory;
+};
+
+static void report(struct parser *parser, size_t offset, const char *format, ...) TERN_PRINTF(3, 4);
+static void report(struct parser *parser, size_t offset, const char *format, ...)
+{
+    char message[512];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    tern_diagnostics_add(parser->diagnostics, TERN_SEVERITY_ERROR,
+                         tern_text_place(parser->text, offset), "%s", message);
+    parser->failed = true;
+}
+
+static void advance(struct parser *parser)
+{
+    parser->last_end = parser->token.end;
+    parser->token = tern_lexer_next(&parser->lexer);
+}
+
+static bool accept(struct parser *parser, enum tern_token_kind kind)
+{
+    if (parser->token.kind != kind)
+        return false;
+    advance(parser);
+    return true;
+}
+
+/* Reports what stands there instead of `wanted`; a lexical error speaks for itself. */
+static void unexpected(struct parser *parser, const char *wanted)
+{
+    const struct tern_token *token = &parser->token;
+
+    if (token->kind == TERN_TOKEN_ERROR)
+        report(parser, token->offset, "%s", token->text);
+    else if (token->kind == TERN_TOKEN_END)
+        report(parser, token->offset, "expected %s, found the end of the expression", wanted);
+    else
+        report(parser, token->offset, "expected %s, found '%.*s'", wanted,
+               (int)tern_min_u64(token->end - token->offset, 40),
+               parser->text->text + token->offset);
+}
+
+static struct tern_node *new_node(struct parser *parser, enum tern_node_kind kind, size_t offset)
+{
+    struct tern_node *node = tern_region_take(parser->region, sizeof *node);
+
+    if (node == NULL) {
+        parser->no_memory = true;
+        return NULL;
+    }
+    node->kind = kind;
+    node->offset = offset;
+    node->end = parser->last_end;
+    return node;
+}
+
+static struct tern_node *parse_or(struct parser *parser);
+
+static const char *const test_words[] = {"in",       "starts_with", "ends_with",
+                                         "contains", "matches",     "not"};
+
+static bool is_test_word(const struct tern_token *token)
+{
+    for (size_t i = 0; i < TERN_COUNT(test_words); i++)
+        if (tern_token_is(token, test_words[i]))
+            return true;
+    return false;
+}
+
+/* FIELD, TABLE.COLUMN, TABLE[FIELD].COLUMN; with `records` also TABLE and TABLE[FIELD] alone. A
+ * name that cannot be resolved is reported and leaves an operand of type NONE, so that parsing goes
+ * on; false only where the text is no operand at all. */
+static bool parse_operand(struct parser *parser, bool records, struct tern_operand *operand)
+{
+    struct tern_token name = parser->token, by = {0};
+    struct tern_operand resolved = {0, 0, -1, TERN_TYPE_NONE, 0};
+    char message[TERN_OPERAND_MESSAGE];
+    bool indexed = false;
+    int status;
+
+    if (name.kind != TERN_TOKEN_NAME || is_test_word(&name)) {
+        unexpected(parser, "a field or TABLE.COLUMN");
+        return false;
+    }
+    advance(parser);
+    if (accept(parser, TERN_TOKEN_BRACKET_OPEN)) {
+        by = parser->token;
+        indexed = true;
+        if (!accept(parser, TERN_TOKEN_NAME)) {
+            unexpected(parser, "the field to look up by");
+            return false;
+        }
+        if (!accept(parser, TERN_TOKEN_BRACKET_CLOSE)) {
+            unexpected(parser, "']'");
+            return false;
+        }
+    }
+    if (parser->token.kind == TERN_TOKEN_DOT) {
+        struct tern_token column;
+
+        advance(parser);
+        column = parser->token;
+        if (!accept(parser, TERN_TOKEN_NAME)) {
+            unexpected(parser, "a column");
+            return false;
+        }
+        if (!indexed && tern_token_is(&name, "model") &&
+            tern_operand_find_table(parser->config, "model", 5) == 0) {
+            report(parser, name.offset,
+                   "'model.NAME' needs models, which this version does not "
+                   "have yet");
+        } else if (!indexed && tern_token_is(&column, "raw") &&
+                   tern_operand_find_table(parser->config, name.text, name.length) == 0 &&
+                   tern_operand_find_field(parser->config, name.text, name.length) != 0) {
+            report(parser, name.offset,
+                   "'%.*s.raw' is not available in this version: rules see "
+                   "the normalized value only",
+                   (int)tern_min_u64(name.length, TERN_NAME_MAX), name.text);
+        } else {
+            size_t offset = name.offset;
+
+            status = tern_operand_record(parser->config, &name, indexed ? &by : NULL, &resolved,
+                                         message);
+            if (status == 0) {
+                offset = column.offset;
+                status = tern_operand_column(parser->config, &column, &resolved, message);
+            }
+            if (status != 0) {
+                report(parser, offset, "%s", message);
+                resolved = (struct tern_operand){0, 0, -1, TERN_TYPE_NONE, 0};
+            }
+        }
+    } else if (indexed && !records) {
+        unexpected(parser, "'.' and a column");
+        return false;
+    } else {
+        bool record =
+            records &&
+            (indexed || (tern_operand_find_field(parser->config, name.text, name.length) == 0 &&
+                         tern_operand_find_table(parser->config, name.text, name.length) != 0));
+
+        status = record ? tern_operand_record(parser->config, &name, indexed ? &by : NULL,
+                                              &resolved, message)
+                        : tern_operand_field(parser->config, &name, &resolved, message);
+        if (status != 0)
+            report(parser, name.offset, "%s", message);
+    }
+    *operand = resolved;
+    return true;
+}
+
+/* Whether a token could stand where a literal is wanted, so that a wrong one is a type error and
+ * not the end of parsing. */
+static bool is_literal(const struct tern_token *token)
+{
+    return token->kind == TERN_TOKEN_STRING || token->kind == TERN_TOKEN_NUMBER ||
+           token->kind == TERN_TOKEN_ADDRESS || token->kind == TERN_TOKEN_PATTERN ||
+           (token->kind == TERN_TOKEN_NAME && !is_test_word(token));
+}
+
+static bool parse_literal(struct parser *parser, const struct tern_operand *operand, bool prefixes,
+                          struct tern_literal *literal)
+{
+    char message[TERN_LITERAL_MESSAGE];
+    int status;
+
+    if (!is_literal(&parser->token)) {
+        unexpected(parser, "a literal");
+        return false;
+    }
+    memset(literal, 0, sizeof *literal);
+    if (operand->field != 0) {
+        status = tern_literal_convert(operand, &parser->token, prefixes, parser->region, literal,
+                                      message);
+        if (status == TERN_ENOMEM)
+            parser->no_memory = true;
+        else if (status != 0)
+            report(parser, parser->token.offset, "%s", message);
+    }
+    advance(parser);
+    return true;
+}
+
+static bool parse_range_end(struct parser *parser, const struct tern_operand *operand,
+                            struct tern_literal *literal)
+{
+    struct tern_literal last;
+    size_t offset = parser->token.offset;
+
+    if (operand->type == TERN_TYPE_STRING || operand->type == TERN_TYPE_BOOL)
+        report(parser, offset, "values of type %s have no ranges", tern_operand_type_name(operand));
+    if (!parse_literal(parser, operand, false, &last))
+        return false;
+    if (parser->failed || operand->field == 0)
+        return true;
+    if (tern_literal_compare(operand->type, &literal->first, &literal->last) != 0)
+        report(parser, offset, "a range begins with a single value, not with a prefix");
+    else if (tern_literal_compare(operand->type, &literal->first, &last.first) > 0)
+        report(parser, offset, "range ends before it begins");
+    else if (operand->type == TERN_TYPE_IP &&
+             tern_address_is_v4(literal->first.address) != tern_address_is_v4(last.last.address))
+        report(parser, offset, "a range is of IPv4 or of IPv6 addresses, not of both");
+    literal->last = last.last;
+    return true;
+}
+
+static bool parse_in(struct parser *parser, struct tern_node *node)
+{
+    struct tern_atom *atom = &node->atom;
+    struct tern_list literals = {0};
+    bool complete = false;
+
+    if (parser->token.kind == TERN_TOKEN_TABLE) {
+        char message[TERN_OPERAND_MESSAGE];
+        unsigned set = 0;
+        int status =
+            tern_operand_set(parser->config, &atom->operand, &parser->token, &set, message);
+
+        if (status != 0) {
+            report(parser, parser->token.offset, "%s", message);
+        } else if (atom->operand.table == 0 && atom->operand.field != 0 &&
+                   (parser->config->tables[set - 1].kind == TERN_TABLE_EXACT_MAP ||
+                    parser->config->tables[set - 1].kind == TERN_TABLE_PREFIX_MAP)) {
+            /* a field in a map: its record is there */
+            atom->operand =
+                (struct tern_operand){atom->operand.field, (uint16_t)set, -1, TERN_TYPE_NONE, 0};
+            atom->test = TERN_TEST_EXISTS;
+        } else {
+            atom->test = TERN_TEST_IN_TABLE;
+            atom->set = (uint16_t)set;
+        }
+        advance(parser);
+        return true;
+    }
+    atom->test = TERN_TEST_IN;
+    if (!accept(parser, TERN_TOKEN_BRACE_OPEN)) {
+        unexpected(parser, "$TABLE or { literals }");
+        return false;
+    }
+    do {
+        struct tern_literal *literal;
+
+        if (parser->token.kind == TERN_TOKEN_BRACE_CLOSE && literals.count > 0)
+            break; /* a trailing comma */
+        literal = tern_list_push(&literals, sizeof *literal);
+        if (literal == NULL) {
+            parser->no_memory = true;
+            break;
+        }
+        if (!parse_literal(parser, &atom->operand, true, literal))
+            goto out;
+        if (accept(parser, TERN_TOKEN_RANGE) && !parse_range_end(parser, &atom->operand, literal))
+            goto out;
+    } while (accept(parser, TERN_TOKEN_COMMA));
+    if (!accept(parser, TERN_TOKEN_BRACE_CLOSE)) {
+        unexpected(parser, "',' or '}'");
+        goto out;
+    }
+    atom->literals = tern_region_take(parser->region, literals.count * sizeof *atom->literals);
+    if (atom->literals == NULL) {
+        parser->no_memory = true;
+        goto out;
+    }
+    memcpy(atom->literals, literals.data, literals.count * sizeof *atom->literals);
+    atom->literal_count = (uint32_t)literals.count;
+    complete = true;
+out:
+    tern_list_free(&literals);
+    return complete;
+}
+
+/* A literal in capitals never equals a value that is folded to lower case before any rule sees it.
+ */
+static void warn_case(struct parser *parser, const struct tern_operand *operand, size_t offset,
+                      const union tern_value *value)
+{
+    if (operand->table != 0 || operand->field == 0 || operand->type != TERN_TYPE_STRING ||
+        !(parser->config->fields[operand->field - 1].normalize & TERN_NORMALIZE_LOWER))
+        return;
+    for (uint32_t i = 0; i < value->string.length; i++) {
+        if (value->string.bytes[i] < 'A' || value->string.bytes[i] > 'Z')
+            continue;
+        tern_diagnostics_add(parser->diagnostics, TERN_SEVERITY_WARNING,
+                             tern_text_place(parser->text, offset),
+                             "field '%s' is normalized to lower case, so this is never true",
+                             parser->config->fields[operand->field - 1].name.text);
+        return;
+    }
+}
+
+static bool parse_one_literal(struct parser *parser, struct tern_node *node)
+{
+    struct tern_atom *atom = &node->atom;
+    size_t offset = parser->token.offset;
+
+    atom->literals = tern_region_take(parser->region, sizeof *atom->literals);
+    if (atom->literals == NULL) {
+        parser->no_memory = true;
+        return false;
+    }
+    atom->literal_count = 1;
+    if (!parse_literal(parser, &atom->operand, false, atom->literals))
+        return false;
+    if (!parser->failed)
+        warn_case(parser, &atom->operand, offset, &atom->literals->first);
+    return true;
+}
+
+static bool parse_test(struct parser *parser, struct tern_node *node)
+{
+    static const struct {
+        enum tern_token_kind kind;
+        enum tern_test test;
+    } comparisons[] = {{TERN_TOKEN_EQ, TERN_TEST_EQ}, {TERN_TOKEN_NE, TERN_TEST_NE},
+                       {TERN_TOKEN_LT, TERN_TEST_LT}, {TERN_TOKEN_LE, TERN_TEST_LE},
+                       {TERN_TOKEN_GT, TERN_TEST_GT}, {TERN_TOKEN_GE, TERN_TEST_GE}};
+    struct tern_token token = parser->token;
+    const struct tern_operand *operand = &node->atom.operand;
+    char described[TERN_OPERAND_TEXT];
+
+    for (size_t i = 0; i < TERN_COUNT(comparisons); i++) {
+        if (token.kind != comparisons[i].kind)
+            continue;
+        advance(parser);
+        node->atom.test = (uint8_t)comparisons[i].test;
+        if (comparisons[i].test >= TERN_TEST_LT &&
+            (operand->type == TERN_TYPE_STRING || operand->type == TERN_TYPE_BOOL ||
+             operand->type == TERN_TYPE_IP)) {
+            tern_operand_describe(parser->config, operand, described);
+            report(parser, token.offset, "'%.*s' compares numbers, %s is of type %s",
+                   (int)token.length, token.text, described, tern_operand_type_name(operand));
+            node->atom.operand.field = 0; /* one error is enough: the literal goes unchecked */
+        }
+        return parse_one_literal(parser, node);
+    }
+    if (token.kind == TERN_TOKEN_NAME && tern_token_is(&token, "in")) {
+        advance(parser);
+        return parse_in(parser, node);
+    }
+    if (token.kind == TERN_TOKEN_NAME &&
+        (tern_token_is(&token, "starts_with") || tern_token_is(&token, "ends_with"))) {
+        advance(parser);
+        node->atom.test =
+            tern_token_is(&token, "starts_with") ? TERN_TEST_STARTS_WITH : TERN_TEST_ENDS_WITH;
+        if (operand->type != TERN_TYPE_STRING && operand->type != TERN_TYPE_NONE) {
+            tern_operand_describe(parser->config, operand, described);
+            report(parser, token.offset, "'%.*s' looks at strings, %s is of type %s",
+                   (int)token.length, token.text, described, tern_operand_type_name(operand));
+            node->atom.operand.field = 0; /* one error is enough: the literal goes unchecked */
+        }
+        return parse_one_literal(parser, node);
+    }
+    if (token.kind == TERN_TOKEN_NAME &&
+        (tern_token_is(&token, "matches") || tern_token_is(&token, "contains"))) {
+        report(parser, token.offset,
+               "'%.*s' needs the pattern unit, which this version does not have yet",
+               (int)token.length, token.text);
+        advance(parser);
+        if (parser->token.kind != TERN_TOKEN_TABLE && !is_literal(&parser->token)) {
+            unexpected(parser, "a string or $TABLE");
+            return false;
+        }
+        advance(parser);
+        return true;
+    }
+    if (token.kind == TERN_TOKEN_NOT) {
+        report(parser, token.offset, "'not' stands before the whole comparison: not FIELD in …");
+        return false;
+    }
+    if (operand->type == TERN_TYPE_BOOL) {
+        unexpected(parser, "a comparison (booleans too: == true)");
+        return false;
+    }
+    unexpected(parser, "a comparison (== != < <= > >= in starts_with ends_with)");
+    return false;
+}
+
+static struct tern_node *parse_exists(struct parser *parser, size_t offset)
+{
+    struct tern_node *node;
+    struct tern_operand operand;
+
+    advance(parser); /* ( */
+    if (!parse_operand(parser, true, &operand))
+        return NULL;
+    if (!accept(parser, TERN_TOKEN_CLOSE)) {
+        unexpected(parser, "')'");
+        return NULL;
+    }
+    node = new_node(parser, TERN_NODE_ATOM, offset);
+    if (node != NULL) {
+        node->atom.operand = operand;
+        node->atom.test = TERN_TEST_EXISTS;
+    }
+    return node;
+}
+
+static struct tern_node *parse_primary(struct parser *parser)
+{
+    struct tern_token start = parser->token;
+    struct tern_node *node;
+    struct tern_operand operand;
+
+    if (accept(parser, TERN_TOKEN_OPEN)) {
+        if (++parser->depth > TERN_EXPRESSION_DEPTH_MAX) {
+            report(parser, start.offset, "more than %u nested parentheses",
+                   TERN_EXPRESSION_DEPTH_MAX);
+            return NULL;
+        }
+        node = parse_or(parser);
+        parser->depth--;
+        if (node == NULL)
+            return NULL;
+        if (!accept(parser, TERN_TOKEN_CLOSE)) {
+            unexpected(parser, "')'");
+            return NULL;
+        }
+        return node;
+    }
+    if (start.kind == TERN_TOKEN_NAME) {
+        struct tern_lexer ahead = parser->lexer;
+
+        if (tern_lexer_next(&ahead).kind == TERN_TOKEN_OPEN) {
+            if (tern_token_is(&start, "exists")) {
+                advance(parser);
+                return parse_exists(parser, start.offset);
+            }
+            report(parser, start.offset,
+                   tern_token_is(&start, "similar")
+                       ? "'%.*s(…)' needs tier 2, which this version does not have yet"
+                       : "unknown function '%.*s', expected exists(…)",
+                   (int)tern_min_u64(start.length, TERN_NAME_MAX), start.text);
+            return NULL;
+        }
+    }
+    if (start.kind == TERN_TOKEN_STRING || start.kind == TERN_TOKEN_NUMBER ||
+        start.kind == TERN_TOKEN_ADDRESS) {
+        report(parser, start.offset, "the left side of a comparison is a field or TABLE.COLUMN");
+        return NULL;
+    }
+    if (!parse_operand(parser, false, &operand))
+        return NULL;
+    node = new_node(parser, TERN_NODE_ATOM, start.offset);
+    if (node == NULL)
+        return NULL;
+    node->atom.operand = operand;
+    if (!parse_test(parser, node))
+        return NULL;
+    node->end = parser->last_end;
+    return node;
+}
+
+static struct tern_node *parse_not(struct parser *parser)
+{
+    size_t offset = parser->token.offset;
+    struct tern_node *child, *node;
+
+    if (!accept(parser, TERN_TOKEN_NOT))
+        return parse_primary(parser);
+    if (++parser->depth > TERN_EXPRESSION_DEPTH_MAX) {
+        report(parser, offset, "more than %u nested nots", TERN_EXPRESSION_DEPTH_MAX);
+        return NULL;
+    }
+    child = parse_not(parser);
+    parser->depth--;
+    if (child == NULL)
+        return NULL;
+    node = new_node(parser, TERN_NODE_NOT, offset);
+    if (node == NULL)
+        return NULL;
+    node->children = tern_region_take(parser->region, sizeof *node->children);
+    if (node->children == NULL) {
+        parser->no_memory = true;
+        return NULL;
+    }
+    node->children[0] = child;
+    node->child_count = 1;
+    return node;
+}
+
+/* A chain of one connective; a single child stands for itself. */
+static struct tern_node *parse_chain(struct parser *parser, enum tern_token_kind connective,
+                                     enum tern_node_kind kind,
+                                     struct tern_node *(*parse_child)(struct parser *))
+{
+    size_t offset = parser->token.offset;
+    struct tern_list children = {0};
+    struct tern_node *node = NULL;
+
+    do {
+        struct tern_node *child = parse_child(parser), **slot;
+
+        if (child == NULL)
+            goto out;
+        slot = tern_list_push(&children, sizeof(struct tern_node *));
+        if (slot == NULL) {
+            parser->no_memory = true;
+            goto out;
+        }
+        *slot = child;
+    } while (accept(parser, connective));
+    if (children.count == 1) {
+        node = *(struct tern_node **)children.data;
+        goto out;
+    }
+    node = new_node(parser, kind, offset);
+    if (node == NULL)
+        goto out;
+    node->children = tern_region_take(parser->region, children.count * sizeof *node->children);
+    if (node->children == NULL) {
+        parser->no_memory = true;
+        node = NULL;
+        goto out;
+    }
+    memcpy(node->children, children.data, children.count * sizeof *node->children);
+    node->child_count = (unsigned)children.count;
+out:
+    tern_list_free(&children);
+    return node;
+}
+
+static struct tern_node *parse_and(struct parser *parser)
+{
+    return parse_chain(parser, TERN_TOKEN_AND, TERN_NODE_AND, parse_not);
+}
+
+static struct tern_node *parse_or(struct parser *parser)
+{
+    return parse_chain(parser, TERN_TOKEN_OR, TERN_NODE_OR, parse_and);
+}
+
+int tern_expression_parse(const struct tern_config *config, const struct tern_text *text,
+                          struct tern_region *region, struct tern_diagnostics *diagnostics,
+                          struct tern_node **node)
+{
+    struct parser parser = {.config = config,
+                            .text = text,
+                            .region = region,
+                            .diagnostics = diagnostics,
+                            .lexer = {text->text, text->length, 0, region}};
+    struct tern_node *root;
+
+    parser.token = tern_lexer_next(&parser.lexer);
+    if (parser.token.kind == TERN_TOKEN_END) {
+        report(&parser, 0, "expected an expression, found nothing");
+        return TERN_EINVAL;
+    }
+    root = parse_or(&parser);
+    if (parser.no_memory)
+        return TERN_ENOMEM;
+    if (root != NULL && parser.token.kind != TERN_TOKEN_END)
+        unexpected(&parser, "'and', 'or' or the end of the expression");
+    if (root == NULL || parser.failed)
+        return TERN_EINVAL;
+    *node = root;
+    return 0;
+}

@@ -1,0 +1,222 @@
+/* The bytes of a rules section and of a classes section. Flat, position independent, deterministic;
+ * offsets are relative to the start of the section and 64-byte aligned unless said otherwise.
+ *
+ * A rule set is a list of conjunctions ("bits"), in the order of the rules. Each unit classifies
+ * one value; class 0 is "missing", class 1 "there, but nothing holds" (maps: no record), and its
+ * row is the unit's base row. For every bit k, need(k) is the number of units whose base row is 0
+ * at k. A class stores only how its row differs from the base row: an "up" mask (0 becomes 1) and a
+ * "down" mask (1 becomes 0) per 512-bit block that is not empty. Then bit k survives the AND of all
+ * units' rows exactly when no unit's down mask holds k and need(k) up masks do. Base rows
+ * themselves are never read (docs/decisions/0001-rows.md). */
+#ifndef TERN_RULES_FORMAT_H
+#define TERN_RULES_FORMAT_H
+
+#include "shared/base.h"
+#include "shared/layout.h"
+#include "shared/limits.h"
+
+#define TERN_RULES_MAGIC   0x73656c75726e7265ull
+#define TERN_RULES_VERSION 1u
+#define TERN_CLASSES_MAGIC 0x7373616c636e7265ull
+
+enum tern_unit_kind {
+    TERN_UNIT_PRESENCE = 1, /* a field is there or not */
+    TERN_UNIT_NUMBER = 2,   /* u64, i64, f32, bool: struct tern_intervals */
+    TERN_UNIT_ADDRESS = 3,  /* ip: struct tern_intervals, twice: IPv4 and IPv6 */
+    TERN_UNIT_STRING = 4,   /* equality and starts_with: struct tern_trie */
+    TERN_UNIT_SUFFIX = 5,   /* ends_with: struct tern_trie over reversed bytes */
+    TERN_UNIT_SET = 6,      /* a field in a set table: 1 not in it, 2 in it */
+    TERN_UNIT_MAP = 7, /* the record of a map table: 1 none, 2 + its class in the classes section */
+};
+
+/* {offset, count} of an array; counts are in elements. */
+struct tern_span {
+    uint64_t offset;
+    uint64_t count;
+};
+
+struct tern_rules_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t reserved0;
+    uint64_t length;
+    uint32_t rule_count;
+    uint32_t bit_count;
+    uint32_t block_count;
+    uint32_t level_max; /* highest need(k) */
+    uint8_t default_action;
+    uint8_t reserved1[7];
+    /* read by decisions */
+    struct tern_span units;      /* struct tern_unit */
+    struct tern_span class_rows; /* struct tern_class_row, unit by unit, class by class */
+    struct tern_span deltas;     /* struct tern_delta */
+    struct tern_span masks;      /* 64 bytes each: the pool of up, down and need masks */
+    struct tern_span blocks;     /* struct tern_block */
+    struct tern_span always;     /* u32: blocks that hold a bit with need 0, ascending */
+    struct tern_span bit_rules;  /* u32 per bit: index of its rule, from 0, ascending */
+    struct tern_span rules;      /* struct tern_rule */
+    struct tern_span thresholds; /* struct tern_threshold, highest first */
+    /* read by explain and describe */
+    struct tern_span bit_terms; /* u32 per bit + 1: its first term */
+    struct tern_span terms;     /* struct tern_term */
+    struct tern_span texts;     /* struct tern_text_span: source texts of terms */
+    struct tern_span bytes;     /* names and source texts */
+    uint8_t reserved2[64];
+};
+TERN_LAYOUT_SIZE(tern_rules_header, 320);
+TERN_LAYOUT_FIELD(tern_rules_header, magic, 0);
+TERN_LAYOUT_FIELD(tern_rules_header, version, 8);
+TERN_LAYOUT_FIELD(tern_rules_header, reserved0, 12);
+TERN_LAYOUT_FIELD(tern_rules_header, length, 16);
+TERN_LAYOUT_FIELD(tern_rules_header, rule_count, 24);
+TERN_LAYOUT_FIELD(tern_rules_header, bit_count, 28);
+TERN_LAYOUT_FIELD(tern_rules_header, block_count, 32);
+TERN_LAYOUT_FIELD(tern_rules_header, level_max, 36);
+TERN_LAYOUT_FIELD(tern_rules_header, default_action, 40);
+TERN_LAYOUT_FIELD(tern_rules_header, reserved1, 41);
+TERN_LAYOUT_FIELD(tern_rules_header, units, 48);
+TERN_LAYOUT_FIELD(tern_rules_header, class_rows, 64);
+TERN_LAYOUT_FIELD(tern_rules_header, deltas, 80);
+TERN_LAYOUT_FIELD(tern_rules_header, masks, 96);
+TERN_LAYOUT_FIELD(tern_rules_header, blocks, 112);
+TERN_LAYOUT_FIELD(tern_rules_header, always, 128);
+TERN_LAYOUT_FIELD(tern_rules_header, bit_rules, 144);
+TERN_LAYOUT_FIELD(tern_rules_header, rules, 160);
+TERN_LAYOUT_FIELD(tern_rules_header, thresholds, 176);
+TERN_LAYOUT_FIELD(tern_rules_header, bit_terms, 192);
+TERN_LAYOUT_FIELD(tern_rules_header, terms, 208);
+TERN_LAYOUT_FIELD(tern_rules_header, texts, 224);
+TERN_LAYOUT_FIELD(tern_rules_header, bytes, 240);
+TERN_LAYOUT_FIELD(tern_rules_header, reserved2, 256);
+
+struct tern_unit {
+    uint8_t kind; /* enum tern_unit_kind */
+    uint8_t type; /* enum tern_type of the field */
+    uint16_t field;
+    uint16_t table; /* SET, MAP; else 0 */
+    uint16_t reserved;
+    uint32_t class_count;
+    uint32_t first_row; /* index of class 0 in class_rows */
+    uint64_t offset;    /* of its classifier, 0: none */
+    uint64_t length;
+    uint8_t classes_hash[16]; /* MAP: of the classes section it goes with */
+    uint8_t reserved1[16];
+};
+TERN_LAYOUT_SIZE(tern_unit, 64);
+TERN_LAYOUT_FIELD(tern_unit, kind, 0);
+TERN_LAYOUT_FIELD(tern_unit, type, 1);
+TERN_LAYOUT_FIELD(tern_unit, field, 2);
+TERN_LAYOUT_FIELD(tern_unit, table, 4);
+TERN_LAYOUT_FIELD(tern_unit, reserved, 6);
+TERN_LAYOUT_FIELD(tern_unit, class_count, 8);
+TERN_LAYOUT_FIELD(tern_unit, first_row, 12);
+TERN_LAYOUT_FIELD(tern_unit, offset, 16);
+TERN_LAYOUT_FIELD(tern_unit, length, 24);
+TERN_LAYOUT_FIELD(tern_unit, classes_hash, 32);
+TERN_LAYOUT_FIELD(tern_unit, reserved1, 48);
+
+/* How the row of one class differs from its unit's base row. The first delta is repeated here, so
+ * that the common row with one block costs one line less. */
+struct tern_class_row {
+    uint32_t first_delta; /* index in deltas */
+    uint32_t delta_count;
+    uint32_t first_place; /* deltas[first_delta], 0 when there is none */
+    uint32_t first_mask;
+};
+TERN_LAYOUT_SIZE(tern_class_row, 16);
+TERN_LAYOUT_FIELD(tern_class_row, first_delta, 0);
+TERN_LAYOUT_FIELD(tern_class_row, delta_count, 4);
+TERN_LAYOUT_FIELD(tern_class_row, first_place, 8);
+TERN_LAYOUT_FIELD(tern_class_row, first_mask, 12);
+
+struct tern_delta {
+    uint32_t place; /* block × 2 + 1 when the mask is a down mask; ascending within a row */
+    uint32_t mask;  /* index in masks */
+};
+TERN_LAYOUT_SIZE(tern_delta, 8);
+TERN_LAYOUT_FIELD(tern_delta, place, 0);
+TERN_LAYOUT_FIELD(tern_delta, mask, 4);
+
+/* need(k) of one block's bits: masks[first_need + i] holds the bits whose need is above i. */
+struct tern_block {
+    uint32_t first_need;
+    uint32_t level_count;
+};
+TERN_LAYOUT_SIZE(tern_block, 8);
+TERN_LAYOUT_FIELD(tern_block, first_need, 0);
+TERN_LAYOUT_FIELD(tern_block, level_count, 4);
+
+struct tern_rule {
+    float score;
+    uint8_t terminal; /* 0: adds `score` */
+    uint8_t action;   /* enum tern_action; of rules that add: undecided */
+    uint16_t flags;   /* enum tern_verdict_flags */
+    uint16_t cause;   /* enum tern_cause */
+    uint16_t name_length;
+    uint32_t name; /* offset in bytes */
+};
+TERN_LAYOUT_SIZE(tern_rule, 16);
+TERN_LAYOUT_FIELD(tern_rule, score, 0);
+TERN_LAYOUT_FIELD(tern_rule, terminal, 4);
+TERN_LAYOUT_FIELD(tern_rule, action, 5);
+TERN_LAYOUT_FIELD(tern_rule, flags, 6);
+TERN_LAYOUT_FIELD(tern_rule, cause, 8);
+TERN_LAYOUT_FIELD(tern_rule, name_length, 10);
+TERN_LAYOUT_FIELD(tern_rule, name, 12);
+
+struct tern_threshold {
+    float at;
+    uint32_t action;
+};
+TERN_LAYOUT_SIZE(tern_threshold, 8);
+TERN_LAYOUT_FIELD(tern_threshold, at, 0);
+TERN_LAYOUT_FIELD(tern_threshold, action, 4);
+
+/* One unit's part of a conjunction. */
+struct tern_term {
+    uint32_t unit;
+    uint32_t text;  /* index in texts */
+    uint32_t based; /* 1: true in the unit's base row */
+};
+TERN_LAYOUT_SIZE(tern_term, 12);
+TERN_LAYOUT_FIELD(tern_term, unit, 0);
+TERN_LAYOUT_FIELD(tern_term, text, 4);
+TERN_LAYOUT_FIELD(tern_term, based, 8);
+
+struct tern_text_span {
+    uint32_t offset; /* in bytes */
+    uint32_t length;
+};
+TERN_LAYOUT_SIZE(tern_text_span, 8);
+TERN_LAYOUT_FIELD(tern_text_span, offset, 0);
+TERN_LAYOUT_FIELD(tern_text_span, length, 4);
+
+/* A classes section: this header, `class_count` u32 (a record of each class, for the compiler),
+ * then at `ids_offset` the class of every record, `id_bytes` (2 or 4) each. */
+struct tern_classes_header {
+    uint64_t magic;
+    uint8_t content_hash[16];
+    uint64_t length;
+    uint32_t record_count;
+    uint32_t class_count;
+    uint32_t id_bytes;
+    uint32_t reserved;
+    uint64_t ids_offset;
+    uint64_t reserved1;
+};
+TERN_LAYOUT_SIZE(tern_classes_header, 64);
+TERN_LAYOUT_FIELD(tern_classes_header, magic, 0);
+TERN_LAYOUT_FIELD(tern_classes_header, content_hash, 8);
+TERN_LAYOUT_FIELD(tern_classes_header, length, 24);
+TERN_LAYOUT_FIELD(tern_classes_header, record_count, 32);
+TERN_LAYOUT_FIELD(tern_classes_header, class_count, 36);
+TERN_LAYOUT_FIELD(tern_classes_header, id_bytes, 40);
+TERN_LAYOUT_FIELD(tern_classes_header, reserved, 44);
+TERN_LAYOUT_FIELD(tern_classes_header, ids_offset, 48);
+TERN_LAYOUT_FIELD(tern_classes_header, reserved1, 56);
+
+#define TERN_CLASS_MISSING 0u
+#define TERN_CLASS_BASE    1u
+#define TERN_CLASS_FIRST   2u
+
+#endif

@@ -1,0 +1,94 @@
+/* Elementary intervals: a number or an address to its class, by a search without branches.
+ *
+ * Bytes: header, u32 index[bucket_count + 1] padded to 8 bytes, u64 starts[count] (wide: the high
+ * halves, then the low halves), u32 classes[count]. index[b] is how many starts are at most
+ * b << shift, so it narrows the search to the starts that share the key's leading bits. An IP unit
+ * holds one for IPv4 and, at `next`, a wide one for all addresses. */
+#ifndef TERN_RULES_INTERVALS_H
+#define TERN_RULES_INTERVALS_H
+
+#include "shared/address.h"
+#include "shared/base.h"
+#include "shared/error.h"
+#include "shared/layout.h"
+
+struct tern_intervals_header {
+    uint32_t count; /* at least 1: starts[0] is 0 */
+    uint32_t wide;  /* 1: 128-bit starts */
+    uint32_t shift; /* bucket = key >> shift */
+    uint32_t bucket_count;
+    uint64_t next; /* offset of the wide intervals from this header, 0: none */
+    uint64_t reserved;
+};
+TERN_LAYOUT_SIZE(tern_intervals_header, 32);
+TERN_LAYOUT_FIELD(tern_intervals_header, count, 0);
+TERN_LAYOUT_FIELD(tern_intervals_header, wide, 4);
+TERN_LAYOUT_FIELD(tern_intervals_header, shift, 8);
+TERN_LAYOUT_FIELD(tern_intervals_header, bucket_count, 12);
+TERN_LAYOUT_FIELD(tern_intervals_header, next, 16);
+TERN_LAYOUT_FIELD(tern_intervals_header, reserved, 24);
+
+struct tern_intervals { /* a handle; nothing to free */
+    const uint64_t *starts;
+    const uint64_t *lows; /* wide only */
+    const uint32_t *classes;
+    const uint32_t *index;
+    uint32_t count;
+    uint32_t shift;
+};
+
+/* Validates `length` bytes at `data` (8-byte aligned) with every class below `class_count`. Keys
+ * have `key_bits` bits (1…64), or 128: the wide form. */
+int tern_intervals_open(struct tern_intervals *intervals, const void *data, size_t length,
+                        unsigned key_bits, uint32_t class_count, struct tern_error *error);
+
+/* Order-preserving keys of the numeric types. */
+static inline uint64_t tern_interval_key_i64(int64_t value)
+{
+    return (uint64_t)value ^ (1ull << 63);
+}
+
+static inline uint64_t tern_interval_key_f32(float value)
+{
+    uint32_t bits;
+
+    value += 0.0f; /* -0 becomes 0 */
+    memcpy(&bits, &value, sizeof bits);
+    return bits & 0x80000000u ? (uint32_t)~bits : bits | 0x80000000u;
+}
+
+/* The class of `key`, which is below 2^key_bits. */
+static inline uint32_t tern_intervals_find(const struct tern_intervals *intervals, uint64_t key)
+{
+    uint64_t bucket = key >> intervals->shift;
+    uint32_t low = intervals->index[bucket] - 1;
+    uint32_t count = intervals->index[bucket + 1] - low;
+    const uint64_t *base = intervals->starts + low;
+
+    /* the last start that is not above the key */
+    while (count > 1) {
+        uint32_t half = count / 2;
+
+        base += base[half] <= key ? half : 0;
+        count -= half;
+    }
+    return intervals->classes[base - intervals->starts];
+}
+
+static inline uint32_t tern_intervals_find_wide(const struct tern_intervals *intervals,
+                                                struct tern_address key)
+{
+    uint32_t count = intervals->count, at = 0;
+
+    while (count > 1) {
+        uint32_t half = count / 2, middle = at + half;
+        bool below = intervals->starts[middle] < key.high ||
+                     (intervals->starts[middle] == key.high && intervals->lows[middle] <= key.low);
+
+        at = below ? middle : at;
+        count -= half;
+    }
+    return intervals->classes[at];
+}
+
+#endif
