@@ -1,5 +1,5 @@
-/* Builders of the packed tables: rows in, section bytes out. Off the request path; a builder belongs
- * to one thread. The same rows in the same order with the same seed give the same bytes. */
+/* Builders of the packed tables: rows in, section bytes out. Off the request path; a builder
+ * belongs to one thread. The same rows in the same order with the same seed give the same bytes. */
 #ifndef TERN_BUILD_TABLE_H
 #define TERN_BUILD_TABLE_H
 
@@ -19,7 +19,8 @@ struct tern_build_column {
 
 struct tern_table_definition {
     enum tern_table_kind kind;
-    enum tern_type key_type; /* exact tables: string (with TERN_FIELD_HOST in key_flags), u64, i64, ip */
+    enum tern_type
+        key_type; /* exact tables: string (with TERN_FIELD_HOST in key_flags), u64, i64, ip */
     uint8_t key_flags;
     unsigned column_count;
     const struct tern_build_column *columns;
@@ -34,23 +35,24 @@ struct tern_build_report {
     uint64_t overlaps;   /* prefix tables: equal ranges given twice, the later row won */
 };
 
-/* `*builder` is freed by tern_table_builder_free, also after finish. 0, TERN_EINVAL, TERN_ENOMEM. */
+/* `*builder` is freed by tern_table_builder_free, also after finish. 0, TERN_EINVAL, TERN_ENOMEM.
+ */
 int tern_table_builder_new(struct tern_table_builder **builder,
                            const struct tern_table_definition *definition,
                            struct tern_error *error);
 
 /* Adds a row: exact tables and domain sets by `key` (canonical: hosts folded), prefix tables by an
- * inclusive range. `cells[i]` is the value of column i; bit i of `present` says it is there. Strings
- * are copied. */
+ * inclusive range. `cells[i]` is the value of column i; bit i of `present` says it is there.
+ * Strings are copied. */
 int tern_table_builder_add(struct tern_table_builder *builder, const union tern_value *key,
                            const union tern_value *cells, uint64_t present);
 int tern_table_builder_add_range(struct tern_table_builder *builder,
                                  const struct tern_address_range *range,
                                  const union tern_value *cells, uint64_t present);
 
-/* Appends the section's bytes to `out` (its data pointer is page- or 64-byte aligned only once copied
- * into the arena; readers in tests copy into aligned memory). `progress` (may be NULL) is called with
- * permille done. */
+/* Appends the section's bytes to `out` (its data pointer is page- or 64-byte aligned only once
+ * copied into the arena; readers in tests copy into aligned memory). `progress` (may be NULL) is
+ * called with permille done. */
 int tern_table_builder_finish(struct tern_table_builder *builder, struct tern_buffer *out,
                               struct tern_build_report *report,
                               void (*progress)(void *context, unsigned permille), void *context,
