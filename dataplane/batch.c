@@ -1,0 +1,148 @@
+/* A DECIDE of more items than a vector is worked on a slice a turn, so that nobody else waits for
+ * it. Its frame stays in the connection's kept input; every slice answers with a frame of its own,
+ * all but the last flagged MORE. Everything is validated before anything is decided. */
+#include "dataplane/request.h"
+
+#include "dataplane/clock.h"
+
+#define SLICE_ITEMS_MAX 1024u /* bounds a reply frame to 32 KiB with DETAIL */
+
+static void refuse(struct tern_worker *worker, struct tern_connection *connection,
+                   const struct tern_frame *frame, enum tern_status status, const char *message)
+{
+    connection->batch.active = false;
+    tern_reply_status(worker, connection, frame, status, message);
+}
+
+/* Decodes up to a vector's width of items into the slots. Returns how many, or TERN_EINVAL with
+ * `failure` filled in. */
+static int decode_some(struct tern_worker *worker, struct tern_batch *batch, const uint8_t *body,
+                       size_t length, struct tern_decode_failure *failure)
+{
+    struct tern_vector *vector = &worker->vector;
+    size_t space_used = 0;
+    int done = 0;
+
+    vector->started_ns = tern_clock_now_ns();
+    while (done < (int)TERN_VECTOR_WIDTH && batch->item < batch->count) {
+        size_t item_bytes;
+        int ignored;
+
+        if (length - batch->at < 2 ||
+            (item_bytes = tern_load_u16(body + batch->at)) > length - batch->at - 2) {
+            failure->status = TERN_STATUS_BAD_FRAME;
+            snprintf(failure->message, sizeof failure->message, "item %u reaches past the body",
+                     batch->item);
+            return TERN_EINVAL;
+        }
+        ignored = tern_decode_item(&worker->now->decoder, body + batch->at + 2, item_bytes,
+                                   batch->item, tern_vector_slot(vector, (unsigned)done),
+                                   vector->space, &space_used, failure);
+        if (ignored < 0)
+            return TERN_EINVAL;
+        if (!batch->validated && ignored > 0)
+            tern_counter_add(&worker->board->counters.unknown_fields, (unsigned)ignored);
+        batch->at += (uint32_t)(2 + item_bytes);
+        batch->item++;
+        done++;
+    }
+    return done;
+}
+
+static void validate_slice(struct tern_worker *worker, struct tern_connection *connection,
+                           const struct tern_frame *frame, const uint8_t *body, size_t length,
+                           uint64_t until_ns)
+{
+    struct tern_batch *batch = &connection->batch;
+    struct tern_decode_failure failure;
+
+    do {
+        if (decode_some(worker, batch, body, length, &failure) < 0) {
+            refuse(worker, connection, frame, failure.status, failure.message);
+            return;
+        }
+    } while (batch->item < batch->count && tern_clock_now_ns() < until_ns);
+    if (batch->item < batch->count)
+        return;
+    if (batch->at != length) {
+        refuse(worker, connection, frame, TERN_STATUS_BAD_FRAME, "bytes follow the last item");
+        return;
+    }
+    batch->validated = true;
+    batch->item = 0;
+    batch->at = 2;
+}
+
+static void decide_slice(struct tern_worker *worker, struct tern_connection *connection,
+                         const struct tern_frame *frame, const uint8_t *body, size_t length,
+                         uint64_t until_ns)
+{
+    struct tern_batch *batch = &connection->batch;
+    size_t item_bytes = frame->flags & TERN_REQUEST_DETAIL ? 32 : 16;
+    unsigned most = batch->count - batch->item, in_frame = 0;
+    uint32_t start = connection->output_end;
+    struct tern_decide_reply reply = {0};
+    struct tern_decode_failure failure;
+    struct tern_frame header;
+    uint8_t *out;
+    int done;
+
+    if (most > SLICE_ITEMS_MAX)
+        most = SLICE_ITEMS_MAX;
+    out = tern_reply_begin(worker, connection, frame, TERN_STATUS_OK,
+                           sizeof reply + most * item_bytes);
+    if (out == NULL)
+        return;
+    do {
+        unsigned first = batch->item;
+
+        done = decode_some(worker, batch, body, length, &failure);
+        if (done < 0)
+            break;
+        tern_worker_decide_slots(worker, (unsigned)done, first, frame->request_id, frame->flags,
+                                 out + sizeof reply + in_frame * item_bytes);
+        in_frame += (unsigned)done;
+    } while (batch->item < batch->count && in_frame + TERN_VECTOR_WIDTH <= most &&
+             tern_clock_now_ns() < until_ns);
+
+    if (batch->item == batch->count && done >= 0)
+        batch->active = false;
+    if (in_frame == 0) {
+        connection->output_end = start;
+    } else {
+        reply.count = (uint16_t)in_frame;
+        memcpy(out, &reply, sizeof reply);
+        header = tern_frame_load(out - TERN_FRAME_HEADER);
+        header.body_length = (uint32_t)(sizeof reply + in_frame * item_bytes);
+        header.flags = batch->active ? TERN_REPLY_MORE : 0;
+        tern_frame_store(out - TERN_FRAME_HEADER, header);
+        connection->output_end = start + TERN_FRAME_HEADER + header.body_length;
+    }
+    /* A generation adopted between two slices may refuse what the one before found valid (a smaller
+     * `max`, unknown fields): the refusal is then the last frame. */
+    if (done < 0)
+        refuse(worker, connection, frame, failure.status, failure.message);
+}
+
+bool tern_batch_run(struct tern_worker *worker, struct tern_connection *connection,
+                    uint64_t until_ns)
+{
+    struct tern_batch *batch = &connection->batch;
+    const uint8_t *bytes = connection->input.data + connection->input_start;
+    struct tern_frame frame = tern_frame_load(bytes);
+    const uint8_t *body = bytes + batch->body;
+    size_t length = TERN_FRAME_HEADER + (size_t)frame.body_length - batch->body;
+
+    assert(batch->active && worker->vector.count == 0);
+    if (!batch->validated)
+        validate_slice(worker, connection, &frame, body, length, until_ns);
+    else
+        decide_slice(worker, connection, &frame, body, length, until_ns);
+    if (connection->state == TERN_CONNECTION_CLOSING)
+        return true;
+    if (batch->active)
+        return false;
+    tern_connection_forget(&worker->pool, connection,
+                           TERN_FRAME_HEADER + (size_t)frame.body_length);
+    return true;
+}

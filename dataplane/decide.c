@@ -1,0 +1,218 @@
+#include "dataplane/decide.h"
+
+#include "dataplane/clock.h"
+#include "dataplane/worker.h"
+
+int tern_vector_open(struct tern_vector *vector, struct tern_error *error)
+{
+    size_t facts_bytes = tern_align_up(tern_facts_bytes(TERN_FIELDS_MAX), TERN_CACHE_LINE);
+    int code;
+
+    memset(vector, 0, sizeof *vector);
+    vector->facts = aligned_alloc(TERN_CACHE_LINE, TERN_VECTOR_WIDTH * facts_bytes);
+    vector->space = malloc((size_t)TERN_VECTOR_WIDTH * TERN_DECODE_ITEM_BYTES);
+    if (vector->facts == NULL || vector->space == NULL) {
+        tern_vector_close(vector);
+        return tern_error_set(error, TERN_ENOMEM, "no memory for a loop's vector");
+    }
+    code = tern_scratch_new(&vector->scratch);
+    if (code < 0) {
+        tern_vector_close(vector);
+        return tern_error_set(error, code, "no memory for a loop's rule scratch");
+    }
+    memset(vector->facts, 0, TERN_VECTOR_WIDTH * facts_bytes);
+    tern_vector_shape(vector, TERN_FIELDS_MAX);
+    return 0;
+}
+
+void tern_vector_close(struct tern_vector *vector)
+{
+    free(vector->facts);
+    free(vector->space);
+    if (vector->scratch != NULL)
+        tern_scratch_free(vector->scratch);
+    memset(vector, 0, sizeof *vector);
+}
+
+void tern_vector_shape(struct tern_vector *vector, unsigned field_count)
+{
+    assert(vector->count == 0);
+    vector->facts_bytes = tern_align_up(tern_facts_bytes(field_count), TERN_CACHE_LINE);
+    for (unsigned i = 0; i < TERN_VECTOR_WIDTH; i++)
+        vector->items[i] = tern_vector_slot(vector, i);
+}
+
+static inline void write_item(uint8_t *out, unsigned item, const struct tern_verdict *verdict,
+                              uint64_t decision_key, bool detail)
+{
+    struct tern_decide_item reply = {.item = (uint16_t)item,
+                                     .action = verdict->action,
+                                     .tier = verdict->tier,
+                                     .flags = verdict->flags,
+                                     .max_age_s = verdict->max_age_s,
+                                     .rule = verdict->rule,
+                                     .score = verdict->score};
+
+    memcpy(out, &reply, sizeof reply);
+    if (detail) {
+        struct tern_decide_detail more = {.decision_key = decision_key, .cause = verdict->cause};
+
+        memcpy(out + sizeof reply, &more, sizeof more);
+    }
+}
+
+/* What one vector has in common in its log records. */
+struct tern_log_common {
+    uint64_t at_us;
+    uint64_t generation;
+    uint32_t recv_ns, decode_ns, tier1_ns;
+};
+
+static inline void write_log(struct tern_log_record *record, const struct tern_log_common *common,
+                             const struct tern_verdict *verdict, uint64_t decision_key,
+                             uint32_t request_id)
+{
+    *record = (struct tern_log_record){
+        .at_us = common->at_us,
+        .decision_key = decision_key,
+        .generation = common->generation,
+        .rule = verdict->rule,
+        .action = verdict->action,
+        .tier = verdict->tier,
+        .flags = verdict->flags,
+        .score = verdict->score,
+        .stage_ns = {common->recv_ns, common->decode_ns, common->tier1_ns, 0, 0, 0},
+        .request_id = request_id,
+    };
+}
+
+static inline uint32_t clip_u32(uint64_t value)
+{
+    return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
+}
+
+/* Decides the first `count` slots, counts and times it all. */
+static void decide_slots(struct tern_worker *worker, unsigned count, struct tern_log_common *common)
+{
+    struct tern_vector *vector = &worker->vector;
+    struct tern_counters *counters = &worker->board->counters;
+    struct tern_histogram *stages = worker->board->stages;
+    uint64_t recv_ns = vector->started_ns - worker->now_ns;
+    uint64_t decoded_ns = tern_clock_now_ns();
+    uint64_t decided_ns;
+    unsigned by_action[4] = {0}, degraded = 0;
+
+    tern_rules_decide(worker->now->view->rules, vector->scratch, vector->items, count,
+                      vector->verdicts);
+    decided_ns = tern_clock_now_ns();
+
+    for (unsigned i = 0; i < count; i++) {
+        by_action[vector->verdicts[i].action & 3]++;
+        degraded += (vector->verdicts[i].flags & TERN_VERDICT_DEGRADED) != 0;
+    }
+    tern_counter_add(&counters->decisions, count);
+    tern_counter_add(&counters->allowed, by_action[TERN_ALLOW]);
+    tern_counter_add(&counters->denied, by_action[TERN_DENY]);
+    tern_counter_add(&counters->challenged, by_action[TERN_CHALLENGE]);
+    tern_counter_add(&counters->undecided, by_action[TERN_UNDECIDED]);
+    tern_counter_add(&counters->degraded, degraded);
+    tern_histogram_add(&stages[TERN_STAGE_recv], recv_ns, count);
+    tern_histogram_add(&stages[TERN_STAGE_decode], decoded_ns - vector->started_ns, count);
+    tern_histogram_add(&stages[TERN_STAGE_tier1], decided_ns - decoded_ns, count);
+    /* `reply` is timed from the first vector of a turn: one number a turn, weighted by its items.
+     */
+    if (worker->turn_decided == 0)
+        worker->turn_encoded_ns = decided_ns;
+    worker->turn_decided += count;
+
+    *common = (struct tern_log_common){
+        .at_us = (decided_ns + worker->wall_offset_ns) / 1000,
+        .generation = worker->now->view->generation,
+        .recv_ns = clip_u32(recv_ns),
+        .decode_ns = clip_u32(decoded_ns - vector->started_ns),
+        .tier1_ns = clip_u32(decided_ns - decoded_ns),
+    };
+}
+
+static void write_group(struct tern_worker *worker, const struct tern_group *group,
+                        uint32_t generation)
+{
+    struct tern_vector *vector = &worker->vector;
+    struct tern_connection *connection = group->connection;
+    bool detail = (group->flags & TERN_REQUEST_DETAIL) != 0;
+    size_t item_bytes = detail ? 32 : 16;
+    size_t body_bytes = sizeof(struct tern_decide_reply) + group->count * item_bytes;
+    struct tern_frame frame = {.magic = TERN_WIRE_MAGIC,
+                               .op = TERN_OP_DECIDE,
+                               .body_length = (uint32_t)body_bytes,
+                               .request_id = group->request_id,
+                               .tail = generation};
+    struct tern_decide_reply reply = {.count = group->count};
+    uint8_t *out;
+
+    if (connection->state == TERN_CONNECTION_CLOSING)
+        return;
+    out = tern_connection_reserve(&worker->pool, connection, TERN_FRAME_HEADER + body_bytes);
+    if (TERN_UNLIKELY(out == NULL)) {
+        tern_counter_add(&worker->board->counters.overloaded, 1);
+        tern_worker_close(worker, connection);
+        return;
+    }
+    memcpy(out, &frame, sizeof frame);
+    memcpy(out + sizeof frame, &reply, sizeof reply);
+    out += sizeof frame + sizeof reply;
+    for (unsigned i = 0; i < group->count; i++) {
+        unsigned slot = group->first + i;
+
+        write_item(out, i, &vector->verdicts[slot], vector->items[slot]->decision_key, detail);
+        out += item_bytes;
+    }
+    connection->output_end += (uint32_t)(TERN_FRAME_HEADER + body_bytes);
+    tern_worker_touch(worker, connection);
+}
+
+void tern_worker_decide(struct tern_worker *worker)
+{
+    struct tern_vector *vector = &worker->vector;
+    struct tern_loop_board *board = worker->board;
+    unsigned count = vector->count, group_count = vector->group_count;
+    uint64_t head = atomic_load_explicit(&board->log_head, memory_order_relaxed);
+    struct tern_log_common common;
+
+    if (count == 0)
+        return;
+    /* Emptied first: closing a connection below asks for what waits to be decided. */
+    vector->count = vector->group_count = 0;
+    vector->space_used = 0;
+    decide_slots(worker, count, &common);
+    for (unsigned g = 0; g < group_count; g++) {
+        const struct tern_group *group = &vector->groups[g];
+
+        for (unsigned i = group->first; i < group->first + (unsigned)group->count; i++)
+            write_log(&board->log[head++ & (TERN_LOG_RECORDS - 1)], &common, &vector->verdicts[i],
+                      vector->items[i]->decision_key, group->request_id);
+        write_group(worker, group, (uint32_t)common.generation);
+    }
+    atomic_store_explicit(&board->log_head, head, memory_order_release);
+}
+
+void tern_worker_decide_slots(struct tern_worker *worker, unsigned count, unsigned first_item,
+                              uint32_t request_id, uint8_t flags, uint8_t *out)
+{
+    struct tern_vector *vector = &worker->vector;
+    struct tern_loop_board *board = worker->board;
+    uint64_t head = atomic_load_explicit(&board->log_head, memory_order_relaxed);
+    bool detail = (flags & TERN_REQUEST_DETAIL) != 0;
+    struct tern_log_common common;
+
+    decide_slots(worker, count, &common);
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t decision_key = vector->items[i]->decision_key;
+
+        write_log(&board->log[head++ & (TERN_LOG_RECORDS - 1)], &common, &vector->verdicts[i],
+                  decision_key, request_id);
+        write_item(out, first_item + i, &vector->verdicts[i], decision_key, detail);
+        out += detail ? 32 : 16;
+    }
+    atomic_store_explicit(&board->log_head, head, memory_order_release);
+}

@@ -1,0 +1,59 @@
+/* Tier 1: request items that arrived together, decided together and answered in their frames. */
+#ifndef TERN_DATAPLANE_DECIDE_H
+#define TERN_DATAPLANE_DECIDE_H
+
+#include "dataplane/decode.h"
+#include "shared/error.h"
+#include "shared/facts.h"
+#include "shared/limits.h"
+#include "shared/rules/evaluate.h"
+#include "shared/verdict.h"
+
+struct tern_connection;
+struct tern_worker;
+
+/* The items of one request frame in a vector. */
+struct tern_group {
+    struct tern_connection *connection;
+    uint32_t request_id;
+    uint8_t flags; /* of the request */
+    uint8_t first;
+    uint8_t count;
+};
+
+/* Items wait here between decoding and deciding: never longer than one reap. */
+struct tern_vector {
+    unsigned count;
+    unsigned group_count;
+    uint64_t started_ns;
+    size_t space_used;
+    size_t facts_bytes; /* of one item under the served schema */
+    uint8_t *facts;     /* TERN_VECTOR_WIDTH of the largest size */
+    uint8_t
+        *space; /* folded values: TERN_VECTOR_WIDTH × TERN_DECODE_ITEM_BYTES, touched as needed */
+    struct tern_scratch *scratch;
+    const struct tern_facts *items[TERN_VECTOR_WIDTH];
+    struct tern_verdict verdicts[TERN_VECTOR_WIDTH];
+    struct tern_group groups[TERN_VECTOR_WIDTH];
+};
+
+int tern_vector_open(struct tern_vector *vector, struct tern_error *error);
+void tern_vector_close(struct tern_vector *vector);
+
+/* Lays the slots out for a schema of `field_count` fields; the vector is empty. */
+void tern_vector_shape(struct tern_vector *vector, unsigned field_count);
+
+static inline struct tern_facts *tern_vector_slot(struct tern_vector *vector, unsigned index)
+{
+    return (struct tern_facts *)(vector->facts + index * vector->facts_bytes);
+}
+
+/* Decides all that waits and writes the replies into their connections' output. */
+void tern_worker_decide(struct tern_worker *worker);
+
+/* Decides `count` items that lie in the vector's slots from 0 (no groups) and writes `count` reply
+ * items with numbers from `first_item` to `out` (16 bytes each, 32 with DETAIL). */
+void tern_worker_decide_slots(struct tern_worker *worker, unsigned count, unsigned first_item,
+                              uint32_t request_id, uint8_t flags, uint8_t *out);
+
+#endif

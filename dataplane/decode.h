@@ -1,0 +1,51 @@
+/* DECIDE items as they stand in a frame, decoded into facts.
+ *
+ * Values are taken where they lie: strings point into the received bytes; only a host that needs
+ * folding is copied, into space the caller lends. */
+#ifndef TERN_DATAPLANE_DECODE_H
+#define TERN_DATAPLANE_DECODE_H
+
+#include "shared/facts.h"
+#include "shared/schema.h"
+#include "shared/wire.h"
+
+struct tern_decode_field {
+    uint8_t type;  /* enum tern_type, TERN_TYPE_NONE where there is no such field */
+    uint8_t flags; /* enum tern_field_flags */
+    uint16_t reserved;
+    uint32_t max_bytes; /* strings; vectors: exactly this many */
+};
+
+/* A schema in the form that decoding wants: one small array by field id. */
+struct tern_decoder {
+    unsigned field_count;
+    bool ignore_unknown;
+    struct tern_decode_field fields[TERN_FIELDS_MAX + 1];
+};
+
+/* An item is at most 64 KiB long and folding never grows a value. */
+#define TERN_DECODE_ITEM_BYTES 65536u
+
+struct tern_decode_failure {
+    enum tern_status status;
+    char message[160];
+};
+
+void tern_decoder_init(struct tern_decoder *decoder, const struct tern_schema *schema,
+                       bool ignore_unknown);
+
+/* Decodes one item's fields, all `length` bytes. `space` has room for `length` bytes; `*space_used`
+ * is what folded values took of it. `facts` has room for the schema's fields. Returns how many
+ * unknown fields were ignored, or TERN_EINVAL with `failure` filled in (`item` is only for its
+ * message); `facts` is then garbage. */
+int tern_decode_item(const struct tern_decoder *decoder, const uint8_t *bytes, size_t length,
+                     unsigned item, struct tern_facts *facts, uint8_t *space, size_t *space_used,
+                     struct tern_decode_failure *failure);
+
+/* One value as it stands on the wire (also the key of a LOOKUP), canonical in `*value`. NULL, or
+ * what was expected. `space` as above. */
+const char *tern_decode_value(const struct tern_decode_field *field, const uint8_t *bytes,
+                              size_t length, union tern_value *value, uint8_t *space,
+                              size_t *space_used);
+
+#endif

@@ -1,0 +1,312 @@
+/* Requests that ask about the generation or its tables: HELLO, LOOKUP, DESCRIBE, EXPLAIN. */
+#include "dataplane/request.h"
+
+#include "shared/buffer.h"
+
+#define EXPLAINS_PER_SECOND 100u /* each allocates and walks all rules; a diagnosis needs a few */
+
+/* ---- HELLO ---- */
+
+static size_t entry_bytes(unsigned name_length)
+{
+    return 2 + 1 + 1 + 4 + 1 + name_length;
+}
+
+static uint8_t *put_entry(uint8_t *out, uint16_t id, uint8_t type, uint32_t dim, const char *name,
+                          uint8_t name_length)
+{
+    tern_store_u16(out, id);
+    out[2] = type;
+    out[3] = 0;
+    tern_store_u32(out + 4, dim);
+    out[8] = name_length;
+    memcpy(out + 9, name, name_length);
+    return out + 9 + name_length;
+}
+
+/* u16 version, u8 token length, token, u8 name length, name; anything in an empty body is default.
+ */
+static const char *check_hello(const uint8_t *body, size_t length)
+{
+    size_t at = 2;
+
+    if (length > TERN_HELLO_MAX)
+        return "a HELLO has at most 512 bytes";
+    if (length < 4)
+        return "a HELLO has a version, a token and a name";
+    at += 1 + (size_t)body[at];
+    if (at >= length)
+        return "the token reaches past the body";
+    at += 1 + (size_t)body[at];
+    if (at > length)
+        return "the name reaches past the body";
+    if (at < length)
+        return "bytes follow the name";
+    return NULL;
+}
+
+void tern_query_hello(struct tern_worker *worker, struct tern_connection *connection,
+                      const struct tern_frame *frame, const uint8_t *body, size_t length)
+{
+    const struct tern_schema *schema = worker->now->view->schema;
+    const struct tern_schema_field *fields = tern_schema_fields(schema);
+    const struct tern_schema_table *tables = tern_schema_tables(schema);
+    const char *complaint = check_hello(body, length);
+    size_t bytes = 2 + 2 + 4 + 8 + 8 + 3 * 2;
+    uint8_t *out;
+
+    if (complaint != NULL) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME, complaint);
+        return;
+    }
+    if (tern_load_u16(body) != TERN_WIRE_VERSION) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_UNSUPPORTED,
+                          "this server speaks version 1");
+        return;
+    }
+    for (unsigned i = 0; i < schema->field_count; i++)
+        bytes += entry_bytes(fields[i].name_length);
+    for (unsigned i = 0; i < schema->table_count; i++)
+        bytes += entry_bytes(tables[i].name_length);
+    out = tern_reply_begin(worker, connection, frame, TERN_STATUS_OK, bytes);
+    if (out == NULL)
+        return;
+    tern_store_u16(out, TERN_WIRE_VERSION);
+    tern_store_u16(out + 2, 0);
+    tern_store_u32(out + 4, worker->max_frame_bytes);
+    tern_store_u64(out + 8, worker->now->view->generation);
+    tern_store_u64(out + 16, schema->hash);
+    out += 24;
+    tern_store_u16(out, schema->field_count);
+    out += 2;
+    for (unsigned i = 0; i < schema->field_count; i++)
+        out = put_entry(out, fields[i].id, fields[i].type, fields[i].dim, fields[i].name,
+                        fields[i].name_length);
+    tern_store_u16(out, schema->table_count);
+    out += 2;
+    for (unsigned i = 0; i < schema->table_count; i++)
+        out = put_entry(out, tables[i].id, tables[i].key_type, 0, tables[i].name,
+                        tables[i].name_length);
+    tern_store_u16(out, 0); /* collections */
+}
+
+/* ---- LOOKUP ---- */
+
+/* The wire's bytes of one cell: their address, or `scratch` filled. */
+static const uint8_t *cell_bytes(enum tern_type type, const union tern_value *value,
+                                 uint8_t scratch[16], size_t *length)
+{
+    switch (type) {
+    case TERN_TYPE_STRING:
+        *length = value->string.length;
+        return value->string.bytes;
+    case TERN_TYPE_IP:
+        *length = tern_address_to_bytes(value->address, scratch);
+        return scratch;
+    case TERN_TYPE_U64:
+    case TERN_TYPE_I64:
+        tern_store_u64(scratch, value->u64);
+        *length = 8;
+        return scratch;
+    case TERN_TYPE_U32:
+        tern_store_u32(scratch, (uint32_t)value->u64);
+        *length = 4;
+        return scratch;
+    case TERN_TYPE_F32:
+        tern_store_f32(scratch, value->f32);
+        *length = 4;
+        return scratch;
+    case TERN_TYPE_BOOL:
+        scratch[0] = value->boolean;
+        *length = 1;
+        return scratch;
+    case TERN_TYPE_NONE:
+    case TERN_TYPE_VECTOR:
+        break;
+    }
+    *length = 0;
+    return scratch;
+}
+
+/* Walks the record's columns; writes them where `out` is given. Returns the body's bytes. */
+static size_t put_record(const struct tern_records *records, uint32_t index, uint8_t *out)
+{
+    unsigned count = tern_records_column_count(records);
+    size_t at = 4;
+
+    if (out != NULL) {
+        tern_store_u16(out, (uint16_t)count);
+        tern_store_u16(out + 2, 0);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        enum tern_type type = (enum tern_type)tern_records_column(records, i)->type;
+        union tern_value value;
+        uint8_t scratch[16];
+        const uint8_t *bytes = scratch;
+        size_t length = 0;
+
+        if (tern_records_value(records, index, i, &value))
+            bytes = cell_bytes(type, &value, scratch, &length);
+        else
+            type = TERN_TYPE_NONE;
+        if (out != NULL) {
+            out[at] = (uint8_t)type;
+            tern_store_u16(out + at + 1, (uint16_t)length);
+            memcpy(out + at + 3, bytes, length);
+        }
+        at += 3 + length;
+    }
+    return at;
+}
+
+void tern_query_lookup(struct tern_worker *worker, struct tern_connection *connection,
+                       const struct tern_frame *frame, const uint8_t *body, size_t length)
+{
+    const struct tern_view *view = worker->now->view;
+    const struct tern_schema_table *schema_table;
+    const struct tern_table *table;
+    struct tern_decode_field key_field;
+    union tern_value key;
+    const char *expected;
+    size_t space_used = 0;
+    unsigned id;
+    uint32_t found;
+    bool is_map;
+    uint8_t *out;
+
+    tern_counter_add(&worker->board->counters.lookups, 1);
+    if (length < 4 || length - 4 != tern_load_u16(body + 2)) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
+                          "a LOOKUP has a table, a key length and the key");
+        return;
+    }
+    id = tern_load_u16(body);
+    if (id == 0 || id > view->table_count) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_NOT_FOUND,
+                          "there is no such table");
+        return;
+    }
+    table = &view->tables[id];
+    schema_table = &tern_schema_tables(view->schema)[id - 1];
+    key_field = (struct tern_decode_field){.type = schema_table->key_type,
+                                           .flags = schema_table->key_flags,
+                                           .max_bytes = TERN_STRING_MAX};
+    if (schema_table->kind == TERN_TABLE_PATTERN_SET) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_UNSUPPORTED,
+                          "a pattern set is not looked up by key");
+        return;
+    }
+    expected = tern_decode_value(&key_field, body + 4, length - 4, &key, worker->vector.space,
+                                 &space_used);
+    if (expected != NULL) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FIELD, expected);
+        return;
+    }
+    found = tern_table_find(table, &key);
+    if (found == TERN_NOT_FOUND) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_NOT_FOUND, "no such key");
+        return;
+    }
+    is_map =
+        schema_table->kind == TERN_TABLE_EXACT_MAP || schema_table->kind == TERN_TABLE_PREFIX_MAP;
+    out = tern_reply_begin(worker, connection, frame, TERN_STATUS_OK,
+                           is_map ? put_record(&table->records, found, NULL) : 4);
+    if (out == NULL)
+        return;
+    if (is_map)
+        put_record(&table->records, found, out);
+    else
+        memset(out, 0, 4);
+}
+
+/* ---- DESCRIBE ---- */
+
+void tern_query_describe(struct tern_worker *worker, struct tern_connection *connection,
+                         const struct tern_frame *frame, const uint8_t *body, size_t length)
+{
+    const struct tern_rules *rules = worker->now->view->rules;
+    struct tern_describe_reply reply = {.total = tern_rules_count(rules), .first = 1};
+    size_t bytes = sizeof reply, name_length;
+    uint32_t last;
+    uint8_t *out;
+
+    if (length == 4)
+        reply.first = tern_load_u32(body);
+    if ((length != 0 && length != 4) || reply.first == 0) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
+                          "a DESCRIBE has no body or the index of a rule, from 1");
+        return;
+    }
+    for (last = reply.first; last <= reply.total && reply.count < UINT16_MAX; last++) {
+        tern_rules_name(rules, last, &name_length);
+        if (bytes + 2 + name_length > worker->max_frame_bytes)
+            break;
+        bytes += 2 + name_length;
+        reply.count++;
+    }
+    out = tern_reply_begin(worker, connection, frame, TERN_STATUS_OK, bytes);
+    if (out == NULL)
+        return;
+    memcpy(out, &reply, sizeof reply);
+    out += sizeof reply;
+    for (uint32_t i = reply.first; i < last; i++) {
+        const char *name = tern_rules_name(rules, i, &name_length);
+
+        out[0] = (uint8_t)tern_rules_action(rules, i);
+        out[1] = (uint8_t)name_length;
+        memcpy(out + 2, name, name_length);
+        out += 2 + name_length;
+    }
+}
+
+/* ---- EXPLAIN ---- */
+
+void tern_query_explain(struct tern_worker *worker, struct tern_connection *connection,
+                        const struct tern_frame *frame, const uint8_t *body, size_t length)
+{
+    struct tern_vector *vector = &worker->vector;
+    struct tern_decode_failure failure;
+    struct tern_buffer json = {0};
+    uint64_t second = worker->now_ns / 1000000000u;
+    size_t space_used = 0;
+    uint8_t *out;
+    int code;
+
+    if (tern_load_u16(body) != 1) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_UNSUPPORTED,
+                          "EXPLAIN takes one item");
+        return;
+    }
+    if (length < 4 || (size_t)tern_load_u16(body + 2) != length - 4) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
+                          "the item's length is not the body's");
+        return;
+    }
+    if (second != worker->explain_second) {
+        worker->explain_second = second;
+        worker->explain_tokens = EXPLAINS_PER_SECOND;
+    }
+    if (worker->explain_tokens == 0) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_OVERLOADED,
+                          "too many explanations in this second");
+        return;
+    }
+    worker->explain_tokens--;
+    if (tern_decode_item(&worker->now->decoder, body + 4, length - 4, 0,
+                         tern_vector_slot(vector, 0), vector->space, &space_used, &failure) < 0) {
+        tern_reply_status(worker, connection, frame, failure.status, failure.message);
+        return;
+    }
+    code = tern_rules_explain(worker->now->view->rules, vector->scratch, vector->items[0], &json);
+    if (code < 0) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_INTERNAL, tern_error_text(code));
+    } else if (json.length > worker->max_frame_bytes) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_TOO_LARGE,
+                          "the explanation is larger than a frame may be");
+    } else {
+        out = tern_reply_begin(worker, connection, frame, TERN_STATUS_OK, json.length);
+        if (out != NULL)
+            memcpy(out, json.data, json.length);
+    }
+    tern_buffer_free(&json);
+}

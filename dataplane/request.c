@@ -1,0 +1,302 @@
+#include "dataplane/request.h"
+
+#include "dataplane/clock.h"
+
+#define KNOWN_FLAGS                                                                                \
+    (TERN_REQUEST_WAIT | TERN_REQUEST_EXPLAIN | TERN_REQUEST_TRACE | TERN_REQUEST_FRESH |          \
+     TERN_REQUEST_DETAIL)
+#define TRACE_BYTES 25u
+
+static uint32_t generation_tail(const struct tern_worker *worker)
+{
+    return worker->now != NULL ? (uint32_t)worker->now->view->generation : 0;
+}
+
+uint8_t *tern_reply_begin(struct tern_worker *worker, struct tern_connection *connection,
+                          const struct tern_frame *request, enum tern_status status,
+                          size_t body_bytes)
+{
+    struct tern_frame frame = {.magic = TERN_WIRE_MAGIC,
+                               .op = request->op,
+                               .status = (uint8_t)status,
+                               .body_length = (uint32_t)body_bytes,
+                               .request_id = request->request_id,
+                               .tail = generation_tail(worker)};
+    uint8_t *out =
+        tern_connection_reserve(&worker->pool, connection, TERN_FRAME_HEADER + body_bytes);
+
+    if (out == NULL) {
+        tern_counter_add(&worker->board->counters.overloaded, 1);
+        tern_worker_close(worker, connection);
+        return NULL;
+    }
+    tern_frame_store(out, frame);
+    connection->output_end += (uint32_t)(TERN_FRAME_HEADER + body_bytes);
+    tern_worker_touch(worker, connection);
+    return out + TERN_FRAME_HEADER;
+}
+
+void tern_reply_status(struct tern_worker *worker, struct tern_connection *connection,
+                       const struct tern_frame *request, enum tern_status status,
+                       const char *message)
+{
+    struct tern_counters *counters = &worker->board->counters;
+    size_t length = strlen(message);
+    uint8_t *body;
+
+    switch (status) {
+    case TERN_STATUS_BAD_FRAME:
+    case TERN_STATUS_TOO_LARGE:
+        tern_counter_add(&counters->bad_frames, 1);
+        break;
+    case TERN_STATUS_BAD_FIELD:
+        tern_counter_add(&counters->bad_fields, 1);
+        break;
+    case TERN_STATUS_UNSUPPORTED:
+        tern_counter_add(&counters->unsupported, 1);
+        break;
+    case TERN_STATUS_NOT_READY:
+        tern_counter_add(&counters->not_ready, 1);
+        break;
+    case TERN_STATUS_OVERLOADED:
+        tern_counter_add(&counters->overloaded, 1);
+        break;
+    default:
+        break;
+    }
+    body = tern_reply_begin(worker, connection, request, status, length);
+    if (body != NULL)
+        memcpy(body, message, length);
+}
+
+int64_t tern_request_measure(const struct tern_worker *worker, const uint8_t *bytes, size_t length)
+{
+    uint32_t body_length;
+
+    if (length > 0 && bytes[0] != TERN_WIRE_MAGIC)
+        return -(int64_t)TERN_STATUS_BAD_FRAME;
+    if (length < TERN_FRAME_HEADER)
+        return 0;
+    body_length = tern_load_u32(bytes + offsetof(struct tern_frame, body_length));
+    if (body_length > worker->max_frame_bytes)
+        return -(int64_t)TERN_STATUS_TOO_LARGE;
+    return (int64_t)TERN_FRAME_HEADER + body_length;
+}
+
+void tern_request_refuse(struct tern_worker *worker, struct tern_connection *connection,
+                         const uint8_t *bytes, size_t length, enum tern_status status)
+{
+    /* Where the magic is wrong nothing of the header can be believed: op and id are 0. */
+    struct tern_frame frame = {0};
+    char message[96];
+
+    tern_worker_decide(worker);
+    if (status == TERN_STATUS_TOO_LARGE) {
+        assert(length >= TERN_FRAME_HEADER);
+        frame = tern_frame_load(bytes);
+        snprintf(message, sizeof message, "a body of %u bytes; the limit is %u", frame.body_length,
+                 worker->max_frame_bytes);
+    } else {
+        assert(length > 0);
+        snprintf(message, sizeof message, "a frame starts with 0x%02x, not with 0x%02x",
+                 TERN_WIRE_MAGIC, bytes[0]);
+    }
+    tern_reply_status(worker, connection, &frame, status, message);
+    tern_worker_linger(worker, connection);
+}
+
+/* Decodes a DECIDE of at most a vector's width into the vector. */
+static void decide_frame(struct tern_worker *worker, struct tern_connection *connection,
+                         const struct tern_frame *frame, const uint8_t *body, size_t length,
+                         unsigned count)
+{
+    struct tern_vector *vector = &worker->vector;
+    const struct tern_decoder *decoder = &worker->now->decoder;
+    struct tern_decode_failure failure;
+    struct tern_group *group;
+    size_t at = 2, space_used;
+    uint64_t unknown = 0;
+
+    if (vector->count + count > TERN_VECTOR_WIDTH)
+        tern_worker_decide(worker);
+    if (vector->count == 0)
+        vector->started_ns = tern_clock_now_ns();
+    space_used = vector->space_used;
+    for (unsigned i = 0; i < count; i++) {
+        size_t item_bytes;
+        int ignored;
+
+        if (TERN_UNLIKELY(length - at < 2 ||
+                          (item_bytes = tern_load_u16(body + at)) > length - at - 2)) {
+            tern_worker_decide(worker);
+            tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
+                              "an item reaches past the body");
+            return;
+        }
+        ignored = tern_decode_item(decoder, body + at + 2, item_bytes, i,
+                                   tern_vector_slot(vector, vector->count + i), vector->space,
+                                   &space_used, &failure);
+        if (TERN_UNLIKELY(ignored < 0)) {
+            tern_worker_decide(worker);
+            tern_reply_status(worker, connection, frame, failure.status, failure.message);
+            return;
+        }
+        unknown += (unsigned)ignored;
+        at += 2 + item_bytes;
+    }
+    if (TERN_UNLIKELY(at != length)) {
+        tern_worker_decide(worker);
+        tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
+                          "bytes follow the last item");
+        return;
+    }
+    if (TERN_UNLIKELY(unknown > 0))
+        tern_counter_add(&worker->board->counters.unknown_fields, unknown);
+    group = &vector->groups[vector->group_count++];
+    *group = (struct tern_group){.connection = connection,
+                                 .request_id = frame->request_id,
+                                 .flags = frame->flags,
+                                 .first = (uint8_t)vector->count,
+                                 .count = (uint8_t)count};
+    vector->count += count;
+    vector->space_used = space_used;
+    if (vector->count == TERN_VECTOR_WIDTH)
+        tern_worker_decide(worker);
+}
+
+/* A DECIDE whose flags are in order. Returns false when it became a batch: its frame stays. */
+static bool run_decide(struct tern_worker *worker, struct tern_connection *connection,
+                       const struct tern_frame *frame, const uint8_t *body, size_t length,
+                       size_t body_offset)
+{
+    unsigned count = length >= 2 ? tern_load_u16(body) : 0;
+
+    if (TERN_UNLIKELY(count == 0 || count > TERN_ITEMS_MAX)) {
+        tern_worker_decide(worker);
+        tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
+                          length < 2   ? "no item count"
+                          : count == 0 ? "no items"
+                                       : "more than 4096 items");
+        return true;
+    }
+    if (TERN_UNLIKELY(frame->flags & TERN_REQUEST_EXPLAIN)) {
+        tern_worker_decide(worker);
+        tern_query_explain(worker, connection, frame, body, length);
+        return true;
+    }
+    if (TERN_LIKELY(count <= TERN_VECTOR_WIDTH)) {
+        decide_frame(worker, connection, frame, body, length, count);
+        return true;
+    }
+    tern_worker_decide(worker);
+    connection->batch = (struct tern_batch){.active = true,
+                                            .count = (uint16_t)count,
+                                            .at = 2,
+                                            .body = (uint32_t)(TERN_FRAME_HEADER + body_offset)};
+    return false;
+}
+
+/* Everything but DECIDE. What waits in the vector came first, so it is answered first. */
+static void run_other(struct tern_worker *worker, struct tern_connection *connection,
+                      const struct tern_frame *frame, const uint8_t *body, size_t length)
+{
+    uint8_t *echo;
+
+    tern_worker_decide(worker);
+    switch (frame->op) {
+    case TERN_OP_PING:
+        echo = tern_reply_begin(worker, connection, frame, TERN_STATUS_OK, length);
+        if (echo != NULL && length > 0)
+            memcpy(echo, body, length);
+        break;
+    case TERN_OP_HELLO:
+        tern_query_hello(worker, connection, frame, body, length);
+        break;
+    case TERN_OP_LOOKUP:
+        tern_query_lookup(worker, connection, frame, body, length);
+        break;
+    case TERN_OP_DESCRIBE:
+        tern_query_describe(worker, connection, frame, body, length);
+        break;
+    default:
+        tern_reply_status(worker, connection, frame, TERN_STATUS_UNSUPPORTED,
+                          frame->op == TERN_OP_SEARCH || frame->op == TERN_OP_FEEDBACK ||
+                                  frame->op == TERN_OP_CANCEL
+                              ? "this server does not serve that operation"
+                              : "unknown operation");
+        break;
+    }
+}
+
+/* Runs one complete frame; false when it stays for later. */
+static bool run_frame(struct tern_worker *worker, struct tern_connection *connection,
+                      const struct tern_frame *frame, const uint8_t *body)
+{
+    size_t length = frame->body_length, offset = 0;
+    bool ready = worker->now != NULL;
+
+    if (TERN_LIKELY(
+            frame->op == TERN_OP_DECIDE && ready && frame->status == 0 &&
+            (frame->flags & ~(TERN_REQUEST_DETAIL | TERN_REQUEST_FRESH | TERN_REQUEST_WAIT)) == 0))
+        return run_decide(worker, connection, frame, body, length, 0);
+
+    tern_worker_decide(worker);
+    if (!ready && frame->op != TERN_OP_PING) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_NOT_READY,
+                          "no generation is published yet");
+        return true;
+    }
+    if (frame->status != 0) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
+                          "the status of a request is 0");
+        return true;
+    }
+    if (frame->flags & ~KNOWN_FLAGS) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_UNSUPPORTED,
+                          "unknown request flag");
+        return true;
+    }
+    if (frame->flags & TERN_REQUEST_TRACE) {
+        if (length < TRACE_BYTES) {
+            tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
+                              "the trace context has 25 bytes");
+            return true;
+        }
+        offset = TRACE_BYTES;
+    }
+    if (frame->op == TERN_OP_DECIDE)
+        return run_decide(worker, connection, frame, body + offset, length - offset, offset);
+    run_other(worker, connection, frame, body + offset, length - offset);
+    return true;
+}
+
+size_t tern_request_run(struct tern_worker *worker, struct tern_connection *connection,
+                        const uint8_t *bytes, size_t length)
+{
+    size_t at = 0;
+    uint64_t accepted = 0;
+
+    while (at < length && !tern_connection_is_blocked(connection)) {
+        int64_t frame_bytes = tern_request_measure(worker, bytes + at, length - at);
+        struct tern_frame frame;
+
+        if (TERN_UNLIKELY(frame_bytes < 0)) {
+            tern_request_refuse(worker, connection, bytes + at, length - at,
+                                (enum tern_status) - frame_bytes);
+            at = length;
+            break;
+        }
+        if (frame_bytes == 0 || (uint64_t)frame_bytes > length - at)
+            break;
+        frame = tern_frame_load(bytes + at);
+        accepted++;
+        if (!run_frame(worker, connection, &frame, bytes + at + TERN_FRAME_HEADER))
+            break;
+        at += (size_t)frame_bytes;
+        if (TERN_UNLIKELY(connection->state == TERN_CONNECTION_CLOSING))
+            return length;
+    }
+    tern_counter_add(&worker->board->counters.requests, accepted);
+    worker->turn_requests += accepted;
+    return at;
+}

@@ -1,0 +1,120 @@
+/* A request loop: one thread, one ring, its connections, and the generation it serves. */
+#ifndef TERN_DATAPLANE_WORKER_H
+#define TERN_DATAPLANE_WORKER_H
+
+#include "dataplane/backend.h"
+#include "dataplane/connection.h"
+#include "dataplane/decide.h"
+#include "dataplane/pool.h"
+#include "dataplane/wheel.h"
+#include "shared/board.h"
+#include "shared/limits.h"
+#include "shared/view.h"
+
+#include <pthread.h>
+
+/* A generation prepared by housekeeping, as loops serve it. Immutable once offered; freed by
+ * housekeeping when no loop holds it. */
+struct tern_offer {
+    const struct tern_arena *arena;
+    struct tern_view *view;
+    struct tern_decoder decoder;
+    struct tern_offer *next; /* housekeeping's list of those withdrawn */
+};
+
+struct tern_server;
+
+struct tern_worker {
+    struct tern_server *server;
+    unsigned index;
+    const struct tern_backend *backend;
+    void *backend_state;
+
+    /* what it serves */
+    const struct tern_offer *now;        /* NULL: nothing yet */
+    const struct tern_offer *considered; /* looked at last; only ever compared */
+    struct tern_reader *reader;
+    uint32_t max_frame_bytes;
+    uint32_t connection_limit;
+    uint64_t idle_ns, half_frame_ns;
+
+    /* what it works on */
+    struct tern_vector vector;
+    struct tern_connection *dirty;
+    struct tern_connection *batches, *batches_last;
+    struct tern_connection_table connections;
+    struct tern_pool pool;
+    struct tern_wheel wheel;
+
+    /* what it tells */
+    struct tern_loop_board *board;
+    uint64_t now_ns;         /* when the events of this turn were collected */
+    uint64_t wall_offset_ns; /* wall clock − monotonic, refreshed every second */
+    uint64_t second_ns;
+    uint64_t turn_requests; /* accepted in this turn, for the `total` stage */
+    uint64_t turn_encoded_ns;
+    uint64_t turn_decided;
+    uint64_t explain_tokens, explain_second;
+
+    int listeners[TERN_LISTEN_MAX];
+    unsigned listener_count;
+    bool accepting;
+    bool accept_starved; /* out of descriptors: tried again by the clock */
+    bool draining;
+    uint64_t drain_deadline_ns;
+    uint64_t drain_quiet_ns;
+    uint64_t spin_ns;
+    pthread_t thread;
+    bool started;
+    struct tern_error error; /* why it could not start */
+
+    /* read by other threads */
+    int wake_fd TERN_ALIGNED(64);
+    _Atomic uint32_t sleeping;
+    _Atomic uint32_t state;                     /* enum tern_worker_state */
+    _Atomic(const struct tern_offer *) serving; /* what `now` is */
+    _Atomic(const struct tern_offer *) looking; /* hazard: being considered */
+};
+
+enum tern_worker_state {
+    TERN_WORKER_STARTING = 0,
+    TERN_WORKER_RUNNING,
+    TERN_WORKER_FAILED,
+    TERN_WORKER_ENDED,
+};
+
+/* Everything the loop needs that can fail and must not happen later; then its thread. */
+int tern_worker_start(struct tern_worker *worker, struct tern_server *server, unsigned index,
+                      struct tern_error *error);
+/* Waits for the thread and frees all. */
+void tern_worker_join(struct tern_worker *worker);
+
+/* From any thread: makes a sleeping loop look around. */
+void tern_worker_wake(struct tern_worker *worker);
+
+/* Called by the backend. */
+void tern_worker_accepted(struct tern_worker *worker, int fd);
+/* Out of descriptors or memory: accepting stopped and is tried again a little later. */
+void tern_worker_accept_failed(struct tern_worker *worker, int error);
+/* `length` bytes, 0 for the client's end, or a negative errno. */
+void tern_worker_received(struct tern_worker *worker, struct tern_connection *connection,
+                          const uint8_t *bytes, int length);
+/* So many bytes of connection->sending went out, or a negative errno. */
+void tern_worker_sent(struct tern_worker *worker, struct tern_connection *connection, int length);
+void tern_worker_released(struct tern_worker *worker, struct tern_connection *connection);
+
+/* Called by request.c and batch.c. */
+void tern_worker_close(struct tern_worker *worker, struct tern_connection *connection);
+/* Answers what it has so far, then ends the connection from our side. */
+void tern_worker_linger(struct tern_worker *worker, struct tern_connection *connection);
+/* Puts the connection on the list of those looked at when the turn ends. */
+static inline void tern_worker_touch(struct tern_worker *worker, struct tern_connection *connection)
+{
+    if (!connection->dirty) {
+        connection->dirty = true;
+        connection->next = worker->dirty;
+        worker->dirty = connection;
+    }
+}
+
+#endif
