@@ -1,0 +1,319 @@
+#include "controlplane/reply.h"
+
+#include "controlplane/message.h"
+#include "shared/board.h"
+#include "shared/proto/tern.pb-c.h"
+
+#include <unistd.h>
+
+/* protobuf-c's strings are not const, though packing only reads them. */
+static char *text_of(const char *text)
+{
+    return text != NULL ? (char *)(uintptr_t)text : (char *)(uintptr_t) "";
+}
+
+static int append_reply(struct tern_buffer *out, const Tern__Control__Reply *reply)
+{
+    return tern_message_append(out, &reply->base);
+}
+
+static void fill_failure(Tern__Control__Failure *failure, int code, const char *message)
+{
+    tern__control__failure__init(failure);
+    failure->code = code;
+    failure->message = text_of(message);
+}
+
+int tern_reply_failure(struct tern_buffer *out, int code, const char *message)
+{
+    Tern__Control__Reply reply = TERN__CONTROL__REPLY__INIT;
+    Tern__Control__Failure failure;
+
+    fill_failure(&failure, code, message);
+    reply.body_case = TERN__CONTROL__REPLY__BODY_FAILURE;
+    reply.failure = &failure;
+    return append_reply(out, &reply);
+}
+
+int tern_reply_progress(struct tern_buffer *out, const struct tern_builder_state *state,
+                        bool waiting)
+{
+    Tern__Control__Reply reply = TERN__CONTROL__REPLY__INIT;
+    Tern__Control__Progress progress = TERN__CONTROL__PROGRESS__INIT;
+
+    progress.step = text_of(waiting ? "waiting for another job" : state->step);
+    progress.permille = waiting ? 0 : state->permille;
+    progress.rows = waiting ? 0 : state->rows;
+    reply.body_case = TERN__CONTROL__REPLY__BODY_PROGRESS;
+    reply.progress = &progress;
+    return append_reply(out, &reply);
+}
+
+static int append_diagnostic(struct tern_buffer *out, bool warning, const struct tern_place *place,
+                             const char *message)
+{
+    Tern__Control__Reply reply = TERN__CONTROL__REPLY__INIT;
+    Tern__Control__Diagnostic diagnostic = TERN__CONTROL__DIAGNOSTIC__INIT;
+
+    diagnostic.warning = warning;
+    diagnostic.file = text_of(place->file);
+    diagnostic.line = place->line;
+    diagnostic.column = place->column;
+    diagnostic.message = text_of(message);
+    reply.body_case = TERN__CONTROL__REPLY__BODY_DIAGNOSTIC;
+    reply.diagnostic = &diagnostic;
+    return append_reply(out, &reply);
+}
+
+static int append_diagnostics(struct tern_buffer *out, const struct tern_diagnostics *diagnostics)
+{
+    size_t shown = tern_min_u64(diagnostics->count, TERN_REPLY_DIAGNOSTICS_MAX);
+    int rc = 0;
+
+    for (size_t i = 0; i < shown && rc == 0; i++) {
+        const struct tern_diagnostic *item = &diagnostics->items[i];
+
+        rc = append_diagnostic(out, item->severity == TERN_SEVERITY_WARNING, &item->place,
+                               item->message);
+    }
+    if (rc == 0 && shown < diagnostics->count) {
+        char message[64];
+
+        snprintf(message, sizeof message, "%zu more are not shown", diagnostics->count - shown);
+        rc = append_diagnostic(out, true, &diagnostics->items[shown].place, message);
+    }
+    return rc;
+}
+
+static void fill_table(Tern__Control__TableResult *to, const struct tern_apply_table *from)
+{
+    tern__control__table_result__init(to);
+    to->name = text_of(from->name);
+    to->kind = text_of(tern_table_kind_name(from->kind));
+    to->rows = from->rows;
+    to->keys = from->keys;
+    to->bytes = from->bytes;
+    to->bad_rows = from->bad_rows;
+    to->duplicates = from->duplicates;
+    to->overlaps = from->overlaps;
+    to->previous_rows = from->previous_rows;
+    to->previous_bytes = from->previous_bytes;
+    to->reused = from->reused;
+    to->build_ms = from->build_ms;
+}
+
+static void fill_seat(Tern__Control__SeatAnswer *to, const struct tern_apply_seat *from)
+{
+    tern__control__seat_answer__init(to);
+    to->seat = from->seat;
+    to->pid = from->pid;
+    to->answer = text_of(from->answer == TERN_ANSWER_READY      ? "ready"
+                         : from->answer == TERN_ANSWER_REJECTED ? "rejected"
+                                                                : "lagging");
+    to->reason = text_of(from->reason);
+}
+
+/* The result with its lists, in one allocation each. */
+struct published {
+    Tern__Control__Published message;
+    Tern__Control__TableResult *tables;
+    Tern__Control__SeatAnswer *seats;
+};
+
+static int published_new(const struct tern_job *job, struct published *published)
+{
+    const struct tern_apply_result *result = &job->result;
+    Tern__Control__Published *message = &published->message;
+
+    tern__control__published__init(message);
+    published->tables = calloc(result->table_count + 1u, sizeof *published->tables);
+    published->seats = calloc(result->seat_count + 1u, sizeof *published->seats);
+    message->tables = calloc(result->table_count + 1u, sizeof *message->tables);
+    message->seats = calloc(result->seat_count + 1u, sizeof *message->seats);
+    if (published->tables == NULL || published->seats == NULL || message->tables == NULL ||
+        message->seats == NULL)
+        return TERN_ENOMEM;
+    for (unsigned i = 0; i < result->table_count; i++) {
+        fill_table(&published->tables[i], &result->tables[i]);
+        message->tables[i] = &published->tables[i];
+    }
+    for (unsigned i = 0; i < result->seat_count; i++) {
+        fill_seat(&published->seats[i], &result->seats[i]);
+        message->seats[i] = &published->seats[i];
+    }
+    message->n_tables = result->table_count;
+    message->n_seats = result->seat_count;
+    message->generation = result->generation;
+    message->published = result->published;
+    message->acknowledged = result->acknowledged;
+    message->dry_run = job->dry_run;
+    message->rules = result->rules;
+    message->conjunctions = result->conjunctions;
+    message->units = result->units;
+    message->rows_bytes = result->rows_bytes;
+    message->new_bytes = result->new_bytes;
+    message->shared_bytes = result->shared_bytes;
+    message->read_ms = result->read_ms;
+    message->build_ms = result->build_ms;
+    message->compile_ms = result->compile_ms;
+    message->verify_ms = result->verify_ms;
+    message->announce_ms = result->announce_ms;
+    message->publish_ms = result->publish_ms;
+    message->total_ms = result->total_ms;
+    message->live_generation = job->live_generation;
+    message->restored_from = job->restored_from;
+    return 0;
+}
+
+static void published_free(struct published *published)
+{
+    free(published->message.tables);
+    free(published->message.seats);
+    free(published->tables);
+    free(published->seats);
+}
+
+int tern_reply_job(struct tern_buffer *out, const struct tern_job *job)
+{
+    Tern__Control__Reply reply = TERN__CONTROL__REPLY__INIT;
+    Tern__Control__Failure failure;
+    struct published published = {0};
+    int rc = append_diagnostics(out, &job->diagnostics);
+
+    if (rc == 0)
+        rc = published_new(job, &published);
+    if (rc == 0 && job->rc == 0) {
+        reply.body_case = TERN__CONTROL__REPLY__BODY_PUBLISHED;
+        reply.published = &published.message;
+        rc = append_reply(out, &reply);
+    } else if (rc == 0) {
+        fill_failure(&failure, job->rc,
+                     job->error.message[0] != '\0' ? job->error.message : tern_error_text(job->rc));
+        failure.partial = &published.message;
+        reply.body_case = TERN__CONTROL__REPLY__BODY_FAILURE;
+        reply.failure = &failure;
+        rc = append_reply(out, &reply);
+    }
+    published_free(&published);
+    return rc;
+}
+
+static void fill_row(Tern__Control__HistoryRow *to, const struct tern_history_row *from)
+{
+    tern__control__history_row__init(to);
+    to->id = (uint64_t)from->id;
+    to->generation = from->generation;
+    to->state = text_of(tern_history_state_name(from->state));
+    to->kind = text_of(tern_history_kind_name(from->kind));
+    to->reason = text_of(from->reason);
+    to->at_us = from->at_us;
+    to->uid = from->uid;
+    to->message = text_of(from->message);
+    to->config_path = text_of(from->config_path);
+    to->config_hash.data = (uint8_t *)(uintptr_t)from->config_hash;
+    to->config_hash.len = sizeof from->config_hash;
+    to->rules = from->rules;
+    to->rows = from->rows;
+    to->bytes = from->bytes;
+    to->duration_ms = from->duration_ms;
+    to->restored_from = from->restored_from;
+    to->config_text = text_of(from->config_text);
+}
+
+int tern_reply_history(struct tern_buffer *out, const struct tern_history_row *rows, unsigned count,
+                       uint64_t generation)
+{
+    Tern__Control__Reply reply = TERN__CONTROL__REPLY__INIT;
+    Tern__Control__History history = TERN__CONTROL__HISTORY__INIT;
+    Tern__Control__HistoryRow *items = calloc(count + 1u, sizeof *items);
+    int rc = TERN_ENOMEM;
+
+    history.rows = calloc(count + 1u, sizeof *history.rows);
+    if (items != NULL && history.rows != NULL) {
+        for (unsigned i = 0; i < count; i++) {
+            fill_row(&items[i], &rows[i]);
+            history.rows[i] = &items[i];
+        }
+        history.n_rows = count;
+        history.generation = generation;
+        reply.body_case = TERN__CONTROL__REPLY__BODY_HISTORY;
+        reply.history = &history;
+        rc = append_reply(out, &reply);
+    }
+    free(history.rows);
+    free(items);
+    return rc;
+}
+
+static void fill_build(Tern__Control__BuildStatus *to, const struct tern_builder_state *from)
+{
+    tern__control__build_status__init(to);
+    to->step = text_of(from->step);
+    to->permille = from->permille;
+    to->rows = from->rows;
+    to->started_at_us = from->started_at_us;
+    to->path = text_of(from->path);
+    to->waiting = from->waiting;
+}
+
+static void fill_seat_status(Tern__Control__SeatStatus *to, const struct tern_pipeline_seat *from)
+{
+    tern__control__seat_status__init(to);
+    to->seat = from->seat;
+    to->pid = from->pid;
+    to->generation = from->generation;
+    to->started_at_us = from->started_at_us;
+    to->loops = from->loops;
+    to->backend = text_of(from->backend);
+    to->backend_reason = text_of(from->backend_reason);
+    to->stuck = from->stuck;
+    to->quarantined_bytes = from->quarantined_bytes;
+}
+
+int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *status)
+{
+    const struct tern_pipeline_status *pipeline = status->pipeline;
+    Tern__Control__Reply reply = TERN__CONTROL__REPLY__INIT;
+    Tern__Control__Status message = TERN__CONTROL__STATUS__INIT;
+    Tern__Control__BuildStatus build;
+    Tern__Control__HistoryRow publish, failure;
+    Tern__Control__SeatStatus seats[TERN_COUNT(pipeline->seats)],
+        *list[TERN_COUNT(pipeline->seats)];
+
+    for (unsigned i = 0; i < pipeline->seat_count; i++) {
+        fill_seat_status(&seats[i], &pipeline->seats[i]);
+        list[i] = &seats[i];
+    }
+    message.seats = list;
+    message.n_seats = pipeline->seat_count;
+    message.version = text_of(TERN_VERSION);
+    message.pid = (uint32_t)getpid();
+    message.started_at_us = status->started_at_us;
+    message.run_dir = status->directories->run_dir;
+    message.state_dir = status->directories->state_dir;
+    message.generation = pipeline->generation;
+    message.seq = pipeline->seq;
+    message.epoch = pipeline->epoch;
+    message.published_at_us = pipeline->published_at_us;
+    message.arena_bytes = pipeline->arena_bytes;
+    message.used_bytes = pipeline->used_bytes;
+    message.free_bytes = pipeline->free_bytes;
+    message.quarantined_bytes = pipeline->quarantined_bytes;
+    message.huge_pages = pipeline->huge_pages;
+    message.starting = status->builder->starting;
+    if (status->builder->running) {
+        fill_build(&build, status->builder);
+        message.build = &build;
+    }
+    if (status->last_publish != NULL) {
+        fill_row(&publish, status->last_publish);
+        message.last_publish = &publish;
+    }
+    if (status->last_failure != NULL) {
+        fill_row(&failure, status->last_failure);
+        message.last_failure = &failure;
+    }
+    reply.body_case = TERN__CONTROL__REPLY__BODY_STATUS;
+    reply.status = &message;
+    return append_reply(out, &reply);
+}

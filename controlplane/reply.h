@@ -1,0 +1,30 @@
+/* What the control plane knows, as messages of the control API appended to a connection's output.
+ * All functions return 0, TERN_ENOMEM or TERN_ELIMIT. */
+#ifndef TERN_REPLY_H
+#define TERN_REPLY_H
+
+#include "controlplane/builder.h"
+#include "controlplane/directory.h"
+#include "shared/buffer.h"
+
+#define TERN_REPLY_DIAGNOSTICS_MAX 1000u /* of one job; the rest is counted */
+
+int tern_reply_failure(struct tern_buffer *out, int code, const char *message);
+int tern_reply_progress(struct tern_buffer *out, const struct tern_builder_state *state,
+                        bool waiting);
+/* The diagnostics, then Published or Failure. */
+int tern_reply_job(struct tern_buffer *out, const struct tern_job *job);
+int tern_reply_history(struct tern_buffer *out, const struct tern_history_row *rows, unsigned count,
+                       uint64_t generation);
+
+struct tern_reply_status {
+    const struct tern_directories *directories;
+    uint64_t started_at_us;
+    const struct tern_pipeline_status *pipeline;
+    const struct tern_builder_state *builder;
+    const struct tern_history_row *last_publish; /* NULL: never */
+    const struct tern_history_row *last_failure; /* NULL: none since the last success */
+};
+int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *status);
+
+#endif
