@@ -260,7 +260,8 @@ static void close_all(struct control *control)
         tern_log(TERN_LOG_WARNING, "stopping in the middle of a build, which is abandoned");
         _exit(0);
     }
-    tern_pipeline_close(control->pipeline);
+    if (control->pipeline != NULL)
+        tern_pipeline_close(control->pipeline);
     tern_store_close(control->store);
     tern_store_close(control->reading_store);
     tern_directories_free(&control->directories);

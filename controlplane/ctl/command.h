@@ -1,0 +1,106 @@
+/* ternctl's one table of commands, and what a command line is once parsed. */
+#ifndef TERN_CTL_COMMAND_H
+#define TERN_CTL_COMMAND_H
+
+#include "shared/base.h"
+#include "shared/error.h"
+
+enum tern_exit {
+    TERN_EXIT_OK = 0,
+    TERN_EXIT_REFUSED = 1,
+    TERN_EXIT_USAGE = 2,
+    TERN_EXIT_UNREACHABLE = 3,
+    TERN_EXIT_UNACKNOWLEDGED = 4, /* published, but no ternd said that it is ready */
+};
+
+/* Every option of every command: constant, short letter or 0, long name, value's name (NULL: none),
+ * help. The list generates the parser, the help and the shell completion. */
+#define TERN_CTL_OPTIONS(X)                                                                        \
+    X(RUN_DIR, 0, "run-dir", "DIR", "the instance's run directory")                                \
+    X(STATE_DIR, 0, "state-dir", "DIR", "where history and packed sections are kept")              \
+    X(BACKEND, 0, "backend", "NAME", "of ternd: io_uring or epoll; default: the best there is")    \
+    X(LOG, 0, "log", "FORMAT", "text (default) or json, on standard error")                        \
+    X(MESSAGE, 'm', "message", "TEXT", "why, for the history")                                     \
+    X(DRY_RUN, 0, "dry-run", NULL, "do everything but publish, and show the difference")           \
+    X(JSON, 0, "json", NULL, "one JSON document on standard output")                               \
+    X(EXIT_CODE, 0, "exit-code", NULL, "exit with 0 for allow, 1 for anything else")               \
+    X(KEY, 0, "key", "NUMBER", "the decision key that goes with the request")                      \
+    X(ADDRESS, 0, "address", "URL", "ask this listen address instead of the instance's")           \
+    X(GENERATION, 0, "generation", "N", "the generation to wait for")                              \
+    X(TIMEOUT, 0, "timeout", "DURATION", "give up after (10ms, 5s, 2m; default 10s)")              \
+    X(LIMIT, 'n', "limit", "N", "show at most N (default 20)")                                     \
+    X(HELP, 'h', "help", NULL, "this text")
+
+enum tern_ctl_option_index {
+#define X(constant, letter, name, value, help) TERN_CTL_INDEX_##constant,
+    TERN_CTL_OPTIONS(X)
+#undef X
+        TERN_CTL_OPTION_COUNT
+};
+enum tern_ctl_option { /* bits, for the sets that commands accept */
+#define X(constant, letter, name, value, help) TERN_CTL_##constant = 1 << TERN_CTL_INDEX_##constant,
+                       TERN_CTL_OPTIONS(X)
+#undef X
+};
+
+struct tern_ctl_option_text {
+    char letter;
+    const char *name;
+    const char *value; /* NULL: takes none */
+    const char *help;
+};
+extern const struct tern_ctl_option_text tern_ctl_options[TERN_CTL_OPTION_COUNT];
+
+struct tern_invocation {
+    unsigned given; /* bits */
+    const char *run_dir, *state_dir, *backend, *log, *message, *address;
+    bool json;
+    uint64_t key, generation, timeout_us;
+    unsigned limit;
+    unsigned argument_count;
+    char **arguments; /* those that are no options, in order */
+};
+
+struct tern_command {
+    const char *name;
+    const char *arguments;                                /* "CONFIG", "FIELD=VALUE …", or "" */
+    unsigned minimum, maximum;                            /* how many arguments */
+    unsigned options;                                     /* besides HELP */
+    const char *summary;                                  /* one line, for the list */
+    const char *details;                                  /* paragraphs, for --help */
+    int (*run)(const struct tern_invocation *invocation); /* returns an enum tern_exit */
+};
+extern const struct tern_command tern_commands[];
+extern const unsigned tern_command_count;
+
+const struct tern_command *tern_command_find(const char *name);
+
+/* Parses what follows the command's name. Options and arguments may be mixed; "--" ends the
+ * options;
+ * `--name=value`, `--name value` and `-mvalue`, `-m value` all do. `invocation->arguments` must
+ * have room for `argc` pointers. TERN_EINVAL with what was expected, also when the number of
+ * arguments is wrong (but not with --help). */
+int tern_invocation_parse(const struct tern_command *command, int argc, char **argv,
+                          struct tern_invocation *invocation, struct tern_error *error);
+
+/* "10ms", "5s", "2m", "1h", "250us". */
+int tern_ctl_parse_duration(const char *text, uint64_t *us);
+/* A whole decimal number, nothing else. */
+int tern_ctl_parse_number(const char *text, uint64_t *number);
+
+/* The handlers, one file each (stats.c has two, history.c two, decide.c two). */
+int tern_ctl_up(const struct tern_invocation *invocation);
+int tern_ctl_check(const struct tern_invocation *invocation);
+int tern_ctl_apply(const struct tern_invocation *invocation);
+int tern_ctl_status(const struct tern_invocation *invocation);
+int tern_ctl_stats(const struct tern_invocation *invocation);
+int tern_ctl_readers(const struct tern_invocation *invocation);
+int tern_ctl_decide(const struct tern_invocation *invocation);
+int tern_ctl_explain(const struct tern_invocation *invocation);
+int tern_ctl_history(const struct tern_invocation *invocation);
+int tern_ctl_rollback(const struct tern_invocation *invocation);
+int tern_ctl_wait(const struct tern_invocation *invocation);
+int tern_ctl_table(const struct tern_invocation *invocation);
+int tern_ctl_completion(const struct tern_invocation *invocation);
+
+#endif

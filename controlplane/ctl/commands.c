@@ -1,0 +1,103 @@
+#include "controlplane/ctl/command.h"
+
+#define ANY 100000u
+
+const struct tern_command tern_commands[] = {
+    {"up", "CONFIG", 1, 1, TERN_CTL_RUN_DIR | TERN_CTL_STATE_DIR | TERN_CTL_BACKEND | TERN_CTL_LOG,
+     "run both processes in the foreground",
+     "Checks CONFIG, starts tern-control and ternd, and restarts whichever dies. Prints a line "
+     "that\n"
+     "starts with `ready` once requests are answered. SIGINT or SIGTERM stops both; the exit code "
+     "is\n"
+     "then 0. A configuration that cannot be served at the start ends it with 1.\n"
+     "A restarted tern-control leaves alone what is being served; CONFIG is applied again by the "
+     "next\n"
+     "`up`, or by `ternctl apply`.",
+     tern_ctl_up},
+    {"check", "CONFIG", 1, 1, TERN_CTL_JSON, "find every error of a configuration",
+     "Reads CONFIG and parses its rules, without a running tern and without opening any source.\n"
+     "Prints every error and warning as file:line:column; exits with 1 when there are errors.",
+     tern_ctl_check},
+    {"apply", "CONFIG", 1, 1,
+     TERN_CTL_RUN_DIR | TERN_CTL_MESSAGE | TERN_CTL_DRY_RUN | TERN_CTL_JSON,
+     "build and publish a configuration",
+     "tern-control reads CONFIG and its sources, builds what has changed, verifies it, lets every "
+     "ternd\n"
+     "prepare it, and swaps it in at once. When anything fails the generation before keeps "
+     "serving.\n"
+     "--dry-run stops before publishing and shows rules added, removed, changed and moved, and "
+     "rows and\n"
+     "bytes of every table.\n"
+     "Exit codes: 0 published and acknowledged, 1 refused, 3 tern-control is not reachable,\n"
+     "4 published, but no ternd acknowledged it or one lags behind.",
+     tern_ctl_apply},
+    {"status", "", 0, 0, TERN_CTL_RUN_DIR | TERN_CTL_JSON, "what is served, and by whom",
+     "Generation, processes, memory, a running build, the last publish and the last failure. With\n"
+     "tern-control dead it shows what board and arena say, and exits with 3.",
+     tern_ctl_status},
+    {"stats", "", 0, 0, TERN_CTL_RUN_DIR | TERN_CTL_JSON, "counters and stage times",
+     "Sums the counters and the stage histograms of all live ternd processes, since each started. "
+     "Read\n"
+     "from shared memory: works with tern-control dead, and costs the data plane nothing.",
+     tern_ctl_stats},
+    {"readers", "", 0, 0, TERN_CTL_RUN_DIR | TERN_CTL_JSON,
+     "who maps the arena, and what each pins",
+     "Every live ternd seat with its loops: generation, epoch, pin and the age of its heartbeat. "
+     "Read\n"
+     "from shared memory: works with tern-control dead.",
+     tern_ctl_readers},
+    {"decide", "FIELD=VALUE …", 1, ANY,
+     TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_EXIT_CODE | TERN_CTL_KEY | TERN_CTL_ADDRESS,
+     "ask for one verdict",
+     "Sends one DECIDE to ternd, as any client would. Values are given as in `tests:` of a\n"
+     "configuration: ip=10.1.2.3 path=/login user=42 text_vector=0.1,0.2,…\n"
+     "Exit codes: 0 answered, 1 refused by ternd (with --exit-code also: anything but allow),\n"
+     "2 an unknown field or a value that does not fit, 3 ternd is not reachable.",
+     tern_ctl_decide},
+    {"explain", "FIELD=VALUE …", 1, ANY,
+     TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_KEY | TERN_CTL_ADDRESS,
+     "why one verdict is what it is",
+     "Asks the running ternd to decide one request and to say how: look-ups, rules that matched, "
+     "the\n"
+     "first ones that did not with each of their atoms, and the time of every stage. The same code "
+     "and\n"
+     "the same snapshot as any request's.",
+     tern_ctl_explain},
+    {"history", "", 0, 0, TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_LIMIT,
+     "what was published, and what was refused",
+     "Newest first. `*` marks the generation that is served. A row that stays `publishing` cannot "
+     "be:\n"
+     "what a crash interrupts is settled at the next start by what the arena says.",
+     tern_ctl_history},
+    {"rollback", "[GENERATION]", 0, 1, TERN_CTL_RUN_DIR | TERN_CTL_MESSAGE | TERN_CTL_JSON,
+     "publish a retained generation again",
+     "Without GENERATION, the one served before the present one. Its packed sections are "
+     "published\n"
+     "under a new number: nothing is read from sources and nothing is compiled. The last three\n"
+     "generations are retained. Exit codes as of `apply`.",
+     tern_ctl_rollback},
+    {"wait", "", 0, 0, TERN_CTL_RUN_DIR | TERN_CTL_GENERATION | TERN_CTL_TIMEOUT,
+     "until a generation is served by every ternd",
+     "Returns 0 once at least one ternd is alive and every loop of every live one serves "
+     "generation N\n"
+     "or a later one; 1 when the time is over. Works with tern-control dead.",
+     tern_ctl_wait},
+    {"table", "get TABLE KEY", 3, 3, TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_ADDRESS,
+     "look one key up in a table",
+     "Sends one LOOKUP to ternd: the record of a map, or whether a set holds the key.\n"
+     "Exit codes: 0 found, 1 not found, 2 no such table or a key that does not fit, 3 not "
+     "reachable.",
+     tern_ctl_table},
+    {"completion", "bash|zsh", 1, 1, 0, "a completion script for the shell",
+     "bash: source <(ternctl completion bash)\nzsh:  source <(ternctl completion zsh)",
+     tern_ctl_completion},
+};
+const unsigned tern_command_count = TERN_COUNT(tern_commands);
+
+const struct tern_command *tern_command_find(const char *name)
+{
+    for (unsigned i = 0; i < tern_command_count; i++)
+        if (strcmp(tern_commands[i].name, name) == 0)
+            return &tern_commands[i];
+    return NULL;
+}

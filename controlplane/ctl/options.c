@@ -1,0 +1,191 @@
+#include "controlplane/ctl/command.h"
+
+#include <errno.h>
+
+#define LIMIT_DEFAULT      20
+#define TIMEOUT_DEFAULT_US (10 * 1000000ull)
+
+const struct tern_ctl_option_text tern_ctl_options[TERN_CTL_OPTION_COUNT] = {
+#define X(constant, letter, name, value, help) {letter, name, value, help},
+    TERN_CTL_OPTIONS(X)
+#undef X
+};
+
+int tern_ctl_parse_number(const char *text, uint64_t *number)
+{
+    unsigned long long value;
+    char *end;
+
+    if (text[0] < '0' || text[0] > '9')
+        return TERN_EINVAL;
+    errno = 0;
+    value = strtoull(text, &end, 10);
+    if (errno != 0 || *end != '\0')
+        return TERN_EINVAL;
+    *number = value;
+    return 0;
+}
+
+int tern_ctl_parse_duration(const char *text, uint64_t *us)
+{
+    static const struct {
+        const char *unit;
+        uint64_t us;
+    } units[] = {
+        {"us", 1}, {"ms", 1000}, {"s", 1000000}, {"m", 60 * 1000000ull}, {"h", 3600 * 1000000ull}};
+    char digits[21];
+    size_t length = strspn(text, "0123456789");
+    uint64_t number;
+
+    if (length == 0 || length >= sizeof digits)
+        return TERN_EINVAL;
+    memcpy(digits, text, length);
+    digits[length] = '\0';
+    if (tern_ctl_parse_number(digits, &number) != 0)
+        return TERN_EINVAL;
+    for (unsigned i = 0; i < TERN_COUNT(units); i++)
+        if (strcmp(text + length, units[i].unit) == 0) {
+            if (number > UINT64_MAX / 2 / units[i].us)
+                return TERN_EINVAL;
+            *us = number * units[i].us;
+            return 0;
+        }
+    return TERN_EINVAL;
+}
+
+static int set_number(const char *name, const char *value, uint64_t maximum, uint64_t *number,
+                      struct tern_error *error)
+{
+    uint64_t parsed;
+
+    if (tern_ctl_parse_number(value, &parsed) != 0 || parsed > maximum)
+        return tern_error_set(error, TERN_EINVAL, "--%s takes a number up to %llu, not '%s'", name,
+                              (unsigned long long)maximum, value);
+    *number = parsed;
+    return 0;
+}
+
+static int set_option(struct tern_invocation *invocation, unsigned index, const char *value,
+                      struct tern_error *error)
+{
+    const char *name = tern_ctl_options[index].name;
+    uint64_t number = 0;
+    int rc;
+
+    invocation->given |= 1u << index;
+    switch ((enum tern_ctl_option_index)index) {
+    case TERN_CTL_INDEX_RUN_DIR:
+        invocation->run_dir = value;
+        return 0;
+    case TERN_CTL_INDEX_STATE_DIR:
+        invocation->state_dir = value;
+        return 0;
+    case TERN_CTL_INDEX_BACKEND:
+        invocation->backend = value;
+        return 0;
+    case TERN_CTL_INDEX_LOG:
+        invocation->log = value;
+        return 0;
+    case TERN_CTL_INDEX_MESSAGE:
+        invocation->message = value;
+        return 0;
+    case TERN_CTL_INDEX_ADDRESS:
+        invocation->address = value;
+        return 0;
+    case TERN_CTL_INDEX_JSON:
+        invocation->json = true;
+        return 0;
+    case TERN_CTL_INDEX_KEY:
+        return set_number(name, value, UINT64_MAX, &invocation->key, error);
+    case TERN_CTL_INDEX_GENERATION:
+        return set_number(name, value, INT64_MAX, &invocation->generation, error);
+    case TERN_CTL_INDEX_TIMEOUT:
+        if (tern_ctl_parse_duration(value, &invocation->timeout_us) != 0)
+            return tern_error_set(error, TERN_EINVAL,
+                                  "--timeout takes a duration like 500ms, 5s or 2m, not '%s'",
+                                  value);
+        return 0;
+    case TERN_CTL_INDEX_LIMIT:
+        rc = set_number(name, value, 4096, &number, error);
+        if (rc == 0)
+            invocation->limit = (unsigned)number;
+        return rc;
+    case TERN_CTL_INDEX_DRY_RUN:
+    case TERN_CTL_INDEX_EXIT_CODE:
+    case TERN_CTL_INDEX_HELP:
+    case TERN_CTL_OPTION_COUNT:
+        break;
+    }
+    return 0;
+}
+
+/* The option that `text` (past its dashes, `length` bytes) names, among those the command accepts.
+ */
+static int find_option(const struct tern_command *command, const char *text, size_t length,
+                       bool is_long)
+{
+    for (unsigned i = 0; i < TERN_CTL_OPTION_COUNT; i++) {
+        const struct tern_ctl_option_text *option = &tern_ctl_options[i];
+
+        if (((command->options | TERN_CTL_HELP) & (1u << i)) == 0)
+            continue;
+        if (is_long ? strlen(option->name) == length && memcmp(option->name, text, length) == 0
+                    : option->letter != 0 && option->letter == text[0])
+            return (int)i;
+    }
+    return -1;
+}
+
+int tern_invocation_parse(const struct tern_command *command, int argc, char **argv,
+                          struct tern_invocation *invocation, struct tern_error *error)
+{
+    bool options_ended = false;
+
+    invocation->limit = LIMIT_DEFAULT;
+    invocation->timeout_us = TIMEOUT_DEFAULT_US;
+    for (int i = 0; i < argc; i++) {
+        const char *text = argv[i], *value = NULL;
+        bool is_long;
+        size_t length;
+        int index, rc;
+
+        if (options_ended || text[0] != '-' || text[1] == '\0') {
+            invocation->arguments[invocation->argument_count++] = argv[i];
+            continue;
+        }
+        if (strcmp(text, "--") == 0) {
+            options_ended = true;
+            continue;
+        }
+        is_long = text[1] == '-';
+        text += is_long ? 2 : 1;
+        length = is_long ? strcspn(text, "=") : 1;
+        index = find_option(command, text, length, is_long);
+        if (index < 0)
+            return tern_error_set(error, TERN_EINVAL, "%s has no option '%s'", command->name,
+                                  argv[i]);
+        if (text[length] != '\0')
+            value = text + length + (is_long ? 1 : 0);
+        if (tern_ctl_options[index].value == NULL) {
+            if (value != NULL)
+                return tern_error_set(error, TERN_EINVAL, "--%s takes no value",
+                                      tern_ctl_options[index].name);
+        } else if (value == NULL) {
+            if (i + 1 == argc)
+                return tern_error_set(error, TERN_EINVAL, "--%s needs a value (%s)",
+                                      tern_ctl_options[index].name, tern_ctl_options[index].value);
+            value = argv[++i];
+        }
+        rc = set_option(invocation, (unsigned)index, value, error);
+        if (rc != 0)
+            return rc;
+    }
+    if (invocation->given & TERN_CTL_HELP)
+        return 0;
+    if (invocation->argument_count < command->minimum)
+        return tern_error_set(error, TERN_EINVAL, "%s needs %s", command->name, command->arguments);
+    if (invocation->argument_count > command->maximum)
+        return tern_error_set(error, TERN_EINVAL, "%s does not take '%s'", command->name,
+                              invocation->arguments[command->maximum]);
+    return 0;
+}

@@ -1,0 +1,181 @@
+#include "controlplane/ctl/print.h"
+
+#include "controlplane/log.h"
+#include "shared/limits.h"
+
+const char *tern_print_bytes(char text[TERN_PRINT_TEXT], uint64_t bytes)
+{
+    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes / 1024;
+    unsigned unit = 0;
+
+    if (bytes < 1024) {
+        snprintf(text, TERN_PRINT_TEXT, "%llu B", (unsigned long long)bytes);
+        return text;
+    }
+    while (value >= 1024 && unit + 1 < TERN_COUNT(units)) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(text, TERN_PRINT_TEXT, "%.1f %s", value, units[unit]);
+    return text;
+}
+
+const char *tern_print_count(char text[TERN_PRINT_TEXT], uint64_t count)
+{
+    char digits[24];
+    int length = snprintf(digits, sizeof digits, "%llu", (unsigned long long)count);
+    char *to = text;
+
+    for (int i = 0; i < length; i++) {
+        if (i != 0 && (length - i) % 3 == 0)
+            *to++ = ',';
+        *to++ = digits[i];
+    }
+    *to = '\0';
+    return text;
+}
+
+const char *tern_print_ns(char text[TERN_PRINT_TEXT], uint64_t ns)
+{
+    if (ns < 1000)
+        snprintf(text, TERN_PRINT_TEXT, "%llu ns", (unsigned long long)ns);
+    else if (ns < 1000000)
+        snprintf(text, TERN_PRINT_TEXT, "%.1f µs", (double)ns / 1e3);
+    else if (ns < 1000000000)
+        snprintf(text, TERN_PRINT_TEXT, "%.1f ms", (double)ns / 1e6);
+    else
+        snprintf(text, TERN_PRINT_TEXT, "%.1f s", (double)ns / 1e9);
+    return text;
+}
+
+const char *tern_print_age(char text[TERN_PRINT_TEXT], uint64_t at_us)
+{
+    uint64_t now_us = tern_time_wall_us();
+    unsigned long long s = now_us > at_us ? (now_us - at_us) / 1000000 : 0;
+
+    if (s < 120)
+        snprintf(text, TERN_PRINT_TEXT, "%llu s", s);
+    else if (s < 7200)
+        snprintf(text, TERN_PRINT_TEXT, "%llu min", s / 60);
+    else if (s < 172800)
+        snprintf(text, TERN_PRINT_TEXT, "%llu h", s / 3600);
+    else
+        snprintf(text, TERN_PRINT_TEXT, "%llu d", s / 86400);
+    return text;
+}
+
+/* Columns a terminal needs for UTF-8 text: continuation bytes take none. */
+static unsigned width_of(const char *text)
+{
+    unsigned width = 0;
+
+    for (; *text != '\0'; text++)
+        width += ((unsigned char)*text & 0xc0) != 0x80;
+    return width;
+}
+
+static void add_row(struct tern_print_table *table, const char *const *cells, bool headings)
+{
+    if (table->rows == table->capacity) {
+        unsigned grown = table->capacity == 0 ? 16 : table->capacity * 2;
+        char **more = realloc(table->cells, sizeof *more * grown * table->columns);
+
+        if (more == NULL)
+            return;
+        table->cells = more;
+        table->capacity = grown;
+    }
+    for (unsigned i = 0; i < table->columns; i++) {
+        const char *text = cells[i] + (headings && cells[i][0] == '>' ? 1 : 0);
+        unsigned width = width_of(text);
+
+        table->cells[table->rows * table->columns + i] = strdup(text);
+        if (width > table->width[i])
+            table->width[i] = width;
+    }
+    table->rows++;
+}
+
+void tern_print_table_begin(struct tern_print_table *table, unsigned columns,
+                            const char *const *headings)
+{
+    assert(columns <= TERN_PRINT_COLUMNS);
+    *table = (struct tern_print_table){.columns = columns};
+    for (unsigned i = 0; i < columns; i++)
+        table->right[i] = headings[i][0] == '>';
+    add_row(table, headings, true);
+}
+
+void tern_print_table_row(struct tern_print_table *table, const char *const *cells)
+{
+    add_row(table, cells, false);
+}
+
+static void print_cell(const struct tern_print_table *table, unsigned column, const char *text)
+{
+    int padding = (int)(table->width[column] - width_of(text));
+    bool last = column + 1 == table->columns;
+
+    if (table->right[column])
+        printf("%*s%s", padding, "", text);
+    else
+        printf("%s%*s", text, last ? 0 : padding, "");
+    fputs(last ? "\n" : "  ", stdout);
+}
+
+void tern_print_table_end(struct tern_print_table *table)
+{
+    for (unsigned row = 0; row < table->rows; row++)
+        for (unsigned i = 0; i < table->columns; i++) {
+            char *text = table->cells[row * table->columns + i];
+
+            if (table->rows > 1)
+                print_cell(table, i, text != NULL ? text : "?");
+            free(text);
+        }
+    free(table->cells);
+    *table = (struct tern_print_table){0};
+}
+
+/* Levenshtein's distance, of names only. */
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned previous[TERN_NAME_MAX + 2], present[TERN_NAME_MAX + 2];
+    size_t columns = strlen(b);
+
+    if (columns > TERN_NAME_MAX)
+        return UINT32_MAX;
+    for (unsigned j = 0; j <= columns; j++)
+        previous[j] = j;
+    for (unsigned i = 1; a[i - 1] != '\0'; i++) {
+        present[0] = i;
+        for (unsigned j = 1; j <= columns; j++) {
+            unsigned best = previous[j - 1] + (a[i - 1] != b[j - 1]);
+
+            if (previous[j] + 1 < best)
+                best = previous[j] + 1;
+            if (present[j - 1] + 1 < best)
+                best = present[j - 1] + 1;
+            present[j] = best;
+        }
+        memcpy(previous, present, sizeof previous);
+    }
+    return previous[columns];
+}
+
+const char *tern_print_nearest(const char *name, const char *const *names, unsigned count)
+{
+    unsigned best = (unsigned)strlen(name) / 2 + 1;
+    const char *nearest = NULL;
+
+    for (unsigned i = 0; i < count; i++) {
+        unsigned edits = distance(name, names[i]);
+
+        if (edits < best) {
+            best = edits;
+            nearest = names[i];
+        }
+    }
+    return nearest;
+}
