@@ -1,0 +1,116 @@
+#include "controlplane/ctl/seats.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static uint64_t load(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed);
+}
+
+/* The board is another program's memory: a text need not be terminated there. */
+static void copy_text(char *to, size_t size, const char *from)
+{
+    memcpy(to, from, size - 1);
+    to[size - 1] = '\0';
+}
+
+static void sum_loop(struct tern_seat_sums *sums, const struct tern_loop_board *board)
+{
+#define X(name, text) sums->name += load(&board->counters.name);
+    TERN_COUNTERS(X)
+#undef X
+    for (unsigned i = 0; i < TERN_STAGE_COUNT; i++)
+        tern_histogram_collect(&sums->stages[i], &board->stages[i]);
+}
+
+static int copy_seat(const struct tern_seat *seat, unsigned index, struct tern_seat_copy *copy)
+{
+    *copy = (struct tern_seat_copy){
+        .seat = index,
+        .pid = seat->pid,
+        .started_at_us = seat->started_at_us,
+        /* Bounded before use: it indexes arrays. */
+        .loop_count = seat->loop_count < TERN_LOOPS_MAX ? seat->loop_count : TERN_LOOPS_MAX,
+        .sums = calloc(1, sizeof *copy->sums),
+    };
+    if (copy->sums == NULL)
+        return TERN_ENOMEM;
+    copy_text(copy->backend, sizeof copy->backend, seat->backend);
+    copy_text(copy->backend_reason, sizeof copy->backend_reason, seat->backend_reason);
+    copy->generation = copy->loop_count != 0 ? UINT64_MAX : 0;
+    for (unsigned i = 0; i < copy->loop_count; i++) {
+        const struct tern_reader *reader = &seat->loops[i];
+
+        copy->loops[i] = (struct tern_seat_loop){
+            .epoch = load(&reader->epoch),
+            .pin = load(&reader->pin),
+            .generation = load(&reader->generation),
+            .heartbeat_us = load(&reader->heartbeat_us),
+        };
+        copy->generation = tern_min_u64(copy->generation, copy->loops[i].generation);
+        sum_loop(copy->sums, &seat->boards[i]);
+    }
+    return 0;
+}
+
+int tern_seats_read(const char *run_dir, struct tern_seats *out, struct tern_error *error)
+{
+    struct tern_seats *seats = calloc(1, sizeof *seats);
+    struct tern_board_map map;
+    struct tern_error cause;
+    char path[TERN_PATH_MAX + 16];
+    int rc;
+
+    if (seats == NULL)
+        return tern_error_set(error, TERN_ENOMEM, "out of memory");
+    /* Opening makes a board that is missing; looking must not. */
+    snprintf(path, sizeof path, "%s/board", run_dir);
+    rc = access(path, F_OK) == 0 ? tern_board_open(run_dir, false, &map, &cause) : TERN_ENOENT;
+    if (rc != 0) {
+        free(seats);
+        if (rc == TERN_ENOENT)
+            return tern_error_set(error, TERN_EUNREACHABLE,
+                                  "there is no board in %s; is tern running?", run_dir);
+        return tern_error_set(error, rc, "%s", cause.message);
+    }
+    for (unsigned i = 0; i < TERN_SEATS_MAX && rc == 0; i++) {
+        const struct tern_seat *seat = &map.board->seats[i];
+
+        /* `ready` is stored last by the claimer; it pairs with this acquire. */
+        if (tern_seat_is_live(&map, i) &&
+            atomic_load_explicit(&seat->ready, memory_order_acquire) != 0)
+            rc = copy_seat(seat, i, &seats->items[seats->count++]);
+    }
+    tern_board_close(&map);
+    if (rc != 0) {
+        tern_seats_free(seats);
+        free(seats);
+        return tern_error_set(error, rc, "out of memory");
+    }
+    *out = *seats;
+    free(seats);
+    return 0;
+}
+
+void tern_seats_free(struct tern_seats *seats)
+{
+    for (unsigned i = 0; i < seats->count; i++)
+        free(seats->items[i].sums);
+    seats->count = 0;
+}
+
+void tern_seat_sums_add(struct tern_seat_sums *into, const struct tern_seat_sums *from)
+{
+#define X(name, text) into->name += from->name;
+    TERN_COUNTERS(X)
+#undef X
+    for (unsigned i = 0; i < TERN_STAGE_COUNT; i++) {
+        struct tern_histogram_sum *to = &into->stages[i];
+
+        for (unsigned bucket = 0; bucket < TERN_HISTOGRAM_BUCKETS; bucket++)
+            to->counts[bucket] += from->stages[i].counts[bucket];
+        to->total += from->stages[i].total;
+        to->sum_ns += from->stages[i].sum_ns;
+    }
+}
