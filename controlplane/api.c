@@ -91,8 +91,8 @@ static void refuse(int fd, int code, const char *message)
 
     if (tern_reply_failure(&out, code, message) == 0 &&
         send(fd, out.data, out.length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        tern_log(TERN_LOG_WARNING, "a refused client of the API did not hear why: %s",
-                 strerror(errno));
+        tern_control_log(TERN_LOG_WARNING, "a refused client of the API did not hear why: %s",
+                         strerror(errno));
     tern_buffer_free(&out);
     close(fd);
 }
@@ -115,7 +115,7 @@ static void accept_one(struct tern_api *api)
         snprintf(message, sizeof message,
                  "uid %u may not control this tern: only uid %u and root may", (unsigned)peer.uid,
                  (unsigned)geteuid());
-        tern_log(TERN_LOG_WARNING, "%s (pid %d)", message, (int)peer.pid);
+        tern_control_log(TERN_LOG_WARNING, "%s (pid %d)", message, (int)peer.pid);
         refuse(fd, TERN_EACCES, message);
         return;
     }
@@ -165,12 +165,12 @@ static int answer_status(struct tern_api *api, struct connection *connection)
     tern_builder_state(api->options.builder, &builder);
     /* A status without its history is still worth having. */
     if (tern_store_history(api->options.store, &query, &live, &live_count, &error) != 0)
-        tern_log(TERN_LOG_ERROR, "%s", error.message);
+        tern_control_log(TERN_LOG_ERROR, "%s", error.message);
     else if (live_count != 0)
         status.last_publish = &live[0];
     query = (struct tern_history_query){.limit = FAILURE_SEARCH};
     if (tern_store_history(api->options.store, &query, &recent, &recent_count, &error) != 0)
-        tern_log(TERN_LOG_ERROR, "%s", error.message);
+        tern_control_log(TERN_LOG_ERROR, "%s", error.message);
     /* A restore only covers a failure; it does not mend it. */
     for (unsigned i = 0; i < recent_count; i++) {
         if (recent[i].state == TERN_HISTORY_FAILED)
@@ -460,7 +460,7 @@ void tern_api_serve(struct tern_api *api, int stop_fd)
         if (poll(polled, TERN_COUNT(polled), any ? 1000 : -1) < 0) {
             if (errno == EINTR)
                 continue;
-            tern_log(TERN_LOG_ERROR, "poll: %s", strerror(errno));
+            tern_control_log(TERN_LOG_ERROR, "poll: %s", strerror(errno));
             return;
         }
         if (polled[STOP].revents != 0)

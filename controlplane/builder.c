@@ -85,7 +85,8 @@ static void lower_priority(void)
 
     if (sched_setscheduler(0, SCHED_BATCH, &parameter) != 0 ||
         setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE) != 0)
-        tern_log(TERN_LOG_WARNING, "the builder cannot lower its priority: %s", strerror(errno));
+        tern_control_log(TERN_LOG_WARNING, "the builder cannot lower its priority: %s",
+                         strerror(errno));
 }
 
 static void run(struct tern_builder *builder, struct tern_job *job)

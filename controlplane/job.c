@@ -35,9 +35,9 @@ static void log_diagnostics(const struct tern_diagnostics *diagnostics)
         const struct tern_diagnostic *item = &diagnostics->items[i];
         bool is_error = item->severity == TERN_SEVERITY_ERROR;
 
-        tern_log(is_error ? TERN_LOG_ERROR : TERN_LOG_WARNING, "%s:%u:%u: %s: %s", item->place.file,
-                 item->place.line, item->place.column, is_error ? "error" : "warning",
-                 item->message);
+        tern_control_log(is_error ? TERN_LOG_ERROR : TERN_LOG_WARNING, "%s:%u:%u: %s: %s",
+                         item->place.file, item->place.line, item->place.column,
+                         is_error ? "error" : "warning", item->message);
     }
 }
 
@@ -54,7 +54,7 @@ static bool find_row(struct tern_store *store, uint64_t generation, uint64_t not
 
     /* First without the texts (there may be thousands of rows), then the one. */
     if (tern_store_history(store, &query, &rows, &count, &error) != 0) {
-        tern_log(TERN_LOG_ERROR, "%s", error.message);
+        tern_control_log(TERN_LOG_ERROR, "%s", error.message);
         return false;
     }
     for (unsigned i = 0; i < count && !found; i++) {
@@ -87,7 +87,8 @@ static void conclude(const struct tern_job_context *context, struct tern_job *jo
 
     log_diagnostics(&job->diagnostics);
     if (job->rc != 0)
-        tern_log(TERN_LOG_ERROR, "%s: %s", tern_history_kind_name(row->kind), job->error.message);
+        tern_control_log(TERN_LOG_ERROR, "%s: %s", tern_history_kind_name(row->kind),
+                         job->error.message);
     if (job->dry_run)
         return;
     row->state = result->published ? TERN_HISTORY_LIVE : TERN_HISTORY_FAILED;
@@ -100,14 +101,15 @@ static void conclude(const struct tern_job_context *context, struct tern_job *jo
     row->at_us = tern_time_wall_us();
     row->duration_ms = (double)(tern_time_monotonic_us() - began_us) / 1000;
     if (tern_store_finish(context->store, row, &error) != 0)
-        tern_log(TERN_LOG_ERROR, "cannot write history: %s", error.message);
+        tern_control_log(TERN_LOG_ERROR, "cannot write history: %s", error.message);
     if (job->rc == 0)
-        tern_log(TERN_LOG_INFO,
-                 "generation %llu is live: %u rules, %u tables, %llu bytes new, %llu shared, "
-                 "%.1f ms%s",
-                 (unsigned long long)result->generation, result->rules, result->table_count,
-                 (unsigned long long)result->new_bytes, (unsigned long long)result->shared_bytes,
-                 row->duration_ms, result->acknowledged ? "" : " (no ternd acknowledged it)");
+        tern_control_log(
+            TERN_LOG_INFO,
+            "generation %llu is live: %u rules, %u tables, %llu bytes new, %llu shared, "
+            "%.1f ms%s",
+            (unsigned long long)result->generation, result->rules, result->table_count,
+            (unsigned long long)result->new_bytes, (unsigned long long)result->shared_bytes,
+            row->duration_ms, result->acknowledged ? "" : " (no ternd acknowledged it)");
 }
 
 /* Forgets what a first attempt of the same job left behind. */
@@ -210,11 +212,12 @@ static void restore_last(const struct tern_job_context *context, struct tern_job
     struct tern_job attempt = {.kind = TERN_JOB_START};
 
     if (!find_row(context->store, 0, 0, &source)) {
-        tern_log(TERN_LOG_ERROR, "nothing is served, and no earlier generation is known");
+        tern_control_log(TERN_LOG_ERROR, "nothing is served, and no earlier generation is known");
         return;
     }
-    tern_log(TERN_LOG_WARNING, "nothing is served: restoring generation %llu, the last good one",
-             (unsigned long long)source.generation);
+    tern_control_log(TERN_LOG_WARNING,
+                     "nothing is served: restoring generation %llu, the last good one",
+                     (unsigned long long)source.generation);
     restore(context, &attempt, TERN_HISTORY_RESTORE, &source);
     if (attempt.rc == 0)
         job->restored_from = attempt.restored_from;
@@ -250,7 +253,8 @@ static void start(const struct tern_job_context *context, struct tern_job *job)
     uint64_t served = job->live_generation;
 
     if (served != 0 && (job->resume || job->path == NULL)) {
-        tern_log(TERN_LOG_INFO, "generation %llu is served already", (unsigned long long)served);
+        tern_control_log(TERN_LOG_INFO, "generation %llu is served already",
+                         (unsigned long long)served);
         return;
     }
     if (job->path == NULL) {
@@ -259,8 +263,9 @@ static void start(const struct tern_job_context *context, struct tern_job *job)
     }
     if (served != 0) {
         if (is_unchanged(context, job, served)) {
-            tern_log(TERN_LOG_INFO, "%s and its sources are unchanged: generation %llu stays",
-                     job->path, (unsigned long long)served);
+            tern_control_log(TERN_LOG_INFO,
+                             "%s and its sources are unchanged: generation %llu stays", job->path,
+                             (unsigned long long)served);
             return;
         }
         reset(job);
@@ -305,7 +310,7 @@ static void audit(const struct tern_job_context *context, const struct tern_job 
         snprintf(outcome, sizeof outcome, "generation %llu",
                  (unsigned long long)job->result.generation);
     if (tern_store_audit(context->store, job->uid, job->pid, action, outcome, &error) != 0)
-        tern_log(TERN_LOG_ERROR, "cannot write the audit: %s", error.message);
+        tern_control_log(TERN_LOG_ERROR, "cannot write the audit: %s", error.message);
 }
 
 void tern_job_run(const struct tern_job_context *context, struct tern_job *job)

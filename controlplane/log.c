@@ -57,7 +57,7 @@ uint64_t tern_time_monotonic_us(void)
 }
 
 /* Written by hand rather than through tern_buffer: a message about memory must not need any. */
-void tern_log(enum tern_log_level level, const char *format, ...)
+void tern_control_log(enum tern_log_level level, const char *format, ...)
 {
     static const char *const levels[] = {"info", "warning", "error"};
     char message[2048], line[3 * sizeof message], time[TERN_TIME_TEXT];

@@ -24,7 +24,7 @@ void tern_log_setup(const char *process, enum tern_log_format format);
 
 /* Thread-safe. Control characters in the message are replaced, so that no source of a message can
  * forge a line. */
-void tern_log(enum tern_log_level level, const char *format, ...) TERN_PRINTF(2, 3);
+void tern_control_log(enum tern_log_level level, const char *format, ...) TERN_PRINTF(2, 3);
 
 /* "2026-11-22T08:15:04.123Z" of µs since 1970. */
 #define TERN_TIME_TEXT 32

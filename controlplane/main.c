@@ -14,9 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ARENA_BYTES_DEFAULT (4ull << 30) /* of a new arena when the configuration cannot be read   \
-                                          */
-#define STOP_GRACE_US 2000000            /* for a job that is just ending */
+#define ARENA_BYTES_DEFAULT                                                                        \
+    (4ull << 30)              /* of a new arena when the configuration cannot be read              \
+                               */
+#define STOP_GRACE_US 2000000 /* for a job that is just ending */
 
 enum { EXIT_REFUSED = 1, EXIT_USAGE = 2 };
 
@@ -134,9 +135,9 @@ static int look_at_config(struct control *control, const struct options *options
         if (tern_config_read(control->config_path, &config, &diagnostics) == 0)
             control->arena_bytes = config->arena_bytes;
         else if (options->run_dir == NULL)
-            tern_log(TERN_LOG_ERROR, "%s:%u:%u: %s", control->config_path,
-                     diagnostics.items[0].place.line, diagnostics.items[0].place.column,
-                     diagnostics.items[0].message);
+            tern_control_log(TERN_LOG_ERROR, "%s:%u:%u: %s", control->config_path,
+                             diagnostics.items[0].place.line, diagnostics.items[0].place.column,
+                             diagnostics.items[0].message);
     }
     rc = tern_directories_choose(config != NULL ? config->instance.text : NULL, options->run_dir,
                                  options->state_dir, &control->directories, error);
@@ -183,10 +184,10 @@ static int open_pipeline(struct control *control, struct tern_error *error)
     tern_pipeline_status(control->pipeline, &status);
     rc = tern_store_settle(control->store, status.generation, &settled, error);
     if (rc == 0 && settled != 0)
-        tern_log(TERN_LOG_WARNING,
-                 "settled %u publish%s that a crash had interrupted; generation "
-                 "%llu is served",
-                 settled, settled == 1 ? "" : "es", (unsigned long long)status.generation);
+        tern_control_log(TERN_LOG_WARNING,
+                         "settled %u publish%s that a crash had interrupted; generation "
+                         "%llu is served",
+                         settled, settled == 1 ? "" : "es", (unsigned long long)status.generation);
     return rc;
 }
 
@@ -257,7 +258,7 @@ static void close_all(struct control *control)
     if (control->builder != NULL && !tern_builder_stop(control->builder, STOP_GRACE_US)) {
         /* A kill at any instant is safe for arena and history, so this is too; waiting for a build
          * of minutes is not what SIGTERM asks for. */
-        tern_log(TERN_LOG_WARNING, "stopping in the middle of a build, which is abandoned");
+        tern_control_log(TERN_LOG_WARNING, "stopping in the middle of a build, which is abandoned");
         _exit(0);
     }
     if (control->pipeline != NULL)
@@ -281,13 +282,13 @@ int main(int argc, char **argv)
     control.started_at_us = tern_time_wall_us();
     rc = open_all(&control, &options, &error);
     if (rc == 0) {
-        tern_log(TERN_LOG_INFO,
-                 "tern-control " TERN_VERSION ", run directory %s, state directory %s",
-                 control.directories.run_dir, control.directories.state_dir);
+        tern_control_log(TERN_LOG_INFO,
+                         "tern-control " TERN_VERSION ", run directory %s, state directory %s",
+                         control.directories.run_dir, control.directories.state_dir);
         tern_api_serve(control.api, control.stop_fd);
-        tern_log(TERN_LOG_INFO, "stopping");
+        tern_control_log(TERN_LOG_INFO, "stopping");
     } else {
-        tern_log(TERN_LOG_ERROR, "%s", error.message);
+        tern_control_log(TERN_LOG_ERROR, "%s", error.message);
     }
     close_all(&control);
     return rc == 0 ? 0 : EXIT_REFUSED;

@@ -108,7 +108,7 @@ static void start_child(struct child *child)
         _exit(127);
     }
     if (pid < 0) {
-        tern_log(TERN_LOG_ERROR, "cannot start %s: %s", child->name, strerror(errno));
+        tern_control_log(TERN_LOG_ERROR, "cannot start %s: %s", child->name, strerror(errno));
         child->restart_us = child->started_us + BACKOFF_FIRST_US;
         return;
     }
@@ -213,8 +213,8 @@ static void child_died(struct supervisor *supervisor, struct child *child, int s
     describe_death(how, sizeof how, status);
     /* What refuses to start will do so again; what was killed will not. */
     if (!supervisor->ready && !WIFSIGNALED(status)) {
-        tern_log(TERN_LOG_ERROR, "%s (pid %d) %s before anything was served", child->name, (int)pid,
-                 how);
+        tern_control_log(TERN_LOG_ERROR, "%s (pid %d) %s before anything was served", child->name,
+                         (int)pid, how);
         fail(supervisor);
         return;
     }
@@ -233,8 +233,8 @@ static void child_died(struct supervisor *supervisor, struct child *child, int s
     child->restart_us = now_us + pause_us;
     if (pause_us == 0)
         start_child(child);
-    tern_log(TERN_LOG_WARNING, "%s (pid %d) %s; %s", child->name, (int)pid, how,
-             pause_us == 0 ? "started again" : "starting again after a pause");
+    tern_control_log(TERN_LOG_WARNING, "%s (pid %d) %s; %s", child->name, (int)pid, how,
+                     pause_us == 0 ? "started again" : "starting again after a pause");
 }
 
 static void reap(struct supervisor *supervisor)
@@ -314,8 +314,8 @@ static void supervise(struct supervisor *supervisor)
             if (stop_us == 0)
                 stop_us = now_us + STOP_US;
             if (now_us >= stop_us) {
-                tern_log(TERN_LOG_WARNING, "killing what did not end within %llu s",
-                         (unsigned long long)(STOP_US / 1000000));
+                tern_control_log(TERN_LOG_WARNING, "killing what did not end within %llu s",
+                                 (unsigned long long)(STOP_US / 1000000));
                 stop(supervisor, SIGKILL);
                 stop_us = now_us + STOP_US;
             }
