@@ -1,4 +1,5 @@
-/* One table of the configuration: its source read, its rows parsed and checked, its section built. */
+/* One table of the configuration: its source read, its rows parsed and checked, its section built.
+ */
 #ifndef TERN_BUILD_LOAD_H
 #define TERN_BUILD_LOAD_H
 
@@ -24,12 +25,12 @@ struct tern_load_report {
     uint64_t bad_rows;
 };
 
-/* Reads `table->source_path` (plain or .gz by content, not by name), parses every row, and appends the
- * section to `out`. Bad rows become placed diagnostics (source file, line, column): warnings up to
- * max_bad_rows, errors and TERN_EINVAL past it (at most 20 are kept, then one says how many more).
- * min_rows and max_bytes are enforced. `fields` resolve `by:`. `progress` as in build/table.h, with the
- * rows read. `digest` (may be NULL) receives the XXH3-128 of the packed bytes that were read, so that the
- * identity stated cannot differ from what was built. */
+/* Reads `table->source_path` (plain or .gz by content, not by name), parses every row, and appends
+ * the section to `out`. Bad rows become placed diagnostics (source file, line, column): warnings up
+ * to max_bad_rows, errors and TERN_EINVAL past it (at most 20 are kept, then one says how many
+ * more). min_rows and max_bytes are enforced. `fields` resolve `by:`. `progress` as in
+ * build/table.h, with the rows read. `digest` (may be NULL) receives the XXH3-128 of the packed
+ * bytes that were read, so that the identity stated cannot differ from what was built. */
 int tern_table_load(const struct tern_config_table *table, uint64_t seed, struct tern_buffer *out,
                     struct tern_load_report *report, uint8_t digest[16],
                     void (*progress)(void *context, unsigned permille, uint64_t rows),

@@ -1,0 +1,33 @@
+/* Texts of a source as typed values and keys; the reason when one is wrong. Internal to
+ * controlplane/build. Thread-safe. */
+#ifndef TERN_BUILD_CELLS_H
+#define TERN_BUILD_CELLS_H
+
+#include "shared/error.h"
+#include "shared/facts.h"
+#include "shared/schema.h"
+
+/* A cell or key of `type`; hosts are folded in place, strings point into `text`. TERN_EINVAL with
+ * what was expected. */
+int tern_cell_parse(enum tern_type type, uint8_t flags, uint8_t *text, size_t length,
+                    union tern_value *value, struct tern_error *error);
+
+/* The same for a key: must not be empty. */
+int tern_key_parse(enum tern_type type, uint8_t flags, uint8_t *text, size_t length,
+                   union tern_value *value, struct tern_error *error);
+
+/* An address or a CIDR prefix without bits past its length. */
+int tern_key_parse_prefix(const uint8_t *text, size_t length, struct tern_address_range *range,
+                          struct tern_error *error);
+
+/* The inclusive range between two addresses of one family. */
+int tern_key_parse_range(const uint8_t *first, size_t first_length, const uint8_t *last,
+                         size_t last_length, struct tern_address_range *range,
+                         struct tern_error *error);
+
+/* The name of a domain set: labels of letters, digits, '-', '_' and bytes from 0x80 up. Folded in
+ * place. */
+int tern_key_parse_domain(uint8_t *text, size_t length, union tern_value *value,
+                          struct tern_error *error);
+
+#endif
