@@ -150,18 +150,20 @@ static void read_field(struct tern_config_reader *reader, const struct tern_yaml
         [MAX] = {.name = "max", .read = read_max, .minimum = 1, .maximum = TERN_STRING_MAX},
     };
     struct tern_config_field *field = element;
+    char what[TERN_NAME_MAX + 16];
     uint64_t seen = 0;
 
+    snprintf(what, sizeof what, "field '%s'", field->name.text);
     if (node->kind == TERN_YAML_MAPPING)
-        seen = tern_config_read_mapping(reader, node, "a field", keys, TERN_COUNT(keys), field);
+        seen = tern_config_read_mapping(reader, node, what, keys, TERN_COUNT(keys), field);
     else
         read_type(reader, &(struct tern_config_key){.name = field->name.text}, node, field);
     if (field->type != TERN_TYPE_NONE && field->type != TERN_TYPE_STRING)
         for (unsigned i = NORMALIZE; i <= MAX; i++)
             if (seen >> i & 1)
                 TERN_CONFIG_ERROR(reader, node->place,
-                                  "field '%s': '%s' is for string and host fields only",
-                                  field->name.text, keys[i].name);
+                                  "'%s' in %s is for string and host fields only", keys[i].name,
+                                  what);
     if (field->max_bytes == 0)
         field->max_bytes = value_bytes(field);
 }

@@ -23,7 +23,7 @@ static void read_when(struct tern_config_reader *reader, const struct tern_confi
 }
 
 /* "escalate(NAME)": the name's part of the text. */
-static bool read_escalation(struct tern_config_reader *reader, const struct tern_text *then,
+static void read_escalation(struct tern_config_reader *reader, const struct tern_text *then,
                             struct tern_text *target)
 {
     static const char start[] = "escalate(";
@@ -36,7 +36,7 @@ static bool read_escalation(struct tern_config_reader *reader, const struct tern
                           "'%s': an escalation names its target, as in "
                           "escalate(similar)",
                           then->text);
-        return false;
+        return;
     }
     length = then->length - prefix - 1;
     *target = *then;
@@ -46,9 +46,10 @@ static bool read_escalation(struct tern_config_reader *reader, const struct tern
     target->raw = NULL;
     if (target->text == NULL) {
         reader->out_of_memory = true;
-        return false;
+        return;
     }
-    return tern_config_check_name(reader, target, "escalation target", true);
+    if (!tern_config_check_name(reader, target, "escalation target", true))
+        target->text = NULL;
 }
 
 static void read_then(struct tern_config_reader *reader, const struct tern_config_key *key,
@@ -134,7 +135,7 @@ static void check_forms(struct tern_config_reader *reader, const struct tern_yam
                           "'score' goes with 'then'; what this rule scores is its 'add'");
     if (seen >> KEY_MEANWHILE & 1 && !(then && rule->then == TERN_THEN_ESCALATE))
         TERN_CONFIG_ERROR(reader, node->place, "'meanwhile' goes with 'then: escalate(…)' only");
-    if (then && rule->then == TERN_THEN_ESCALATE)
+    if (then && rule->escalate.text != NULL)
         TERN_CONFIG_WARNING(reader, rule->then_text.place,
                             "there is no second tier in this version: the answer is %s, flagged "
                             "DEGRADED",

@@ -27,9 +27,11 @@ static void read_column(struct tern_config_reader *reader, const struct tern_yam
          .offset = offsetof(struct tern_config_column, from)},
     };
     struct tern_config_column *column = element;
+    char what[TERN_NAME_MAX + 16];
 
+    snprintf(what, sizeof what, "column '%s'", column->name.text);
     if (node->kind == TERN_YAML_MAPPING)
-        tern_config_read_mapping(reader, node, "a column", keys, TERN_COUNT(keys), column);
+        tern_config_read_mapping(reader, node, what, keys, TERN_COUNT(keys), column);
     else
         read_column_type(reader, &(struct tern_config_key){.name = column->name.text}, node,
                          column);
@@ -99,9 +101,12 @@ static void read_source(struct tern_config_reader *reader, const struct tern_con
 static void read_refresh(struct tern_config_reader *reader, const struct tern_config_key *key,
                          const struct tern_yaml_node *node, void *member)
 {
+    size_t errors = reader->diagnostics->error_count;
+
     tern_config_read_duration(reader, key, node, member);
-    TERN_CONFIG_WARNING(reader, node->place,
-                        "refresh is not scheduled in this version; apply again to reload");
+    if (reader->diagnostics->error_count == errors)
+        TERN_CONFIG_WARNING(reader, node->place,
+                            "refresh is not scheduled in this version; apply again to reload");
 }
 
 static void read_max_change(struct tern_config_reader *reader, const struct tern_config_key *key,
@@ -220,8 +225,9 @@ static void check_kind_keys(struct tern_config_reader *reader, const struct tern
         bool given = seen >> key & 1;
 
         if (!given && kind_keys[table->kind].needed & BIT(key))
-            TERN_CONFIG_ERROR(reader, node->place, "'%s' is missing: %s needs it",
-                              table_keys[key].name, tern_table_kind_name(table->kind));
+            TERN_CONFIG_ERROR(reader, node->place, "'%s' is missing in table '%s': %s needs it",
+                              table_keys[key].name, table->name.text,
+                              tern_table_kind_name(table->kind));
         if (given && !(kind_keys[table->kind].possible & BIT(key)))
             TERN_CONFIG_ERROR(reader, node->place, "'%s' does not go with %s", table_keys[key].name,
                               tern_table_kind_name(table->kind));
@@ -232,12 +238,13 @@ static void read_table(struct tern_config_reader *reader, const struct tern_yaml
                        void *element)
 {
     struct tern_config_table *table = element;
+    char what[TERN_NAME_MAX + 16];
     uint64_t seen;
 
+    snprintf(what, sizeof what, "table '%s'", table->name.text);
     table->min_rows = 1;
     table->max_change_permille = UINT32_MAX;
-    seen = tern_config_read_mapping(reader, node, "a table", table_keys, TERN_COUNT(table_keys),
-                                    table);
+    seen = tern_config_read_mapping(reader, node, what, table_keys, TERN_COUNT(table_keys), table);
     if (table->kind == TERN_TABLE_NONE)
         return;
     if (table->kind == TERN_TABLE_PATTERN_SET) {
@@ -282,6 +289,11 @@ static unsigned find_field(struct tern_config_reader *reader, const struct tern_
     return 0;
 }
 
+static const char *type_name(const struct tern_config_field *field)
+{
+    return field->flags & TERN_FIELD_HOST ? "host" : tern_type_name(field->type);
+}
+
 void tern_config_check_tables(struct tern_config_reader *reader)
 {
     for (unsigned i = 0; i < reader->config->table_count; i++) {
@@ -299,13 +311,13 @@ void tern_config_check_tables(struct tern_config_reader *reader)
         if (table->kind == TERN_TABLE_PREFIX_MAP && field->type != TERN_TYPE_IP) {
             TERN_CONFIG_ERROR(reader, table->by.place,
                               "a prefix_map is looked up by an ip field; '%s' is %s",
-                              table->by.text, tern_type_name(field->type));
+                              table->by.text, type_name(field));
         } else if (table->kind == TERN_TABLE_EXACT_MAP) {
             if (!key_type_is_possible(field->type))
                 TERN_CONFIG_ERROR(reader, table->by.place,
                                   "an exact_map is looked up by an ip, string, host, u64 or i64 "
                                   "field; '%s' is %s",
-                                  table->by.text, tern_type_name(field->type));
+                                  table->by.text, type_name(field));
             table->key_type = field->type;
             table->key_flags = field->flags;
         }

@@ -150,16 +150,22 @@ static bool is_key(const struct parse *parse)
 static void check_properties(struct parse *parse, const yaml_mark_t *mark,
                              const yaml_char_t *anchor, const yaml_char_t *tag)
 {
+    static const char standard_tags[] = "tag:yaml.org,2002:"; /* what !! stands for */
+
     if (anchor != NULL)
         REPORT(parse, place_of(parse, mark),
                "anchor '&%s': anchors and aliases are not part of a configuration; write the value "
                "out (or quote a text that begins with '&')",
                (const char *)anchor);
-    if (tag != NULL)
+    if (tag != NULL) {
+        const char *written = (const char *)tag;
+        bool standard = strncmp(written, standard_tags, strlen(standard_tags)) == 0;
+
         REPORT(parse, place_of(parse, mark),
-               "tag '%s': tags are not part of a configuration; the type of a value comes from its "
-               "key (quote a text that begins with '!')",
-               (const char *)tag);
+               "tag '%s%s': tags are not part of a configuration; the type of a value comes from "
+               "its key (quote a text that begins with '!')",
+               standard ? "!!" : "", standard ? written + strlen(standard_tags) : written);
+    }
 }
 
 /* The first content line of a block scalar follows its header; its indentation is that of the least
@@ -359,15 +365,21 @@ static const char *hint(const struct parse *parse)
 
 static int syntax_error(struct parse *parse)
 {
-    struct tern_place place = place_of(parse, &parse->parser.problem_mark);
-    const char *context = parse->parser.context;
+    const yaml_parser_t *parser = &parse->parser;
+    struct tern_place place = place_of(parse, &parser->problem_mark);
+    char context[160] = "";
 
-    if (parse->parser.error == YAML_MEMORY_ERROR)
+    if (parser->error == YAML_MEMORY_ERROR)
         return TERN_ENOMEM;
-    if (parse->parser.error == YAML_READER_ERROR)
+    if (parser->error == YAML_READER_ERROR)
         place = (struct tern_place){parse->file, 0, 0};
-    REPORT(parse, place, "%s%s%s%s", parse->parser.problem ? parse->parser.problem : "not YAML",
-           context ? " " : "", context ? context : "", parse->parser.problem ? hint(parse) : "");
+    if (parser->context != NULL)
+        snprintf(context, sizeof context, " %s", parser->context);
+    if (parser->context != NULL && parser->context_mark.line != parser->problem_mark.line)
+        snprintf(context, sizeof context, " %s that begins at line %zu", parser->context,
+                 parser->context_mark.line + 1);
+    REPORT(parse, place, "%s%s%s", parser->problem != NULL ? parser->problem : "not YAML", context,
+           parser->problem != NULL ? hint(parse) : "");
     return TERN_EINVAL;
 }
 
