@@ -300,7 +300,7 @@ int tern_client_submit(struct tern_client *client, const struct tern_request *re
                        const struct tern_call *call, struct tern_decision *decisions, uint32_t *id,
                        struct tern_error *error)
 {
-    struct tern_client_slot *slot;
+    struct tern_client_slot *slot = NULL;
     int code = tern_client_start(client, request, call, decisions, tern_client_deadline_ns(client),
                                  &slot, error);
 

@@ -298,7 +298,7 @@ static void lines_survive_the_moving_window(TERN_TEST_STATE)
         uint64_t length = tern_test_random(&seed) % 200;
 
         for (uint64_t k = 0; k < length; k++)
-            tern_buffer_append(&text, "0123456789" + (i + k) % 10, 1);
+            tern_buffer_append(&text, &"0123456789"[(i + k) % 10], 1);
         expected += length * (i + 1);
         tern_buffer_append(&text, "\r\n", 2);
     }
