@@ -198,7 +198,7 @@ static void go_live(struct tern_housekeeping *keeper, struct tern_offer *offer)
 
 static void prepare_root(struct tern_housekeeping *keeper, const struct target *target)
 {
-    struct tern_offer *prepared;
+    struct tern_offer *prepared = NULL;
     struct tern_error error;
 
     drop_candidate(keeper); /* the pin is needed for the root */
