@@ -96,25 +96,27 @@ static inline void tern_exact_prefetch(const struct tern_exact *exact, uint64_t 
                        64 * (size_t)tern_exact_second_bucket(hash, exact->bucket_count));
 }
 
-/* Compared without a branch per slot: which slot hits is not predictable. */
+/* Compared without a branch per slot: which slot hits cannot be predicted. */
 static inline bool tern_exact_set_bucket_has(const struct tern_exact_set_bucket *bucket,
                                              uint64_t hash)
 {
-    bool hit = false;
+    const uint64_t *have = bucket->hash;
 
-    for (unsigned i = 0; i < TERN_EXACT_SET_SLOTS; i++)
-        hit |= bucket->hash[i] == hash;
-    return hit;
+    _Static_assert(TERN_EXACT_SET_SLOTS == 8, "one comparison a slot");
+    return (have[0] == hash) | (have[1] == hash) | (have[2] == hash) | (have[3] == hash) |
+           (have[4] == hash) | (have[5] == hash) | (have[6] == hash) | (have[7] == hash);
 }
 
-static inline uint32_t tern_exact_map_bucket_find(const struct tern_exact_map_bucket *bucket,
+/* The slot of the hash, or a number past the last one. */
+static inline unsigned tern_exact_map_bucket_slot(const struct tern_exact_map_bucket *bucket,
                                                   uint64_t hash)
 {
-    uint32_t value = TERN_NOT_FOUND;
+    const uint64_t *have = bucket->hash;
 
-    for (unsigned i = 0; i < TERN_EXACT_MAP_SLOTS; i++)
-        value = bucket->hash[i] == hash ? bucket->value[i] : value;
-    return value;
+    _Static_assert(TERN_EXACT_MAP_SLOTS == 5, "one comparison a slot");
+    return (unsigned)__builtin_ctz((unsigned)(have[0] == hash) | (have[1] == hash) << 1 |
+                                   (have[2] == hash) << 2 | (have[3] == hash) << 3 |
+                                   (have[4] == hash) << 4 | 1u << 5);
 }
 
 /* The value of the key with that hash (sets: 0), or TERN_NOT_FOUND. */
@@ -125,11 +127,14 @@ static inline uint32_t tern_exact_find(const struct tern_exact *exact, uint64_t 
 
     if (exact->has_values) {
         const struct tern_exact_map_bucket *buckets = (const void *)exact->buckets;
-        uint32_t value = tern_exact_map_bucket_find(&buckets[first], hash);
+        unsigned slot = tern_exact_map_bucket_slot(&buckets[first], hash);
 
-        if (value != TERN_NOT_FOUND || buckets[first].hash[TERN_EXACT_MAP_SLOTS - 1] == 0)
-            return value;
-        return tern_exact_map_bucket_find(&buckets[second], hash);
+        if (slot < TERN_EXACT_MAP_SLOTS)
+            return buckets[first].value[slot];
+        if (buckets[first].hash[TERN_EXACT_MAP_SLOTS - 1] == 0)
+            return TERN_NOT_FOUND;
+        slot = tern_exact_map_bucket_slot(&buckets[second], hash);
+        return slot < TERN_EXACT_MAP_SLOTS ? buckets[second].value[slot] : TERN_NOT_FOUND;
     } else {
         const struct tern_exact_set_bucket *buckets = (const void *)exact->buckets;
 

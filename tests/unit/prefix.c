@@ -146,7 +146,9 @@ static struct row random_row(unsigned shape, bool v6, uint32_t values, uint64_t 
         break;
     default: /* prefixes */
         length = (unsigned)(random % (bits + 1));
-        size = length == bits ? 0 : ((unsigned __int128)1 << (bits - length)) - 1;
+        size = length == 0      ? ~(unsigned __int128)0 >> (128 - bits)
+               : length == bits ? 0
+                                : ((unsigned __int128)1 << (bits - length)) - 1;
         if (tern_test_random(seed) % 2)
             first &= ~(unsigned __int128)0 >> 12; /* share leading bits with others */
         first |= v6 && random % 3 ? (unsigned __int128)1 << 125 : 0;
