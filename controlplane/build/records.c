@@ -183,11 +183,12 @@ static int store_cell(struct tern_records_builder *builder, unsigned column,
 int tern_records_builder_add(struct tern_records_builder *builder, const union tern_value *cells,
                              uint64_t present, uint32_t *number)
 {
-    uint8_t row[TERN_COLUMNS_MAX * 16 + 8] = {0};
+    uint8_t row[TERN_COLUMNS_MAX * 16 + 8];
     uint32_t *place = NULL;
 
     if (builder->record_count >= UINT32_MAX / 2)
         return TERN_ELIMIT;
+    memset(row, 0, builder->row_bytes);
     for (unsigned column = 0; column < builder->column_count; column++) {
         int status;
 
