@@ -203,6 +203,8 @@ int tern_builder_submit(struct tern_builder *builder, struct tern_job *job)
         pthread_cond_broadcast(&builder->changed);
     }
     pthread_mutex_unlock(&builder->mutex);
+    if (rc == 0)
+        wake_main(builder); /* whoever asked hears that it waits */
     return rc;
 }
 

@@ -568,8 +568,11 @@ int tern_store_audit(struct tern_store *store, uint32_t uid, uint32_t pid, const
                      const char *outcome, struct tern_error *error)
 {
     sqlite3_stmt *statement;
-    int rc = begin(store, error);
+    int rc = execute(store, "PRAGMA synchronous = NORMAL", error);
 
+    /* Losing the last records to a power failure is no reason to wait for the disk. */
+    if (rc == 0)
+        rc = begin(store, error);
     if (rc != 0)
         return rc;
     rc = prepare(store,
@@ -590,5 +593,8 @@ int tern_store_audit(struct tern_store *store, uint32_t uid, uint32_t pid, const
                  TERN_STORE_AUDITS);
         rc = execute(store, sql, error);
     }
-    return end(store, rc, error);
+    rc = end(store, rc, error);
+    if (execute(store, "PRAGMA synchronous = FULL", rc == 0 ? error : NULL) != 0 && rc == 0)
+        rc = TERN_EIO;
+    return rc;
 }
