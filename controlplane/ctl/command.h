@@ -63,7 +63,7 @@ struct tern_invocation {
 
 struct tern_command {
     const char *name;
-    const char *arguments;                                /* "CONFIG", "FIELD=VALUE …", or "" */
+    const char *arguments;                                /* "CONFIG", "FIELD=VALUE ...", or "" */
     unsigned minimum, maximum;                            /* how many arguments */
     unsigned options;                                     /* besides HELP */
     const char *summary;                                  /* one line, for the list */

@@ -46,15 +46,15 @@ const struct tern_command tern_commands[] = {
      "Read\n"
      "from shared memory: works with tern-control dead.",
      tern_ctl_readers},
-    {"decide", "FIELD=VALUE …", 1, ANY,
+    {"decide", "FIELD=VALUE ...", 1, ANY,
      TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_EXIT_CODE | TERN_CTL_KEY | TERN_CTL_ADDRESS,
      "ask for one verdict",
      "Sends one DECIDE to ternd, as any client would. Values are given as in `tests:` of a\n"
-     "configuration: ip=10.1.2.3 path=/login user=42 text_vector=0.1,0.2,…\n"
+     "configuration: ip=10.1.2.3 path=/login user=42 text_vector=0.1,0.2,...\n"
      "Exit codes: 0 answered, 1 refused by ternd (with --exit-code also: anything but allow),\n"
      "2 an unknown field or a value that does not fit, 3 ternd is not reachable.",
      tern_ctl_decide},
-    {"explain", "FIELD=VALUE …", 1, ANY,
+    {"explain", "FIELD=VALUE ...", 1, ANY,
      TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_KEY | TERN_CTL_ADDRESS,
      "why one verdict is what it is",
      "Asks the running ternd to decide one request and to say how: look-ups, rules that matched, "

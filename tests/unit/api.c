@@ -5,6 +5,7 @@
 #include "controlplane/api.h"
 #include "controlplane/message.h"
 #include "shared/proto/tern.pb-c.h"
+#include "tests/unit/pipeline_double.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,128 +15,6 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-/* --- The double ---------------------------------------------------------------------------------
- */
-
-static struct {
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    uint64_t generation;
-    unsigned applies, restores;
-    int fail;       /* the code of the next applies, 0: publish */
-    bool unchanged; /* dry runs report no new bytes */
-    bool hold;      /* applies wait */
-    bool holding;
-    uint64_t restored;
-} pipeline = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-
-static void set_hold(bool hold)
-{
-    pthread_mutex_lock(&pipeline.mutex);
-    pipeline.hold = hold;
-    pthread_cond_broadcast(&pipeline.changed);
-    pthread_mutex_unlock(&pipeline.mutex);
-}
-
-static void await_holding(void)
-{
-    pthread_mutex_lock(&pipeline.mutex);
-    while (!pipeline.holding)
-        pthread_cond_wait(&pipeline.changed, &pipeline.mutex);
-    pthread_mutex_unlock(&pipeline.mutex);
-}
-
-static int publish(const struct tern_apply_options *options, struct tern_apply_result *result)
-{
-    struct tern_pipeline_numbers numbers = {pipeline.generation + 1, 1, 1};
-
-    result->generation = numbers.generation;
-    result->new_bytes = pipeline.unchanged ? 0 : 100;
-    result->rules = 3;
-    if (options->dry_run)
-        return 0;
-    if (options->publishing(options->context, numbers.generation, &numbers) != 0)
-        return TERN_EIO;
-    pipeline.generation = numbers.generation;
-    result->published = result->acknowledged = true;
-    return 0;
-}
-
-int tern_pipeline_apply(struct tern_pipeline *unused, const struct tern_config *config,
-                        const struct tern_apply_options *options, struct tern_apply_result *result,
-                        struct tern_diagnostics *diagnostics, struct tern_error *error)
-{
-    int rc;
-
-    (void)unused;
-    options->progress(options->context, &(struct tern_progress){"table x", 500, 12});
-    pthread_mutex_lock(&pipeline.mutex);
-    pipeline.applies++;
-    pipeline.holding = pipeline.hold;
-    pthread_cond_broadcast(&pipeline.changed);
-    while (pipeline.hold)
-        pthread_cond_wait(&pipeline.changed, &pipeline.mutex);
-    pipeline.holding = false;
-    rc = pipeline.fail;
-    if (rc != 0) {
-        tern_diagnostics_add(diagnostics, TERN_SEVERITY_ERROR,
-                             (struct tern_place){config->path, 7, 3}, "row %d is bad", 12);
-        tern_error_set(error, rc, "table x: 1 bad row");
-    } else {
-        rc = publish(options, result);
-    }
-    pthread_mutex_unlock(&pipeline.mutex);
-    return rc;
-}
-
-int tern_pipeline_restore(struct tern_pipeline *unused, uint64_t generation,
-                          const struct tern_apply_options *options,
-                          struct tern_apply_result *result, struct tern_error *error)
-{
-    int rc;
-
-    (void)unused;
-    (void)error;
-    pthread_mutex_lock(&pipeline.mutex);
-    pipeline.restores++;
-    pipeline.restored = generation;
-    rc = publish(options, result);
-    pthread_mutex_unlock(&pipeline.mutex);
-    return rc;
-}
-
-void tern_pipeline_status(struct tern_pipeline *unused, struct tern_pipeline_status *status)
-{
-    (void)unused;
-    *status = (struct tern_pipeline_status){0};
-    pthread_mutex_lock(&pipeline.mutex);
-    status->generation = pipeline.generation;
-    pthread_mutex_unlock(&pipeline.mutex);
-}
-
-void tern_pipeline_tick(struct tern_pipeline *unused)
-{
-    (void)unused;
-}
-
-void tern_apply_result_free(struct tern_apply_result *result)
-{
-    (void)result;
-}
-
-int tern_pipeline_open(const struct tern_pipeline_options *options, struct tern_pipeline **out,
-                       struct tern_error *error)
-{
-    (void)options;
-    (void)out;
-    return tern_error_set(error, TERN_ENOTSUP, "the double is always open");
-}
-
-void tern_pipeline_close(struct tern_pipeline *unused)
-{
-    (void)unused;
-}
 
 /* --- A tern-control in a thread -----------------------------------------------------------------
  */
@@ -197,7 +76,7 @@ static void stop_control(void)
 {
     uint64_t one = 1;
 
-    set_hold(false);
+    pipeline_double_hold(false);
     assert_int_equal(write(control.stop_fd, &one, sizeof one), sizeof one);
     pthread_join(control.thread, NULL);
     tern_api_close(control.api);
@@ -218,11 +97,7 @@ static int set_up(TERN_TEST_STATE)
     write_file(config_path, "tern: 1\ninstance: unit\nlisten: [ \"tcp://127.0.0.1:7400\" ]\n"
                             "fields: { ip: ip }\nrules: []\ndefault: allow\n");
     write_file(broken_path, "tern: 1\nnonsense: 2\n");
-    pipeline.generation = 0;
-    pipeline.applies = pipeline.restores = 0;
-    pipeline.fail = 0;
-    pipeline.unchanged = pipeline.hold = false;
-    pipeline.restored = 0;
+    pipeline_double_reset();
     return 0;
 }
 
@@ -393,7 +268,7 @@ static void apply_is_followed_and_recorded(TERN_TEST_STATE)
     assert_int_equal(reply->published->live_generation, 1);
     tern__control__reply__free_unpacked(reply, NULL);
 
-    pipeline.fail = TERN_EINVAL;
+    pipeline_double.fail = TERN_EINVAL;
     ask_apply(fd, config_path, false);
     reply = hear_final(fd, &diagnostics);
     assert_int_equal(diagnostics, 1);
@@ -408,7 +283,7 @@ static void apply_is_followed_and_recorded(TERN_TEST_STATE)
     tern__control__reply__free_unpacked(reply, NULL);
 
     /* a success mends it */
-    pipeline.fail = 0;
+    pipeline_double.fail = 0;
     ask_apply(fd, config_path, false);
     tern__control__reply__free_unpacked(hear_final(fd, &diagnostics), NULL);
     reply = status_on(fd);
@@ -447,10 +322,10 @@ static void status_answers_during_a_build(TERN_TEST_STATE)
 
     start_control(config_path, false);
     expect_started(1);
-    set_hold(true);
+    pipeline_double_hold(true);
     builder = dial();
     ask_apply(builder, config_path, false);
-    await_holding();
+    pipeline_double_await_holding();
     other = dial();
     reply = status_on(other);
     assert_non_null(reply->status->build);
@@ -458,7 +333,7 @@ static void status_answers_during_a_build(TERN_TEST_STATE)
     assert_int_equal(reply->status->build->permille, 500);
     assert_int_equal(reply->status->generation, 1);
     tern__control__reply__free_unpacked(reply, NULL);
-    set_hold(false);
+    pipeline_double_hold(false);
     tern__control__reply__free_unpacked(hear_final(builder, &diagnostics), NULL);
     reply = status_on(other);
     assert_null(reply->status->build);
@@ -477,12 +352,12 @@ static void the_queue_is_bounded_and_forgets_the_gone(TERN_TEST_STATE)
 
     start_control(config_path, false);
     expect_started(1);
-    set_hold(true);
+    pipeline_double_hold(true);
     for (unsigned i = 0; i < TERN_COUNT(clients); i++) {
         clients[i] = dial();
         ask_apply(clients[i], config_path, false);
         if (i == 0)
-            await_holding();
+            pipeline_double_await_holding();
         /* each has heard that it waits or runs before the next one asks */
         reply = hear(clients[i]);
         assert_int_equal(reply->body_case, TERN__CONTROL__REPLY__BODY_PROGRESS);
@@ -508,14 +383,14 @@ static void the_queue_is_bounded_and_forgets_the_gone(TERN_TEST_STATE)
             break;
         poll(NULL, 0, 1);
     }
-    set_hold(false);
+    pipeline_double_hold(false);
     for (unsigned i = 0; i < 2; i++) {
         reply = hear_final(clients[i], &diagnostics);
         assert_int_equal(reply->body_case, TERN__CONTROL__REPLY__BODY_PUBLISHED);
         tern__control__reply__free_unpacked(reply, NULL);
         close(clients[i]);
     }
-    assert_int_equal(pipeline.generation, 3);
+    assert_int_equal(pipeline_double.generation, 3);
     close(late);
     stop_control();
 }
@@ -594,13 +469,13 @@ static void start_does_not_burn_generations(TERN_TEST_STATE)
     stop_control();
 
     /* the arena still serves it and nothing has changed */
-    pipeline.unchanged = true;
+    pipeline_double.unchanged = true;
     start_control(config_path, false);
     expect_started(1);
     stop_control();
 
     /* a source has changed */
-    pipeline.unchanged = false;
+    pipeline_double.unchanged = false;
     start_control(config_path, false);
     expect_started(2);
     stop_control();
@@ -609,7 +484,7 @@ static void start_does_not_burn_generations(TERN_TEST_STATE)
     write_file(config_path, "half edited");
     start_control(config_path, true);
     expect_started(2);
-    assert_int_equal(pipeline.restores, 0);
+    assert_int_equal(pipeline_double.restores, 0);
     stop_control();
 }
 
@@ -623,12 +498,12 @@ static void a_failed_start_serves_the_last_good_one(TERN_TEST_STATE)
     stop_control();
 
     /* a reboot: the arena is gone, and a source with it */
-    pipeline.generation = 0;
-    pipeline.fail = TERN_ENOENT;
+    pipeline_double.generation = 0;
+    pipeline_double.fail = TERN_ENOENT;
     start_control(config_path, false);
     expect_started(1);
-    assert_int_equal(pipeline.restores, 1);
-    assert_int_equal(pipeline.restored, 1);
+    assert_int_equal(pipeline_double.restores, 1);
+    assert_int_equal(pipeline_double.restored, 1);
     fd = dial();
     reply = status_on(fd);
     assert_string_equal(reply->status->last_failure->reason, "table x: 1 bad row");
@@ -651,7 +526,7 @@ static void nothing_to_restore_is_said(TERN_TEST_STATE)
     assert_null(reply->status->last_publish);
     tern__control__reply__free_unpacked(reply, NULL);
     close(fd);
-    assert_int_equal(pipeline.restores, 0);
+    assert_int_equal(pipeline_double.restores, 0);
     stop_control();
 }
 
