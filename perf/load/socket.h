@@ -1,0 +1,15 @@
+/* Listening and connecting for both sides of a measurement. */
+#ifndef TERN_LOAD_SOCKET_H
+#define TERN_LOAD_SOCKET_H
+
+#include "shared/error.h"
+
+/* Connects; the socket is non-blocking and sends at once (TCP_NODELAY). */
+int load_socket_connect(const char *address, int *fd, struct tern_error *error);
+/* Listens, non-blocking; port 0 picks a free one. Writes the address that clients use to `actual`.
+ */
+int load_socket_listen(const char *address, int *fd, char actual[128], struct tern_error *error);
+/* Keeps this thread on one CPU; −1: leaves it alone. */
+int load_pin(int cpu, struct tern_error *error);
+
+#endif

@@ -1,0 +1,253 @@
+"""tern-load against its own echo server, redis, and a fake tern server: answers are counted, compared,
+and what is wrong is seen. Nothing about time is asserted."""
+
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import time
+
+import pytest
+
+from tern import Op, Status, pack_frame
+
+LOAD = os.environ.get("TERN_LOAD")
+pytestmark = pytest.mark.skipif(not LOAD, reason="TERN_LOAD does not name the program")
+
+
+def load(*arguments, code=0, **options):
+    done = subprocess.run(
+        [LOAD, *map(str, arguments)], capture_output=True, text=True, timeout=60, **options
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def run(*arguments, code=0):
+    return json.loads(load("run", "--json", *arguments, code=code).stdout)
+
+
+class Echo:
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(
+            [LOAD, "echo", *arguments], stdout=subprocess.PIPE, text=True
+        )
+        line = self.process.stdout.readline().split()
+        assert line[0] == "ready"
+        self.address = line[1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        assert self.process.wait(10) == 0
+        self.process.stdout.close()
+
+
+@pytest.fixture(params=["io_uring", "epoll"])
+def backend(request):
+    return request.param
+
+
+@pytest.mark.parametrize("listen", ["tcp://127.0.0.1:0", "unix"])
+def test_echo_answers_everything_in_the_closed_loop(backend, listen, tmp_path):
+    listen = "unix://%s/echo" % tmp_path if listen == "unix" else listen
+    with Echo("--listen", listen, "--backend", backend) as echo:
+        for connections, depth, size in [(1, 1, 16), (8, 16, 60), (3, 5, 100000), (64, 2, 2047)]:
+            got = run(
+                "--target", echo.address, "--protocol", "echo", "--count", 5000,
+                "--connections", connections, "--depth", depth, "--frame-bytes", size,
+                "--server-pid", echo.process.pid,
+            )
+            assert (got["replies"], got["failed"], got["wrong"]) == (5000, 0, 0)
+            assert got["bytes_out"] == got["bytes_in"] == 5000 * size
+            assert got["latency_ns"]["samples"] == 5000
+            assert "server_cpu_us" in got and got["checksum"] != "0" * 16
+
+
+def test_echo_answers_everything_in_the_open_loop(backend):
+    with Echo("--listen", "tcp://127.0.0.1:0", "--backend", backend, "--spin-us", "50") as echo:
+        for schedule in ["fixed", "poisson"]:
+            got = run(
+                "--target", echo.address, "--protocol", "echo", "--rate", 5000, "--count", 1000,
+                "--schedule", schedule, "--connections", 4, "--check-same",
+            )
+            assert (got["replies"], got["failed"], got["wrong"]) == (1000, 0, 0)
+            assert got["lag_ns"]["samples"] + got["blocked"] >= 1000
+
+
+def test_the_checksum_repeats(backend):
+    with Echo("--listen", "tcp://127.0.0.1:0", "--backend", backend) as echo:
+        arguments = ["--target", echo.address, "--protocol", "echo", "--count", 300, "--depth", 7]
+        assert run(*arguments)["checksum"] == run(*arguments)["checksum"]
+
+
+def test_echo_survives_what_is_no_frame(backend):
+    with Echo("--listen", "tcp://127.0.0.1:0", "--backend", backend) as echo:
+        host, port = echo.address[6:].split(":")
+        for bytes_ in [b"GET / HTTP/1.1\r\n\r\n", b"T", b"T" + b"\xff" * 15]:
+            with socket.create_connection((host, int(port)), timeout=10) as sock:
+                sock.sendall(bytes_)
+                sock.shutdown(socket.SHUT_WR)
+                assert sock.recv(100) == b""
+        assert run("--target", echo.address, "--protocol", "echo", "--count", 10)["replies"] == 10
+
+
+@pytest.fixture
+def redis(tmp_path):
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    path = tmp_path / "redis"
+    process = subprocess.Popen(
+        ["redis-server", "--port", "0", "--unixsocket", str(path), "--save", "",
+         "--appendonly", "no", "--dir", str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(str(path))
+            break
+        except OSError:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+    yield "unix://%s" % path
+    process.terminate()
+    process.wait(20)
+
+
+def test_redis_gets_what_was_filled(redis):
+    resp = ["--target", redis, "--protocol", "resp", "--count", 3000, "--keys", 1000]
+    missing = run(*resp, code=1)
+    assert missing["wrong"] == missing["replies"] == 3000
+    load("resp-fill", "--target", redis, "--keys", 1000, "--value-bytes", 33)
+    for more in [["--connections", 4, "--depth", 16], ["--rate", 5000]]:
+        got = run(*resp, "--check-same", *more)
+        assert (got["replies"], got["failed"], got["wrong"]) == (3000, 0, 0)
+        assert got["bytes_in"] == 3000 * (len("$33\r\n") + 33 + 2)
+
+
+CSV = '''ip,host,user
+192.0.2.1,a.example,7
+2001:db8::1,"quoted, ""name""",
+10.0.0.1,,9
+'''
+
+
+def decide_reply(header, rule, action=1):
+    item = struct.pack("<HBBHHIf", 0, action, 1, 0, 0, rule, 0)
+    return pack_frame(3, struct.pack("<HHI", 1, 0, 0) + item, request_id=header[5])
+
+
+def test_requests_become_frames(server, tmp_path):
+    requests, frames = tmp_path / "requests.csv", tmp_path / "frames"
+    requests.write_text(CSV)
+    load("frames", "--requests", requests, "--fields", "ip:ip,host:host,user:u64", "--out", frames)
+    by_list = frames.read_bytes()
+    load("frames", "--requests", requests, "--target", server.address, "--out", frames)
+    assert frames.read_bytes() == by_list, "the server's schema gives the same ids"
+    first = (
+        b"\x01\x04\x00\xc0\x00\x02\x01" + b"\x02\x09\x00a.example"
+        + b"\x03\x08\x00" + struct.pack("<Q", 7)
+    )
+    body = struct.pack("<HH", 1, len(first)) + first
+    frame = pack_frame(3, body)
+    assert by_list.startswith(struct.pack("<I", len(frame)) + frame)
+    assert b"\x02\x0e\x00quoted, \"name\"" in by_list
+    load("frames", "--requests", requests, "--fields", "ip:ip,host:host,user:u64", "--out", frames,
+         "--items", 2)
+    data = frames.read_bytes()
+    counts = []
+    while data:
+        (length,) = struct.unpack_from("<I", data)
+        counts.append(struct.unpack_from("<H", data, 20)[0])
+        data = data[4 + length :]
+    assert counts == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("ip,nobody\n1.2.3.4,1\n", 'no field "nobody"'),
+        ("ip\n1.2.3\n", 'line 2, column 1: "1.2.3" is no ip'),
+        ("user\n-1\n", "is no u64"),
+        ('host\n"open\n', "line 2: a quote is not closed"),
+        ("", "is empty"),
+        ("ip\n", "no request"),
+    ],
+)
+def test_bad_requests_are_placed(server, tmp_path, text, message):
+    path = tmp_path / "requests.csv"
+    path.write_text(text)
+    done = load("run", "--target", server.address, "--requests", path, code=2)
+    assert message in done.stderr
+
+
+def test_answers_are_compared_with_what_is_expected(server, tmp_path):
+    requests, expected = tmp_path / "requests.csv", tmp_path / "expected.csv"
+    requests.write_text(CSV)
+    server.handler = lambda sock, h, b: sock.sendall(decide_reply(h, len(b) % 7 + 1))
+    arguments = ["--target", server.address, "--requests", requests, "--count", 30]
+    assert run(*arguments, "--check-same")["wrong"] == 0
+    rules = [len(frame[1]) % 7 + 1 for frame in server.frames if frame[0][1] == Op.DECIDE][:3]
+    expected.write_text("action,rule\ndeny,%d\ndeny,%d\ndeny,\n" % (rules[0], rules[1]))
+    assert run(*arguments, "--expect", expected)["wrong"] == 0
+    expected.write_text("action,rule\ndeny,%d\nallow,%d\ndeny,99\n" % (rules[0], rules[1]))
+    got = run(*arguments, "--expect", expected, code=1)
+    assert (got["wrong"], got["failed"]) == (20, 0)
+    expected.write_text("action\ndeny\n")
+    assert "1 rows for 3 frames" in load("run", *arguments, "--expect", expected, code=2).stderr
+
+
+def test_a_changed_answer_is_seen(server):
+    rules = iter([1] * 10 + [2] + [1] * 100)
+    server.handler = lambda sock, h, b: sock.sendall(decide_reply(h, next(rules)))
+    got = run("--target", server.address, "--check-same", "--count", 20, code=1)
+    assert (got["replies"], got["wrong"]) == (20, 1)
+
+
+def test_refusals_are_counted_by_status(server):
+    server.handler = lambda sock, h, b: sock.sendall(
+        pack_frame(h[1], b"busy", request_id=h[5], status=Status.OVERLOADED)
+    )
+    got = run("--target", server.address, "--count", 12, "--depth", 3, code=1)
+    assert (got["failed"], got["statuses"]) == (12, {"overloaded": 12})
+
+
+def test_a_broken_connection_fails_what_it_held_and_is_made_anew(server):
+    seen = []
+
+    def handler(sock, header, body):
+        seen.append(header)
+        if len(seen) == 5:
+            return "close"
+        sock.sendall(pack_frame(header[1], request_id=header[5]))
+
+    server.handler = handler
+    got = run("--target", server.address, "--count", 20, code=1)
+    assert (got["replies"], got["failed"], got["reconnects"]) == (19, 1, 1)
+
+
+def test_nobody_there(tmp_path):
+    done = load("run", "--target", "unix://%s/none" % tmp_path, code=2)
+    assert "No such file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["run"], "expected --target"),
+        (["walk"], "expected run or frames or echo or resp-fill"),
+        (["run", "--target", "x", "--depth", "0"], "a number from 1 to"),
+        (["run", "--target", "x", "--protocol", "http"], "expected tern or resp or echo"),
+        (["run", "--target", "x", "--speed", "1"], "expected one that --help lists"),
+        (["run", "--target", "nowhere"], "expected tcp://ip:port or unix:///path"),
+        (["frames", "--requests", "x", "--out", "y"], "--fields or a --target"),
+    ],
+)
+def test_mistakes_are_explained(arguments, message):
+    assert message in load(*arguments, code=2).stderr
