@@ -73,17 +73,34 @@ static bool find_classes(void *context, const uint8_t hash[16], const void **dat
     return true;
 }
 
+/* The handle of a section that the live generation shares: it was validated when that was verified. */
+static const struct tern_table *live_table(const struct tern_pipeline *pipeline, uint64_t offset)
+{
+    const struct tern_view *live = pipeline->live;
+
+    for (unsigned i = 0; live != NULL && i < live->section_count; i++)
+        if (live->sections[i].kind == TERN_SECTION_TABLE && live->sections[i].offset == offset)
+            return &live->tables[live->sections[i].owner];
+    return NULL;
+}
+
 /* Opens the image's tables where they lie in the arena, for the compiler. */
 static int open_tables(const struct tern_pipeline *pipeline, const struct tern_image *image,
                        struct tern_table *tables, uint8_t (*hashes)[16], struct tern_error *error)
 {
     for (unsigned i = 0; i < image->count; i++) {
         const struct tern_section *section = &image->sections[i];
+        const struct tern_table *shared;
         int result;
 
         if (section->kind != TERN_SECTION_TABLE)
             continue;
         memcpy(hashes[section->owner], section->content_hash, 16);
+        shared = live_table(pipeline, section->offset);
+        if (shared != NULL) {
+            tables[section->owner] = *shared;
+            continue;
+        }
         result = tern_table_open(&tables[section->owner], pipeline->writer.base + section->offset,
                                  section->length, error);
         if (result != 0)
