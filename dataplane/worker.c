@@ -750,7 +750,6 @@ int tern_worker_start(struct tern_worker *worker, struct tern_server *server, un
     const struct tern_settings *settings = &server->settings;
     int code;
 
-    memset(worker, 0, sizeof *worker);
     worker->server = server;
     worker->index = index;
     worker->backend = server->backend;

@@ -83,7 +83,8 @@ enum tern_worker_state {
     TERN_WORKER_ENDED,
 };
 
-/* Everything the loop needs that can fail and must not happen later; then its thread. */
+/* Everything the loop needs that can fail and must not happen later; then its thread. `worker` is
+ * zeroed; housekeeping may already be looking at it. */
 int tern_worker_start(struct tern_worker *worker, struct tern_server *server, unsigned index,
                       struct tern_error *error);
 /* Waits for the thread and frees all. */
