@@ -57,8 +57,9 @@ static void *allocate(size_t bytes)
     return memory;
 }
 
-/* Finishes and opens; the section lives as long as the process. */
-static size_t finish(struct tern_table_builder *builder, struct tern_table *table, const char *name)
+/* Finishes and opens; returns the section, for the caller to free once the table is done with. */
+static uint8_t *finish(struct tern_table_builder *builder, struct tern_table *table, size_t *bytes,
+                       const char *name)
 {
     struct tern_build_report report;
     struct tern_buffer buffer = {0};
@@ -78,7 +79,8 @@ static size_t finish(struct tern_table_builder *builder, struct tern_table *tabl
            (unsigned long long)report.keys, (double)length / (1 << 20),
            (double)length / (double)report.keys, (built - started) / 1e6);
     check(tern_table_open(table, section, length, NULL));
-    return length;
+    *bytes = length;
+    return section;
 }
 
 static struct tern_table_builder *new_builder(enum tern_table_kind kind, enum tern_type key_type)
@@ -178,12 +180,13 @@ static void run_exact(const struct shape *shape, enum tern_table_kind kind)
     const struct run run = {&table, keys, shape->queries};
     double chain_ns;
     size_t bytes;
+    uint8_t *section;
 
     for (uint32_t i = 0; i < shape->exact_keys; i++) {
         const union tern_value key = {.u64 = i * 2654435761ull}, cell = {.u64 = i};
         check(tern_table_builder_add(builder, &key, &cell, 1));
     }
-    bytes = finish(builder, &table, tern_table_kind_name(kind));
+    section = finish(builder, &table, &bytes, tern_table_kind_name(kind));
     chain_ns = chain(bytes, shape->queries);
     for (uint32_t i = 0; i < shape->queries; i++)
         keys[i] = next_random(&seed) % shape->exact_keys * 2654435761ull;
@@ -194,6 +197,7 @@ static void run_exact(const struct shape *shape, enum tern_table_kind kind)
     measure("miss, one", exact_one, &run, chain_ns);
     measure("miss, vector", exact_vector, &run, chain_ns);
     free(keys);
+    free(section);
 }
 
 /* ---- prefix ---------------------------------------------------------------------------------- */
@@ -265,6 +269,7 @@ static void run_prefix(const struct shape *shape)
     uint64_t seed = 2;
     double chain_ns;
     size_t bytes;
+    uint8_t *section;
 
     for (uint32_t i = 0; i < count; i++) {
         const union tern_value cell = {.u64 = next_random(&seed) % 80000};
@@ -272,7 +277,7 @@ static void run_prefix(const struct shape *shape)
         ranges[i] = random_range(i >= shape->v4_ranges, &seed);
         check(tern_table_builder_add_range(builder, &ranges[i], &cell, 1));
     }
-    bytes = finish(builder, &table, "prefix_map");
+    section = finish(builder, &table, &bytes, "prefix_map");
     chain_ns = chain(bytes, shape->queries);
     for (uint32_t i = 0; i < shape->queries; i++)
         addresses[i] = tern_address_from_v4((uint32_t)next_random(&seed));
@@ -287,6 +292,7 @@ static void run_prefix(const struct shape *shape)
     measure("IPv6, in or near ranges, vector", prefix_vector, &run, chain_ns);
     free(addresses);
     free(ranges);
+    free(section);
 }
 
 /* ---- domains --------------------------------------------------------------------------------- */
@@ -351,13 +357,14 @@ static void run_domain(const struct shape *shape)
     uint64_t seed = 3;
     double chain_ns;
     size_t bytes;
+    uint8_t *section;
 
     for (uint32_t i = 0; i < shape->names; i++) {
         struct host host = make_host(i);
         const union tern_value key = {.string = {host.name, host.length}};
         check(tern_table_builder_add(builder, &key, NULL, 0));
     }
-    bytes = finish(builder, &table, "domain_set");
+    section = finish(builder, &table, &bytes, "domain_set");
     chain_ns = chain(bytes, shape->queries);
     for (uint32_t i = 0; i < shape->queries; i++) {
         struct host host = make_host((uint32_t)(next_random(&seed) % (2 * shape->names)));
@@ -367,6 +374,7 @@ static void run_domain(const struct shape *shape)
     measure("half of them hits, one", domain_one, &run, chain_ns);
     measure("half of them hits, vector", domain_vector, &run, chain_ns);
     free(hosts);
+    free(section);
 }
 
 int main(int argc, char **argv)

@@ -201,6 +201,40 @@ static bool place_second(struct packing *packing, struct tern_exact_entry entry)
     return false;
 }
 
+#define ELSEWHERE 0x80u /* in `used`, beside the count: a key of the bucket's own is elsewhere */
+
+/* Tells every bucket about keys of its own that are elsewhere (shared/tables/exact.h says how). */
+static void mark_elsewhere(struct packing *packing)
+{
+    for (uint32_t bucket = 0; bucket < packing->bucket_count; bucket++)
+        for (unsigned slot = 0; slot < (packing->used[bucket] & ~ELSEWHERE); slot++) {
+            struct tern_exact_entry entry;
+            uint32_t first;
+
+            slot_load(packing, bucket, slot, &entry);
+            first = tern_exact_first_bucket(entry.hash, packing->bucket_count);
+            if (first == bucket)
+                continue;
+            packing->used[first] |= ELSEWHERE;
+            if (packing->has_values) {
+                uint8_t *elsewhere = packing->buckets + 64 * (size_t)first +
+                                     offsetof(struct tern_exact_map_bucket, elsewhere);
+                tern_store_u32(elsewhere, tern_load_u32(elsewhere) | 1u << (entry.hash & 31));
+            }
+        }
+    if (packing->has_values)
+        return;
+    for (uint32_t bucket = 0; bucket < packing->bucket_count; bucket++) {
+        uint8_t *line = packing->buckets + 64 * (size_t)bucket;
+        uint64_t a = tern_load_u64(line), b = tern_load_u64(line + 8);
+
+        if ((a < b) != ((packing->used[bucket] & ELSEWHERE) != 0)) {
+            tern_store_u64(line, b);
+            tern_store_u64(line + 8, a);
+        }
+    }
+}
+
 static bool fill(const struct tern_exact_builder *builder, struct packing *packing,
                  struct tern_exact_entry *overflow)
 {
@@ -216,6 +250,7 @@ static bool fill(const struct tern_exact_builder *builder, struct packing *packi
     for (uint32_t i = 0; i < overflow_count; i++)
         if (!place_second(packing, overflow[i]))
             return false;
+    mark_elsewhere(packing);
     return true;
 }
 

@@ -137,6 +137,23 @@ static double first_bucket_share(const struct tern_exact *exact)
     return (double)first / exact->key_count;
 }
 
+/* The share of absent keys whose look-up ends with the first line. */
+static double one_line_misses(const struct tern_exact *exact)
+{
+    uint64_t seed = 17, one = 0;
+    enum { PROBES = 100000 };
+
+    for (unsigned i = 0; i < PROBES; i++) {
+        uint64_t hash = tern_test_random(&seed);
+        const uint8_t *line =
+            exact->buckets + 64 * (size_t)tern_exact_first_bucket(hash, exact->bucket_count);
+
+        one += exact->has_values ? !(tern_load_u32(line + 60) >> (hash & 31) & 1)
+                                 : tern_load_u64(line) >= tern_load_u64(line + 8);
+    }
+    return (double)one / PROBES;
+}
+
 static void large_tables_are_dense(TERN_TEST_STATE)
 {
     enum { COUNT = 300000 };
@@ -148,14 +165,17 @@ static void large_tables_are_dense(TERN_TEST_STATE)
         struct tern_exact exact;
         uint32_t keys;
         struct test_section section = build(rows, COUNT, has_values, 99, &keys);
-        double bytes = (double)section.length / COUNT, share;
+        double bytes = (double)section.length / COUNT, share, misses;
 
         assert_int_equal(tern_exact_open(&exact, section.data, section.length, NULL), 0);
         share = first_bucket_share(&exact);
-        print_message("exact %s: %.2f bytes a key, %.1f %% in their first bucket\n",
-                      has_values ? "map" : "set", bytes, 100 * share);
+        misses = one_line_misses(&exact);
+        print_message("exact %s: %.2f bytes a key; one line for %.1f %% of present and %.1f %% of "
+                      "absent keys\n",
+                      has_values ? "map" : "set", bytes, 100 * share, 100 * misses);
         assert_true(bytes <= (has_values ? 15.2 : 9.6));
         assert_true(share > 0.75);
+        assert_true(misses > 0.6);
         free(section.data);
     }
     free(rows);
