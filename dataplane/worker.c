@@ -542,11 +542,12 @@ static void begin_drain(struct tern_worker *worker)
     }
 }
 
-/* Ends the connections whose client has had its say; all of them when time is up. Returns true when
- * none is left. */
+/* Ends the connections whose client has had its say; at half time those that go on regardless, with
+ * all that was received answered; when time is up, all. Returns true when none is left. */
 static bool drain(struct tern_worker *worker)
 {
     bool over = worker->now_ns >= worker->drain_deadline_ns;
+    bool late = worker->now_ns >= worker->drain_deadline_ns - TERN_DRAIN_NS / 2;
 
     for (uint32_t i = 0; i < worker->connections.used; i++) {
         struct tern_connection *connection = &worker->connections.all[i];
@@ -556,8 +557,10 @@ static bool drain(struct tern_worker *worker)
             continue;
         if (over)
             tern_worker_close(worker, connection);
-        else if (connection->state == TERN_CONNECTION_OPEN && !connection->batch.active &&
-                 connection->partial_ns == 0 && worker->now_ns >= quiet_ns + TERN_DRAIN_QUIET_NS)
+        else if (connection->state == TERN_CONNECTION_OPEN &&
+                 !tern_connection_is_blocked(connection) &&
+                 (late || (connection->partial_ns == 0 &&
+                           worker->now_ns >= quiet_ns + TERN_DRAIN_QUIET_NS)))
             tern_worker_linger(worker, connection);
     }
     /* The kernel lets go of a broken connection at once; a second more is for the machine that is
