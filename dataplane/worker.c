@@ -658,6 +658,21 @@ static void wait_for_events(struct tern_worker *worker)
     }
 }
 
+/* jemalloc's control interface; absent in sanitizer builds, which bring their own allocator. */
+extern int mallctl(const char *name, void *old, size_t *old_length, void *new, size_t new_length)
+    __attribute__((weak));
+
+/* Where the allocator counts what this thread takes: the proof that requests take nothing. */
+static const uint64_t *find_heap_bytes(void)
+{
+    uint64_t *counter;
+    size_t length = sizeof counter;
+
+    if (mallctl == NULL || mallctl("thread.allocatedp", &counter, &length, NULL, 0) != 0)
+        return NULL;
+    return counter;
+}
+
 static void keep_time(struct tern_worker *worker)
 {
     struct tern_histogram *stages = worker->board->stages;
@@ -678,6 +693,9 @@ static void keep_time(struct tern_worker *worker)
     }
     atomic_store_explicit(&worker->reader->heartbeat_us, worker->now_ns / 1000,
                           memory_order_relaxed);
+    if (worker->heap_bytes != NULL)
+        atomic_store_explicit(&worker->board->counters.heap_bytes, *worker->heap_bytes,
+                              memory_order_relaxed);
     tern_counter_add(&worker->board->counters.iterations, 1);
 }
 
@@ -710,6 +728,7 @@ static void *run(void *argument)
         atomic_store_explicit(&worker->state, TERN_WORKER_FAILED, memory_order_release);
         return NULL;
     }
+    worker->heap_bytes = find_heap_bytes();
     worker->backend->accept(worker);
     atomic_store_explicit(&worker->state, TERN_WORKER_RUNNING, memory_order_release);
     while (!done) {
