@@ -108,32 +108,13 @@ static int open_buffers(struct uring *uring)
     return 0;
 }
 
-static void unmap_buffers(struct uring *uring)
+static void free_uring(struct uring *uring)
 {
     if (uring->buffer_ring != NULL)
         munmap(uring->buffer_ring, uring->buffer_ring_bytes);
     if (uring->buffers != NULL)
         munmap(uring->buffers, (size_t)BUFFERS * TERN_RECEIVE_BYTES);
-}
-
-static int open_uring(struct uring *uring)
-{
-    int code = open_ring(&uring->ring);
-
-    if (code < 0)
-        return code;
-    code = open_buffers(uring);
-    if (code < 0) {
-        io_uring_queue_exit(&uring->ring);
-        unmap_buffers(uring);
-    }
-    return code;
-}
-
-static void close_uring(struct uring *uring)
-{
-    io_uring_queue_exit(&uring->ring);
-    unmap_buffers(uring);
+    free(uring);
 }
 
 static const char *reason_of(int error)
@@ -153,22 +134,17 @@ static const char *reason_of(int error)
     }
 }
 
-/* Opens as many rings as there will be loops, and closes them: what is refused is refused now,
- * while there is a choice. */
-static int probe(unsigned loop_count, char *reason, size_t size)
+static int probe(char *reason, size_t size)
 {
-    struct uring *urings = calloc(loop_count, sizeof *urings);
-    unsigned opened = 0;
-    int code = urings != NULL ? 0 : -ENOMEM;
+    struct uring *uring = calloc(1, sizeof *uring);
+    int code = uring != NULL ? open_ring(&uring->ring) : -ENOMEM;
 
-    while (code == 0 && opened < loop_count) {
-        code = open_uring(&urings[opened]);
-        if (code == 0)
-            opened++;
+    if (code == 0) {
+        code = open_buffers(uring);
+        io_uring_queue_exit(&uring->ring);
     }
-    while (opened > 0)
-        close_uring(&urings[--opened]);
-    free(urings);
+    if (uring != NULL)
+        free_uring(uring);
     if (code < 0) {
         snprintf(reason, size, "%s", reason_of(-code));
         return TERN_ENOTSUP;
@@ -183,9 +159,14 @@ static int open_backend(struct tern_worker *worker, struct tern_error *error)
 
     if (uring == NULL)
         return tern_error_set(error, TERN_ENOMEM, "no memory for a ring");
-    code = open_uring(uring);
+    code = open_ring(&uring->ring);
+    if (code == 0) {
+        code = open_buffers(uring);
+        if (code < 0)
+            io_uring_queue_exit(&uring->ring);
+    }
     if (code < 0) {
-        free(uring);
+        free_uring(uring);
         return tern_error_set(error, TERN_ENOTSUP, "loop %u: %s", worker->index, reason_of(-code));
     }
     /* Saves the look-up of the descriptor in every call; all goes on without it. */
@@ -200,8 +181,8 @@ static void close_backend(struct tern_worker *worker)
 {
     struct uring *uring = worker->backend_state;
 
-    close_uring(uring);
-    free(uring);
+    io_uring_queue_exit(&uring->ring);
+    free_uring(uring);
     worker->backend_state = NULL;
 }
 

@@ -45,7 +45,7 @@ static struct tern_leaf *leaf_at(const struct builder *builder, uint32_t index)
 }
 
 static uint32_t intern_leaf(struct builder *builder, uint32_t unit, const uint32_t *postfix,
-                            uint32_t length, size_t offset)
+                            uint32_t length)
 {
     struct tern_digest digest = tern_digest_of(postfix, length * sizeof *postfix);
     struct tern_leaf *leaf;
@@ -64,7 +64,7 @@ static uint32_t intern_leaf(struct builder *builder, uint32_t unit, const uint32
         return 0;
     }
     memcpy(kept, postfix, length * sizeof *postfix);
-    *leaf = (struct tern_leaf){unit, length, kept, offset};
+    *leaf = (struct tern_leaf){unit, length, kept};
     return *found;
 }
 
@@ -73,7 +73,6 @@ static uint32_t combine_leaves(struct builder *builder, const uint32_t *leaves, 
                                uint32_t operator)
 {
     uint32_t length = 1, at = 0, *postfix, unit = leaf_at(builder, leaves[0])->unit;
-    size_t offset = leaf_at(builder, leaves[0])->offset;
 
     for (unsigned i = 0; i < count; i++)
         length += leaf_at(builder, leaves[i])->length;
@@ -87,7 +86,7 @@ static uint32_t combine_leaves(struct builder *builder, const uint32_t *leaves, 
         at += leaf->length;
     }
     postfix[at] = operator| count;
-    return intern_leaf(builder, unit, postfix, length, offset);
+    return intern_leaf(builder, unit, postfix, length);
 }
 
 static struct term *leaf_term(struct builder *builder, uint32_t leaf)
@@ -173,7 +172,7 @@ static int unit_of(struct builder *builder, const struct tern_atom *atom, uint32
 }
 
 static struct term *normalize_atom(struct builder *builder, const struct tern_node *node,
-                                   bool negate, size_t not_offset)
+                                   bool negate)
 {
     const struct tern_atom *atom = &node->atom;
     uint32_t unit, index, there = 0, postfix[5];
@@ -215,28 +214,27 @@ static struct term *normalize_atom(struct builder *builder, const struct tern_no
     }
     if (negate)
         postfix[length++] = TERN_POSTFIX_NOT;
-    index = intern_leaf(builder, unit, postfix, length, negate ? not_offset : node->offset);
+    index = intern_leaf(builder, unit, postfix, length);
     return builder->status != 0 ? NULL : leaf_term(builder, index);
 }
 
 /* Negation normal form: nots move down to the atoms by De Morgan's laws; atoms are total, so the
  * complement of an atom is its negation. */
-static struct term *normalize(struct builder *builder, const struct tern_node *node, bool negate,
-                              size_t not_offset)
+static struct term *normalize(struct builder *builder, const struct tern_node *node, bool negate)
 {
     struct term **children;
 
     switch (node->kind) {
     case TERN_NODE_ATOM:
-        return normalize_atom(builder, node, negate, not_offset);
+        return normalize_atom(builder, node, negate);
     case TERN_NODE_NOT:
-        return normalize(builder, node->children[0], !negate, node->offset);
+        return normalize(builder, node->children[0], !negate);
     default:
         children = take(builder, node->child_count * sizeof(struct term *));
         if (children == NULL)
             return NULL;
         for (unsigned i = 0; i < node->child_count; i++) {
-            children[i] = normalize(builder, node->children[i], negate, not_offset);
+            children[i] = normalize(builder, node->children[i], negate);
             if (children[i] == NULL)
                 return NULL;
         }
@@ -270,13 +268,13 @@ static bool require_operands(struct builder *builder, const struct tern_node *no
         builder->status = TERN_ENOMEM;
         return false;
     }
-    *slot = leaf_term(builder, intern_leaf(builder, unit, &index, 1, node->offset));
+    *slot = leaf_term(builder, intern_leaf(builder, unit, &index, 1));
     return builder->status == 0;
 }
 
 static struct term *rule_term(struct builder *builder, const struct tern_node *root)
 {
-    struct term *term = normalize(builder, root, false, 0), **slot;
+    struct term *term = normalize(builder, root, false), **slot;
     struct tern_list terms = {0};
 
     if (term == NULL || !builder->rule->missing_skip)

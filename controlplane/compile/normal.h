@@ -62,7 +62,6 @@ struct tern_leaf {
     uint32_t unit;
     uint32_t length;
     const uint32_t *postfix;
-    size_t offset; /* in the text of the first rule that has it, for warnings */
 };
 
 struct tern_conjunction {

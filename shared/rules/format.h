@@ -53,7 +53,7 @@ struct tern_rules_header {
     struct tern_span masks;      /* 64 bytes each: the pool of up, down and need masks */
     struct tern_span blocks;     /* struct tern_block */
     struct tern_span always;     /* u32: blocks that hold a bit with need 0, ascending */
-    struct tern_span bit_rules;  /* u32 per bit: index of its rule, from 0, ascending */
+    struct tern_span bit_rules;  /* u32 per bit of all blocks: index of its rule, from 0 */
     struct tern_span rules;      /* struct tern_rule */
     struct tern_span thresholds; /* struct tern_threshold, highest first */
     /* read by explain and describe */

@@ -10,7 +10,9 @@
 #include "shared/address.h"
 #include "shared/base.h"
 #include "shared/error.h"
+#include "shared/facts.h"
 #include "shared/layout.h"
+#include "shared/schema.h"
 
 struct tern_intervals_header {
     uint32_t count; /* at least 1: starts[0] is 0 */
@@ -55,6 +57,26 @@ static inline uint64_t tern_interval_key_f32(float value)
     value += 0.0f; /* -0 becomes 0 */
     memcpy(&bits, &value, sizeof bits);
     return bits & 0x80000000u ? (uint32_t)~bits : bits | 0x80000000u;
+}
+
+/* The key of a number or bool, and how many bits it has. */
+static inline uint64_t tern_interval_key(enum tern_type type, const union tern_value *value)
+{
+    switch (type) {
+    case TERN_TYPE_I64:
+        return tern_interval_key_i64(value->i64);
+    case TERN_TYPE_F32:
+        return tern_interval_key_f32(value->f32);
+    case TERN_TYPE_BOOL:
+        return value->boolean;
+    default:
+        return value->u64;
+    }
+}
+
+static inline unsigned tern_key_bits(enum tern_type type)
+{
+    return type == TERN_TYPE_BOOL ? 1 : type == TERN_TYPE_F32 || type == TERN_TYPE_IP ? 32 : 64;
 }
 
 /* The class of `key`, which is below 2^key_bits. */

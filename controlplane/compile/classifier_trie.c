@@ -1,0 +1,234 @@
+#include "controlplane/compile/classifier.h"
+
+struct entry { /* a string that some atom names */
+    const uint8_t *bytes;
+    uint32_t length;
+    uint32_t atom;
+    bool equals; /* else a prefix */
+};
+
+struct group { /* a distinct string with the classes of its node */
+    const uint8_t *bytes;
+    uint32_t length;
+    uint32_t class_on, class_end;
+};
+
+static int compare_entries(const void *left, const void *right)
+{
+    const struct entry *a = left, *b = right;
+    int order = memcmp(a->bytes, b->bytes, tern_min_u64(a->length, b->length));
+
+    if (order != 0)
+        return order;
+    if (a->length != b->length)
+        return a->length < b->length ? -1 : 1;
+    if (a->equals != b->equals)
+        return a->equals ? 1 : -1;
+    return (a->atom > b->atom) - (a->atom < b->atom);
+}
+
+/* Suffixes are kept by their reversed bytes. */
+static const uint8_t *oriented(struct tern_region *region, bool reversed,
+                               const struct tern_string *string)
+{
+    uint8_t *bytes;
+
+    if (!reversed)
+        return string->bytes;
+    bytes = tern_region_take(region, string->length);
+    for (uint32_t i = 0; i < string->length && bytes != NULL; i++)
+        bytes[i] = string->bytes[string->length - 1 - i];
+    return bytes;
+}
+
+static int collect(struct tern_classifier *classifier, const struct tern_unit_atom *atoms,
+                   const uint32_t *indexes, uint32_t count, struct tern_region *region,
+                   struct tern_list *entries)
+{
+    bool reversed = classifier->kind == TERN_UNIT_SUFFIX;
+
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tern_unit_atom *atom = &atoms[indexes[i]];
+
+        if (reversed ? atom->kind != TERN_ATOM_ENDS
+                     : atom->kind != TERN_ATOM_EQUALS && atom->kind != TERN_ATOM_STARTS)
+            continue;
+        for (uint32_t j = 0; j < atom->count; j++) {
+            struct entry *entry = tern_list_push(entries, sizeof *entry);
+            const uint8_t *bytes = oriented(region, reversed, &atom->strings[j]);
+
+            if (entry == NULL || bytes == NULL)
+                return TERN_ENOMEM;
+            *entry = (struct entry){bytes, atom->strings[j].length, indexes[i],
+                                    atom->kind == TERN_ATOM_EQUALS};
+        }
+    }
+    if (entries->count > 0)
+        qsort(entries->data, entries->count, sizeof(struct entry), compare_entries);
+    return 0;
+}
+
+static bool is_prefix(const struct group *prefix, const struct entry *entry)
+{
+    return prefix->length <= entry->length &&
+           memcmp(prefix->bytes, entry->bytes, prefix->length) == 0;
+}
+
+static bool same_string(const struct entry *a, const struct entry *b)
+{
+    return a->length == b->length && memcmp(a->bytes, b->bytes, a->length) == 0;
+}
+
+/* Walks the distinct strings in order, which is a walk of the tree of prefixes from parents to
+ * children; the current state holds the prefixes of the string at hand. */
+static int classify(struct tern_classifier *classifier, const struct tern_list *entries,
+                    struct tern_list *groups)
+{
+    struct open { /* a string on the path from the root, and its entries that are prefixes */
+        size_t group, first, last;
+    } * open;
+    struct tern_list stack = {0};
+    const struct entry *entry = entries->data;
+    struct tern_signatures *signatures = &classifier->signatures;
+    struct group *group;
+    int status = 0;
+
+    group = tern_list_push(groups, sizeof *group); /* the root */
+    if (group == NULL)
+        return TERN_ENOMEM;
+    *group = (struct group){(const uint8_t *)"", 0, TERN_CLASS_BASE, TERN_CLASS_BASE};
+    for (size_t i = 0; i < entries->count && status == 0;) {
+        size_t prefixes = i, end;
+
+        while (stack.count > 0 && status == 0) {
+            open = (struct open *)stack.data + stack.count - 1;
+            if (is_prefix((const struct group *)groups->data + open->group, &entry[i]))
+                break;
+            for (size_t j = open->first; j < open->last && status == 0; j++)
+                status = tern_signatures_toggle(signatures, entry[j].atom);
+            stack.count--;
+        }
+        while (prefixes < entries->count && !entry[prefixes].equals &&
+               same_string(&entry[prefixes], &entry[i]) && status == 0)
+            status = tern_signatures_toggle(signatures, entry[prefixes++].atom);
+        for (end = prefixes; end < entries->count && same_string(&entry[end], &entry[i]);)
+            end++;
+        if (status == 0 && entry[i].length > 0) {
+            group = tern_list_push(groups, sizeof *group);
+            status = group == NULL ? TERN_ENOMEM : 0;
+        } else {
+            group = groups->data;
+        }
+        if (status != 0)
+            break;
+        *group = (struct group){entry[i].bytes, entry[i].length, 0, 0};
+        status = tern_signatures_commit(signatures, &group->class_on);
+        group->class_end = group->class_on;
+        for (size_t j = prefixes; j < end && status == 0; j++)
+            status = tern_signatures_toggle(signatures, entry[j].atom);
+        if (status == 0)
+            status = tern_signatures_commit(signatures, &group->class_end);
+        for (size_t j = prefixes; j < end && status == 0; j++)
+            status = tern_signatures_toggle(signatures, entry[j].atom);
+        open = tern_list_push(&stack, sizeof *open);
+        if (open == NULL)
+            status = TERN_ENOMEM;
+        else
+            *open = (struct open){(size_t)(group - (struct group *)groups->data), i, prefixes};
+        i = end;
+    }
+    tern_list_free(&stack);
+    return status;
+}
+
+struct pending { /* a node whose children are still to be written */
+    uint32_t node;
+    uint32_t first, last; /* its groups */
+    uint32_t depth;
+};
+
+static uint32_t common_length(const struct group *a, const struct group *b, uint32_t from)
+{
+    uint32_t length = a->length < b->length ? a->length : b->length, at = from;
+
+    while (at < length && a->bytes[at] == b->bytes[at])
+        at++;
+    return at - from;
+}
+
+/* Appends the children of one node side by side. The buffer may move, so nodes go in by copy. */
+static int pack_children(const struct group *groups, const struct pending *parent,
+                         struct tern_buffer *out, struct tern_list *queue)
+{
+    uint32_t first = parent->first, first_child = (uint32_t)(out->length / 64);
+    uint64_t children[4] = {0};
+    uint32_t inherited;
+
+    memcpy(&inherited,
+           out->data + (size_t)parent->node * 64 + offsetof(struct tern_trie_node, class_on),
+           sizeof inherited);
+    if (first < parent->last && groups[first].length == parent->depth)
+        first++; /* the node's own string */
+    while (first < parent->last) {
+        uint8_t byte = groups[first].bytes[parent->depth];
+        struct tern_trie_node node = {.class_on = inherited, .class_end = inherited};
+        struct pending *pending;
+        uint32_t last = first + 1, length;
+
+        while (last < parent->last && groups[last].bytes[parent->depth] == byte)
+            last++;
+        length = common_length(&groups[first], &groups[last - 1], parent->depth);
+        if (length > TERN_TRIE_LABEL)
+            length = TERN_TRIE_LABEL;
+        node.label_length = (uint8_t)length;
+        memcpy(node.label, groups[first].bytes + parent->depth, length);
+        if (groups[first].length == parent->depth + length) {
+            node.class_on = groups[first].class_on;
+            node.class_end = groups[first].class_end;
+        }
+        children[byte >> 6] |= 1ull << (byte & 63);
+        pending = tern_list_push(queue, sizeof *pending);
+        if (pending == NULL || out->length / 64 >= UINT32_MAX)
+            return TERN_ENOMEM;
+        *pending =
+            (struct pending){(uint32_t)(out->length / 64), first, last, parent->depth + length};
+        if (tern_buffer_append(out, &node, sizeof node) != 0)
+            return TERN_ENOMEM;
+        first = last;
+    }
+    memcpy(out->data + (size_t)parent->node * 64, children, sizeof children);
+    memcpy(out->data + (size_t)parent->node * 64 + offsetof(struct tern_trie_node, first_child),
+           &first_child, sizeof first_child);
+    return 0;
+}
+
+int tern_classifier_trie(struct tern_classifier *classifier, const struct tern_unit_atom *atoms,
+                         const uint32_t *indexes, uint32_t count)
+{
+    struct tern_list entries = {0}, groups = {0}, queue = {0};
+    struct tern_region region = {0};
+    int status = collect(classifier, atoms, indexes, count, &region, &entries);
+
+    if (status == 0)
+        status = classify(classifier, &entries, &groups);
+    if (status == 0) {
+        const struct group *root = groups.data;
+        struct tern_trie_node node = {.class_on = root->class_on, .class_end = root->class_end};
+        struct pending *pending = tern_list_push(&queue, sizeof *pending);
+
+        status = pending == NULL ? TERN_ENOMEM
+                                 : tern_buffer_append(&classifier->bytes, &node, sizeof node);
+        if (pending != NULL)
+            *pending = (struct pending){0, 0, (uint32_t)groups.count, 0};
+    }
+    for (size_t i = 0; i < queue.count && status == 0; i++) { /* breadth first */
+        struct pending parent = ((const struct pending *)queue.data)[i];
+
+        status = pack_children(groups.data, &parent, &classifier->bytes, &queue);
+    }
+    tern_list_free(&entries);
+    tern_list_free(&groups);
+    tern_list_free(&queue);
+    tern_region_free(&region);
+    return status;
+}

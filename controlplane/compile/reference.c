@@ -1,0 +1,371 @@
+#include "controlplane/compile/reference.h"
+
+#include <math.h>
+
+#include "controlplane/compile/literal.h"
+#include "controlplane/compile/program.h"
+
+struct tern_reference {
+    struct tern_program *program;
+    const struct tern_table *tables;
+    unsigned table_count;
+    struct tern_list literals[TERN_FIELDS_MAX + 1]; /* union tern_value, by field id, for samples */
+};
+
+/* The value an operand names; false when it is missing. A record as such has no value. */
+static bool operand_value(const struct tern_reference *reference,
+                          const struct tern_operand *operand, const struct tern_facts *facts,
+                          union tern_value *value)
+{
+    const struct tern_config *config = reference->program->config;
+    const struct tern_text *column;
+    const struct tern_table *table;
+    uint32_t record;
+
+    if (!tern_facts_has(facts, operand->field))
+        return false;
+    *value = facts->values[operand->field];
+    if (operand->table == 0)
+        return true;
+    table = &reference->tables[operand->table];
+    record = tern_table_find(table, value);
+    if (record == TERN_NOT_FOUND)
+        return false;
+    if (operand->column < 0)
+        return true;
+    column = &config->tables[operand->table - 1].columns[operand->column].name;
+    for (unsigned i = 0; i < tern_records_column_count(&table->records); i++) {
+        const struct tern_column *found = tern_records_column(&table->records, i);
+
+        if (found->name_length == column->length &&
+            memcmp(found->name, column->text, column->length) == 0)
+            return tern_records_value(&table->records, record, i, value);
+    }
+    return false;
+}
+
+static bool literal_holds(const struct tern_atom *atom, const struct tern_literal *literal,
+                          const union tern_value *value)
+{
+    uint32_t length = literal->first.string.length;
+
+    if (atom->operand.type == TERN_TYPE_STRING) {
+        if (value->string.length < length)
+            return false;
+        if (atom->test == TERN_TEST_STARTS_WITH)
+            return memcmp(value->string.bytes, literal->first.string.bytes, length) == 0;
+        if (atom->test == TERN_TEST_ENDS_WITH)
+            return memcmp(value->string.bytes + value->string.length - length,
+                          literal->first.string.bytes, length) == 0;
+        return value->string.length == length &&
+               memcmp(value->string.bytes, literal->first.string.bytes, length) == 0;
+    }
+    if (atom->operand.type == TERN_TYPE_IP &&
+        tern_address_is_v4(value->address) != tern_address_is_v4(literal->first.address))
+        return false; /* IPv4 matches nothing of IPv6, nor the other way round */
+    return tern_literal_compare(atom->operand.type, value, &literal->first) >= 0 &&
+           tern_literal_compare(atom->operand.type, value, &literal->last) <= 0;
+}
+
+static bool atom_holds(const struct tern_reference *reference, const struct tern_atom *atom,
+                       const struct tern_facts *facts)
+{
+    union tern_value value;
+    bool any = false;
+    int order = 0;
+
+    if (!operand_value(reference, &atom->operand, facts, &value))
+        return false;
+    if (atom->test >= TERN_TEST_LT && atom->test <= TERN_TEST_GE)
+        order = tern_literal_compare(atom->operand.type, &value, &atom->literals[0].first);
+    for (uint32_t i = 0; i < atom->literal_count; i++)
+        any |= literal_holds(atom, &atom->literals[i], &value);
+    switch ((enum tern_test)atom->test) {
+    case TERN_TEST_EXISTS:
+        return true;
+    case TERN_TEST_IN_TABLE:
+        return tern_table_find(&reference->tables[atom->set], &value) != TERN_NOT_FOUND;
+    case TERN_TEST_NE:
+        return !any;
+    case TERN_TEST_LT:
+        return order < 0;
+    case TERN_TEST_LE:
+        return order <= 0;
+    case TERN_TEST_GT:
+        return order > 0;
+    case TERN_TEST_GE:
+        return order >= 0;
+    default:
+        return any;
+    }
+}
+
+static bool node_holds(const struct tern_reference *reference, const struct tern_node *node,
+                       const struct tern_facts *facts)
+{
+    switch (node->kind) {
+    case TERN_NODE_ATOM:
+        return atom_holds(reference, &node->atom, facts);
+    case TERN_NODE_NOT:
+        return !node_holds(reference, node->children[0], facts);
+    case TERN_NODE_AND:
+        for (unsigned i = 0; i < node->child_count; i++)
+            if (!node_holds(reference, node->children[i], facts))
+                return false;
+        return true;
+    default:
+        for (unsigned i = 0; i < node->child_count; i++)
+            if (node_holds(reference, node->children[i], facts))
+                return true;
+        return false;
+    }
+}
+
+/* Whether every field and record that the expression names is there. */
+static bool all_there(const struct tern_reference *reference, const struct tern_node *node,
+                      const struct tern_facts *facts)
+{
+    struct tern_operand operand = node->atom.operand;
+    union tern_value value;
+
+    if (node->kind == TERN_NODE_ATOM) {
+        operand.column = -1;
+        return operand_value(reference, &operand, facts, &value);
+    }
+    for (unsigned i = 0; i < node->child_count; i++)
+        if (!all_there(reference, node->children[i], facts))
+            return false;
+    return true;
+}
+
+void tern_reference_decide(const struct tern_reference *reference, const struct tern_facts *facts,
+                           struct tern_verdict *verdict)
+{
+    const struct tern_config *config = reference->program->config;
+    float sum = 0;
+
+    memset(verdict, 0, sizeof *verdict);
+    for (unsigned i = 0; i < config->rule_count; i++) {
+        const struct tern_config_rule *rule = &config->rules[i];
+        const struct tern_node *node = reference->program->rules[i];
+
+        if (rule->mode != TERN_RULE_LIVE || !node_holds(reference, node, facts) ||
+            (rule->missing_skip && !all_there(reference, node, facts)))
+            continue;
+        if (rule->then == TERN_THEN_ADD) {
+            sum += rule->score;
+            continue;
+        }
+        verdict->action = (uint8_t)rule->action;
+        verdict->tier = 1;
+        verdict->cause = TERN_CAUSE_RULE;
+        verdict->rule = i + 1;
+        verdict->score = rule->score != 0 ? rule->score : sum;
+        if (rule->then == TERN_THEN_ESCALATE) {
+            verdict->flags = TERN_VERDICT_DEGRADED;
+            verdict->cause = TERN_CAUSE_ESCALATION_UNAVAILABLE;
+        }
+        return;
+    }
+    verdict->score = sum;
+    for (unsigned i = 0; i < config->threshold_count; i++) {
+        if (sum >= config->thresholds[i].at) {
+            verdict->action = (uint8_t)config->thresholds[i].action;
+            verdict->tier = 1;
+            verdict->cause = TERN_CAUSE_THRESHOLD;
+            return;
+        }
+    }
+    verdict->action = (uint8_t)config->default_action;
+    verdict->cause = TERN_CAUSE_DEFAULT;
+}
+
+bool tern_verdict_equal(const struct tern_verdict *a, const struct tern_verdict *b)
+{
+    return a->action == b->action && a->tier == b->tier && a->flags == b->flags &&
+           a->max_age_s == b->max_age_s && a->cause == b->cause && a->rule == b->rule &&
+           (a->score == b->score || (isnan(a->score) && isnan(b->score)));
+}
+
+static int collect_literals(struct tern_reference *reference, const struct tern_node *node)
+{
+    const struct tern_operand *operand = &node->atom.operand;
+
+    for (unsigned i = 0; i < node->child_count; i++)
+        if (collect_literals(reference, node->children[i]) != 0)
+            return TERN_ENOMEM;
+    if (node->kind != TERN_NODE_ATOM || operand->table != 0)
+        return 0;
+    for (uint32_t i = 0; i < node->atom.literal_count; i++) {
+        struct tern_list *list = &reference->literals[operand->field];
+        union tern_value *first, *last;
+
+        if (tern_list_reserve(list, 2, sizeof *first) != 0)
+            return TERN_ENOMEM;
+        first = tern_list_push(list, sizeof *first);
+        last = tern_list_push(list, sizeof *last);
+        *first = node->atom.literals[i].first;
+        *last = node->atom.literals[i].last;
+    }
+    return 0;
+}
+
+int tern_reference_new(const struct tern_config *config, const struct tern_table *tables,
+                       unsigned table_count, struct tern_diagnostics *diagnostics,
+                       struct tern_reference **reference)
+{
+    struct tern_reference *made = calloc(1, sizeof *made);
+    int status;
+
+    if (made == NULL)
+        return TERN_ENOMEM;
+    made->tables = tables;
+    made->table_count = table_count;
+    status = tern_program_new(config, diagnostics, &made->program);
+    for (unsigned i = 0; i < config->rule_count && status == 0; i++)
+        status = collect_literals(made, made->program->rules[i]);
+    if (status != 0) {
+        tern_reference_free(made);
+        return status;
+    }
+    *reference = made;
+    return 0;
+}
+
+void tern_reference_free(struct tern_reference *reference)
+{
+    if (reference == NULL)
+        return;
+    for (size_t i = 0; i < TERN_COUNT(reference->literals); i++)
+        tern_list_free(&reference->literals[i]);
+    tern_program_free(reference->program);
+    free(reference);
+}
+
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+/* A string like a literal: itself, longer at either end, shorter at either end. */
+static void vary_string(uint64_t *random, uint8_t *scratch, union tern_value *value)
+{
+    uint32_t length = value->string.length;
+
+    switch (next_random(random) % 5) {
+    case 0:
+        break;
+    case 1:
+        memcpy(scratch, value->string.bytes, length);
+        scratch[length] = (uint8_t)('a' + next_random(random) % 26);
+        value->string.bytes = scratch;
+        value->string.length = length + 1;
+        break;
+    case 2:
+        scratch[0] = (uint8_t)('a' + next_random(random) % 26);
+        memcpy(scratch + 1, value->string.bytes, length);
+        value->string.bytes = scratch;
+        value->string.length = length + 1;
+        break;
+    case 3:
+        value->string.length -= length > 0;
+        break;
+    default:
+        value->string.bytes += length > 0;
+        value->string.length -= length > 0;
+        break;
+    }
+}
+
+static void vary_value(enum tern_type type, uint64_t *random, uint8_t *scratch,
+                       union tern_value *value)
+{
+    uint64_t step = next_random(random) % 3 - 1; /* one below, the same, one above */
+
+    switch (type) {
+    case TERN_TYPE_STRING:
+        vary_string(random, scratch, value);
+        break;
+    case TERN_TYPE_IP:
+        value->address.low += step;
+        break;
+    case TERN_TYPE_F32:
+        if (step != 0)
+            value->f32 = nextafterf(value->f32, step == 1 ? INFINITY : -INFINITY);
+        break;
+    case TERN_TYPE_BOOL:
+        value->boolean = next_random(random) & 1;
+        break;
+    default:
+        value->u64 += step;
+        break;
+    }
+}
+
+static void random_value(enum tern_type type, uint64_t *random, uint8_t *scratch,
+                         union tern_value *value)
+{
+    uint64_t bits = next_random(random);
+
+    memset(value, 0, sizeof *value);
+    switch (type) {
+    case TERN_TYPE_STRING:
+        value->string.length = (uint32_t)(bits % 12);
+        for (uint32_t i = 0; i < value->string.length; i++)
+            scratch[i] = (uint8_t)("abcdefgh/.-0129"[next_random(random) % 15]);
+        value->string.bytes = scratch;
+        break;
+    case TERN_TYPE_IP:
+        if (bits % 4 != 0)
+            value->address = tern_address_from_v4((uint32_t)(bits >> 32));
+        else
+            value->address =
+                (struct tern_address){0x2000000000000000ull | bits >> 4, next_random(random)};
+        break;
+    case TERN_TYPE_F32:
+        value->f32 = (float)(int64_t)(bits % 4000) / 1000.0f - 1.0f;
+        break;
+    case TERN_TYPE_BOOL:
+        value->boolean = bits & 1;
+        break;
+    case TERN_TYPE_VECTOR:
+        value->string.bytes = scratch;
+        break;
+    default: /* mostly small: keys often are */
+        value->u64 = bits % 4 == 0 ? next_random(random) : bits % 4096;
+        break;
+    }
+}
+
+void tern_reference_sample(const struct tern_reference *reference, uint64_t seed, uint64_t index,
+                           uint8_t *scratch, struct tern_facts *facts)
+{
+    const struct tern_config *config = reference->program->config;
+    uint64_t random = seed ^ index * 0xd1342543de82ef95ull;
+    uint8_t *end = scratch + TERN_REFERENCE_SCRATCH;
+
+    tern_facts_clear(facts);
+    for (unsigned id = 1; id <= config->field_count; id++) {
+        const struct tern_list *literals = &reference->literals[id];
+        enum tern_type type = config->fields[id - 1].type;
+        union tern_value *value = &facts->values[id];
+
+        if (next_random(&random) % 8 == 0 || end - scratch < (ptrdiff_t)TERN_STRING_MAX + 2)
+            continue;
+        if (literals->count > 0 && next_random(&random) % 8 != 0) {
+            *value =
+                ((const union tern_value *)literals->data)[next_random(&random) % literals->count];
+            vary_value(type, &random, scratch, value);
+        } else {
+            random_value(type, &random, scratch, value);
+        }
+        if ((type == TERN_TYPE_STRING || type == TERN_TYPE_VECTOR) &&
+            value->string.bytes == scratch)
+            scratch += value->string.length;
+        tern_facts_set_present(facts, id);
+    }
+}

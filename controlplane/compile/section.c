@@ -1,0 +1,198 @@
+#include "controlplane/compile/section.h"
+
+#define TERM_TEXT_MAX 400 /* bytes of a term's source text that explain shows */
+
+static int append_span(struct tern_buffer *out, struct tern_span *span, const void *data,
+                       size_t count, size_t size)
+{
+    int status = tern_buffer_align(out, 64);
+
+    *span = (struct tern_span){out->length, count};
+    if (status == 0 && count > 0)
+        status = tern_buffer_append(out, data, count * size);
+    return status;
+}
+
+static int append_list(struct tern_buffer *out, struct tern_span *span,
+                       const struct tern_list *list, size_t size)
+{
+    return append_span(out, span, list->data, list->count, size);
+}
+
+static struct tern_rule rule_of(const struct tern_config_rule *rule)
+{
+    struct tern_rule made = {.score = rule->score, .action = TERN_UNDECIDED};
+
+    if (rule->then == TERN_THEN_ADD)
+        return made;
+    made.terminal = 1;
+    made.action = (uint8_t)rule->action;
+    made.cause = TERN_CAUSE_RULE;
+    if (rule->then == TERN_THEN_ESCALATE) {
+        made.flags = TERN_VERDICT_DEGRADED;
+        made.cause = TERN_CAUSE_ESCALATION_UNAVAILABLE;
+    }
+    return made;
+}
+
+/* Rules with their names, thresholds. */
+static int write_rules(const struct tern_config *config, struct tern_rules_header *header,
+                       struct tern_buffer *texts, struct tern_buffer *out)
+{
+    struct tern_rule *rules = calloc((size_t)config->rule_count + 1, sizeof *rules);
+    struct tern_threshold thresholds[TERN_THRESHOLDS_MAX] = {0};
+    unsigned threshold_count = (unsigned)tern_min_u64(config->threshold_count, TERN_THRESHOLDS_MAX);
+    int status = rules == NULL ? TERN_ENOMEM : 0;
+
+    for (unsigned i = 0; i < config->rule_count && status == 0; i++) {
+        rules[i] = rule_of(&config->rules[i]);
+        rules[i].name = (uint32_t)texts->length;
+        rules[i].name_length = (uint16_t)tern_min_u64(config->rules[i].id.length, TERN_NAME_MAX);
+        status = tern_buffer_append(texts, config->rules[i].id.text, rules[i].name_length);
+    }
+    for (unsigned i = 0; i < threshold_count; i++)
+        thresholds[i] = (struct tern_threshold){config->thresholds[i].at,
+                                                (uint32_t)config->thresholds[i].action};
+    if (status == 0)
+        status = append_span(out, &header->rules, rules, config->rule_count, sizeof *rules);
+    if (status == 0)
+        status =
+            append_span(out, &header->thresholds, thresholds, threshold_count, sizeof *thresholds);
+    free(rules);
+    return status;
+}
+
+/* What explain shows: for each bit its terms, each leaf's text once. */
+static int write_terms(const struct tern_analysis *analysis, const struct tern_rows *rows,
+                       struct tern_rules_header *header, struct tern_buffer *texts,
+                       struct tern_buffer *out)
+{
+    const struct tern_normal *normal = analysis->normal;
+    const struct tern_conjunction *conjunctions = normal->conjunctions.data;
+    const struct tern_leaf *leaves = normal->leaves.data;
+    struct tern_text_span *spans = calloc(normal->leaves.count + 1, sizeof *spans);
+    struct tern_term *terms = calloc(normal->terms.count + 1, sizeof *terms);
+    uint32_t *starts = calloc(normal->conjunctions.count + 1, sizeof *starts);
+    int status = spans == NULL || terms == NULL || starts == NULL ? TERN_ENOMEM : 0;
+
+    for (size_t i = 0; i < normal->leaves.count && status == 0; i++) {
+        size_t at = texts->length;
+
+        status = tern_leaf_text(normal, &leaves[i], TERM_TEXT_MAX, texts);
+        spans[i] = (struct tern_text_span){(uint32_t)at, (uint32_t)(texts->length - at)};
+        if (texts->length > UINT32_MAX)
+            status = TERN_ELIMIT;
+    }
+    for (size_t i = 0; i < normal->conjunctions.count && status == 0; i++)
+        starts[i] = conjunctions[i].first_term;
+    for (size_t i = 0; i < normal->terms.count && status == 0; i++) {
+        uint32_t leaf = ((const uint32_t *)normal->terms.data)[i];
+
+        terms[i] = (struct tern_term){leaves[leaf].unit, leaf, rows->leaf_based[leaf]};
+    }
+    if (status == 0) {
+        starts[normal->conjunctions.count] = (uint32_t)normal->terms.count;
+        status = append_span(out, &header->bit_terms, starts, normal->conjunctions.count + 1,
+                             sizeof *starts);
+    }
+    if (status == 0)
+        status = append_span(out, &header->terms, terms, normal->terms.count, sizeof *terms);
+    if (status == 0)
+        status = append_span(out, &header->texts, spans, normal->leaves.count, sizeof *spans);
+    free(spans);
+    free(terms);
+    free(starts);
+    return status;
+}
+
+static int write_units(const struct tern_analysis *analysis, const struct tern_section_unit *units,
+                       struct tern_rules_header *header, struct tern_buffer *out)
+{
+    const struct tern_normal *normal = analysis->normal;
+    const struct tern_compiled_unit *compiled = normal->units.data;
+    struct tern_unit *packed = calloc(normal->units.count + 1, sizeof *packed);
+    int status = packed == NULL ? TERN_ENOMEM : 0;
+
+    for (size_t i = 0; i < normal->units.count && status == 0; i++) {
+        const struct tern_buffer *bytes = &analysis->classifiers[i].bytes;
+        struct tern_span span = {0, 0};
+
+        if (bytes->length > 0)
+            status = append_span(out, &span, bytes->data, bytes->length, 1);
+        packed[i] = (struct tern_unit){.kind = compiled[i].kind,
+                                       .type = compiled[i].type,
+                                       .field = compiled[i].field,
+                                       .table = compiled[i].table,
+                                       .class_count = units[i].class_count,
+                                       .first_row = units[i].first_row,
+                                       .offset = span.offset,
+                                       .length = span.count};
+        memcpy(packed[i].classes_hash, units[i].classes_hash, sizeof packed[i].classes_hash);
+    }
+    if (status == 0)
+        status = append_span(out, &header->units, packed, normal->units.count, sizeof *packed);
+    free(packed);
+    return status;
+}
+
+static int write_bit_rules(const struct tern_normal *normal, struct tern_rules_header *header,
+                           struct tern_buffer *out)
+{
+    const struct tern_conjunction *conjunctions = normal->conjunctions.data;
+    size_t count = (size_t)header->block_count * TERN_BLOCK_BITS;
+    uint32_t *rules = calloc(count + 1, sizeof *rules);
+    int status = rules == NULL ? TERN_ENOMEM : 0;
+
+    for (size_t i = 0; i < normal->conjunctions.count && status == 0; i++)
+        rules[i] = conjunctions[i].rule;
+    if (status == 0) /* whole blocks, so that no bit of any mask points past the end */
+        status = append_span(out, &header->bit_rules, rules, count, sizeof *rules);
+    free(rules);
+    return status;
+}
+
+int tern_section_write(const struct tern_analysis *analysis, const struct tern_rows *rows,
+                       const struct tern_section_unit *units, struct tern_buffer *out)
+{
+    const struct tern_config *config = analysis->program->config;
+    struct tern_rules_header header = {.magic = TERN_RULES_MAGIC,
+                                       .version = TERN_RULES_VERSION,
+                                       .rule_count = config->rule_count,
+                                       .bit_count = rows->bit_count,
+                                       .block_count = rows->block_count,
+                                       .default_action = (uint8_t)config->default_action};
+    const struct tern_block *blocks = rows->blocks.data;
+    struct tern_buffer texts = {0};
+    int status = tern_buffer_append_zero(out, sizeof header);
+
+    for (uint32_t i = 0; i < rows->block_count; i++)
+        if (blocks[i].level_count > header.level_max)
+            header.level_max = blocks[i].level_count;
+    if (status == 0)
+        status = write_units(analysis, units, &header, out);
+    if (status == 0)
+        status =
+            append_list(out, &header.class_rows, &rows->class_rows, sizeof(struct tern_class_row));
+    if (status == 0)
+        status = append_list(out, &header.deltas, &rows->deltas, sizeof(struct tern_delta));
+    if (status == 0)
+        status = append_list(out, &header.masks, &rows->masks, sizeof(struct tern_mask));
+    if (status == 0)
+        status = append_list(out, &header.blocks, &rows->blocks, sizeof(struct tern_block));
+    if (status == 0)
+        status = append_list(out, &header.always, &rows->always, sizeof(uint32_t));
+    if (status == 0)
+        status = write_bit_rules(analysis->normal, &header, out);
+    if (status == 0)
+        status = write_rules(config, &header, &texts, out);
+    if (status == 0)
+        status = write_terms(analysis, rows, &header, &texts, out);
+    if (status == 0)
+        status = append_span(out, &header.bytes, texts.data, texts.length, 1);
+    tern_buffer_free(&texts);
+    if (status != 0)
+        return status;
+    header.length = out->length;
+    memcpy(out->data, &header, sizeof header);
+    return 0;
+}

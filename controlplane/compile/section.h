@@ -1,0 +1,18 @@
+/* Writes the rules section (shared/rules/format.h). */
+#ifndef TERN_COMPILE_SECTION_H
+#define TERN_COMPILE_SECTION_H
+
+#include "controlplane/compile/analysis.h"
+
+struct tern_section_unit { /* what the section says of a unit besides its classifier */
+    uint32_t class_count;
+    uint32_t first_row;
+    uint8_t classes_hash[16];
+};
+
+/* Appends the section to `out`, which is empty. 0 or TERN_ENOMEM; TERN_ELIMIT past 4 GiB of texts.
+ */
+int tern_section_write(const struct tern_analysis *analysis, const struct tern_rows *rows,
+                       const struct tern_section_unit *units, struct tern_buffer *out);
+
+#endif

@@ -1,0 +1,228 @@
+#include "shared/rules/rules.h"
+
+#include <math.h>
+#include <time.h>
+
+#define UNMATCHED_MAX 20 /* rules that did not match that are shown */
+#define BITS_MAX      8  /* conjunctions of one rule that are shown */
+
+static const char *unit_name(uint8_t kind)
+{
+    switch (kind) {
+    case TERN_UNIT_PRESENCE:
+        return "presence";
+    case TERN_UNIT_NUMBER:
+        return "number";
+    case TERN_UNIT_ADDRESS:
+        return "address";
+    case TERN_UNIT_STRING:
+        return "string";
+    case TERN_UNIT_SUFFIX:
+        return "suffix";
+    case TERN_UNIT_SET:
+        return "set";
+    default:
+        return "map";
+    }
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* One bit of a class's row, read from the deltas the decision reads. */
+static bool row_bit(const struct tern_rules *rules, const struct tern_term *term, uint32_t class,
+                    uint32_t bit)
+{
+    const struct tern_class_row *row = &rules->units[term->unit].rows[class];
+
+    for (uint32_t i = 0; i < row->delta_count; i++) {
+        const struct tern_delta *delta = &rules->deltas[row->first_delta + i];
+        const uint64_t *words = rules->masks[delta->mask].words;
+
+        if (delta->place / 2 == bit / TERN_BLOCK_BITS &&
+            (words[bit % TERN_BLOCK_BITS / 64] >> (bit & 63) & 1))
+            return !(delta->place & 1);
+    }
+    return term->based;
+}
+
+static bool bit_holds(const struct tern_rules *rules, const uint32_t *classes, uint32_t bit)
+{
+    for (uint32_t i = rules->bit_terms[bit]; i < rules->bit_terms[bit + 1]; i++)
+        if (!row_bit(rules, &rules->terms[i], classes[rules->terms[i].unit], bit))
+            return false;
+    return true;
+}
+
+static int append_number(struct tern_buffer *out, float value)
+{
+    return isfinite(value) ? tern_buffer_printf(out, "%.9g", (double)value)
+                           : tern_buffer_printf(out, "null");
+}
+
+static int append_name(const struct tern_rules *rules, uint32_t index, struct tern_buffer *out)
+{
+    size_t length;
+    const char *name = tern_rules_name(rules, index, &length);
+
+    return name == NULL ? tern_buffer_printf(out, "null")
+                        : tern_buffer_json_string(out, name, length);
+}
+
+static int append_verdict(const struct tern_rules *rules, const struct tern_verdict *verdict,
+                          struct tern_buffer *out)
+{
+    static const char *const causes[] = {"default", "rule", "threshold", "escalation_unavailable"};
+    int status = tern_buffer_printf(
+        out,
+        "{\"verdict\":{\"action\":\"%s\",\"tier\":%u,\"flags\":%u,\"cause\":\"%s\",\"rule\":%u,"
+        "\"name\":",
+        tern_action_name((enum tern_action)verdict->action), verdict->tier, verdict->flags,
+        causes[verdict->cause & 3], verdict->rule);
+
+    if (status == 0)
+        status = append_name(rules, verdict->rule, out);
+    if (status == 0)
+        status = tern_buffer_printf(out, ",\"score\":");
+    if (status == 0)
+        status = append_number(out, verdict->score);
+    return status != 0 ? status : tern_buffer_printf(out, "}");
+}
+
+static int append_lookup(const struct tern_rules *rules, uint32_t index,
+                         const struct tern_facts *facts, uint32_t class, struct tern_buffer *out)
+{
+    const struct tern_unit_view *unit = &rules->units[index];
+    const struct tern_schema_field *field = &tern_schema_fields(rules->schema)[unit->field - 1];
+    int status =
+        tern_buffer_printf(out, "%s{\"unit\":%u,\"kind\":\"%s\",\"field\":", index ? "," : "",
+                           index, unit_name(unit->kind));
+
+    if (status == 0)
+        status = tern_buffer_json_string(out, field->name, field->name_length);
+    if (status == 0 && unit->table != NULL) {
+        const struct tern_schema_table *table =
+            &tern_schema_tables(rules->schema)[unit->table_id - 1];
+
+        status = tern_buffer_printf(out, ",\"table\":");
+        if (status == 0)
+            status = tern_buffer_json_string(out, table->name, table->name_length);
+    }
+    if (status == 0)
+        status = tern_buffer_printf(out, ",\"class\":%u,\"outcome\":\"%s\"", class,
+                                    class == TERN_CLASS_MISSING ? "missing"
+                                    : class == TERN_CLASS_BASE  ? "no match"
+                                                                : "match");
+    if (status == 0 && unit->kind == TERN_UNIT_MAP && class >= TERN_CLASS_FIRST)
+        status = tern_buffer_printf(out, ",\"record\":%u",
+                                    tern_table_find(unit->table, &facts->values[unit->field]));
+    return status != 0 ? status : tern_buffer_printf(out, "}");
+}
+
+static int append_bit(const struct tern_rules *rules, const uint32_t *classes, uint32_t bit,
+                      bool first, struct tern_buffer *out)
+{
+    int status = tern_buffer_printf(out, "%s{\"matched\":%s,\"terms\":[", first ? "" : ",",
+                                    bit_holds(rules, classes, bit) ? "true" : "false");
+
+    for (uint32_t i = rules->bit_terms[bit]; i < rules->bit_terms[bit + 1] && status == 0; i++) {
+        const struct tern_term *term = &rules->terms[i];
+        const struct tern_text_span *text = &rules->texts[term->text];
+
+        status = tern_buffer_printf(
+            out, "%s{\"unit\":%u,\"text\":", i == rules->bit_terms[bit] ? "" : ",", term->unit);
+        if (status == 0)
+            status = tern_buffer_json_string(out, rules->bytes + text->offset, text->length);
+        if (status == 0)
+            status = tern_buffer_printf(out, ",\"true\":%s}",
+                                        row_bit(rules, term, classes[term->unit], bit) ? "true"
+                                                                                       : "false");
+    }
+    return status != 0 ? status : tern_buffer_printf(out, "]}");
+}
+
+static int append_rule(const struct tern_rules *rules, const uint32_t *classes, uint32_t first,
+                       uint32_t last, bool matched, bool comma, struct tern_buffer *out)
+{
+    uint32_t index = rules->bit_rules[first];
+    const struct tern_rule *rule = &rules->rules[index];
+    int status = tern_buffer_printf(out, "%s{\"rule\":%u,\"name\":", comma ? "," : "", index + 1);
+
+    if (status == 0)
+        status = append_name(rules, index + 1, out);
+    if (status == 0)
+        status = rule->terminal
+                     ? tern_buffer_printf(out, ",\"then\":\"%s\"",
+                                          tern_action_name((enum tern_action)rule->action))
+                     : tern_buffer_printf(out, ",\"then\":\"add\"");
+    if (status == 0)
+        status = tern_buffer_printf(out, ",\"score\":");
+    if (status == 0)
+        status = append_number(out, rule->score);
+    if (status == 0)
+        status = tern_buffer_printf(out, ",\"matched\":%s,\"conjunctions\":[",
+                                    matched ? "true" : "false");
+    for (uint32_t bit = first; bit < last && bit < first + BITS_MAX && status == 0; bit++)
+        status = append_bit(rules, classes, bit, bit == first, out);
+    return status != 0 ? status : tern_buffer_printf(out, "]}");
+}
+
+/* Every rule that matched, up to and including the deciding one, and the first ones that did not.
+ */
+static int append_rules(const struct tern_rules *rules, const uint32_t *classes,
+                        const struct tern_verdict *verdict, struct tern_buffer *out)
+{
+    unsigned unmatched = 0, hidden = 0;
+    bool comma = false;
+    int status = tern_buffer_printf(out, ",\"rules\":[");
+
+    for (uint32_t bit = 0; bit < rules->bit_count && status == 0;) {
+        uint32_t last = bit, index = rules->bit_rules[bit];
+        bool matched = false;
+
+        while (last < rules->bit_count && rules->bit_rules[last] == index)
+            matched |= bit_holds(rules, classes, last++);
+        if (verdict->rule != 0 && index + 1 > verdict->rule)
+            break;
+        if (matched || unmatched++ < UNMATCHED_MAX) {
+            status = append_rule(rules, classes, bit, last, matched, comma, out);
+            comma = true;
+        } else {
+            hidden++;
+        }
+        bit = last;
+    }
+    return status != 0 ? status : tern_buffer_printf(out, "],\"not_shown\":%u", hidden);
+}
+
+int tern_rules_explain(const struct tern_rules *rules, struct tern_scratch *scratch,
+                       const struct tern_facts *facts, struct tern_buffer *out)
+{
+    struct tern_verdict verdict;
+    uint64_t started = now_ns(), classified, decided;
+    int status;
+
+    tern_rules_classify(rules, scratch, &facts, 1);
+    classified = now_ns();
+    rules->decide(rules, scratch, scratch->classes, &verdict);
+    decided = now_ns();
+    status = append_verdict(rules, &verdict, out);
+    if (status == 0)
+        status = tern_buffer_printf(out, ",\"lookups\":[");
+    for (uint32_t i = 0; i < rules->unit_count && status == 0; i++)
+        status = append_lookup(rules, i, facts, scratch->classes[i], out);
+    if (status == 0)
+        status = tern_buffer_printf(out, "]");
+    if (status == 0)
+        status = append_rules(rules, scratch->classes, &verdict, out);
+    if (status == 0)
+        status = tern_buffer_printf(out, ",\"stages\":{\"classify_ns\":%llu,\"rows_ns\":%llu}}",
+                                    (unsigned long long)(classified - started),
+                                    (unsigned long long)(decided - classified));
+    return status;
+}

@@ -1,0 +1,88 @@
+/* The opened rules section and the scratch of one thread; private to shared/rules. */
+#ifndef TERN_RULES_RULES_H
+#define TERN_RULES_RULES_H
+
+#include "shared/rules/evaluate.h"
+#include "shared/rules/format.h"
+#include "shared/rules/intervals.h"
+#include "shared/rules/trie.h"
+
+struct tern_unit_view { /* a unit with everything resolved to pointers */
+    uint8_t kind;       /* enum tern_unit_kind */
+    uint8_t type;       /* enum tern_type of the field */
+    uint8_t id_bytes;   /* MAP */
+    uint16_t field;
+    uint16_t table_id;
+    uint32_t class_count;
+    const struct tern_class_row *rows; /* by class */
+    const struct tern_table *table;    /* SET, MAP */
+    const uint8_t *ids;                /* MAP: class of each record */
+    struct tern_intervals narrow;      /* NUMBER, ADDRESS (IPv4) */
+    struct tern_intervals wide;        /* ADDRESS (IPv6) */
+    struct tern_trie trie;             /* STRING, SUFFIX */
+};
+
+struct tern_mask_words {
+    uint64_t words[8];
+};
+
+struct tern_rules {
+    const struct tern_delta *deltas;
+    const struct tern_mask_words *masks;
+    const struct tern_block *blocks;
+    const uint32_t *always;
+    uint32_t always_count;
+    const uint32_t *bit_rules;
+    const struct tern_rule *rules;
+    const struct tern_threshold *thresholds;
+    uint32_t threshold_count;
+    uint32_t rule_count;
+    uint32_t bit_count;
+    uint32_t unit_count;
+    uint8_t default_action;
+    void (*decide)(const struct tern_rules *rules, struct tern_scratch *scratch,
+                   const uint32_t *classes, struct tern_verdict *verdict);
+    /* for explain */
+    const struct tern_rules_header *header;
+    const struct tern_schema *schema;
+    const uint32_t *bit_terms;
+    const struct tern_term *terms;
+    const struct tern_text_span *texts;
+    const uint8_t *bytes;
+    struct tern_unit_view units[];
+};
+
+struct tern_cursor {      /* into the deltas of one unit's row */
+    uint32_t place, mask; /* the next one */
+    const struct tern_delta *rest;
+    const struct tern_delta *end;
+};
+
+#define TERN_PROBES 64 /* look-ups between prefetch and find */
+
+struct tern_probe {
+    uint64_t hash;
+    struct tern_domain_probe domain;
+};
+
+struct tern_scratch {
+    struct tern_mask_words counters[TERN_UNITS_MAX + 1] TERN_ALIGNED(64);
+    struct tern_cursor cursors[TERN_UNITS_MAX];
+    uint32_t classes[TERN_VECTOR_WIDTH * TERN_UNITS_MAX]; /* item by item */
+    struct tern_probe probes[TERN_PROBES];
+    uint32_t records[TERN_VECTOR_WIDTH]; /* of explain: what MAP units found */
+};
+
+/* Writes classes[item × unit_count + unit] of all items. */
+void tern_rules_classify(const struct tern_rules *rules, struct tern_scratch *scratch,
+                         const struct tern_facts *const facts[], unsigned count);
+
+/* Decides one item from its classes: the twins, bit for bit the same. */
+void tern_rules_walk_scalar(const struct tern_rules *rules, struct tern_scratch *scratch,
+                            const uint32_t *classes, struct tern_verdict *verdict);
+#if defined(__x86_64__)
+void tern_rules_walk_avx2(const struct tern_rules *rules, struct tern_scratch *scratch,
+                          const uint32_t *classes, struct tern_verdict *verdict);
+#endif
+
+#endif

@@ -1,0 +1,129 @@
+/* The walk over the rows of one item, written once for every instruction set: included by
+ * walk_scalar.c and walk_avx2.c, which define block_t, its operations and WALK_NAME.
+ *
+ * Blocks are visited in order of priority, and only those in which some unit's class differs from
+ * its base row or in which a bit needs nothing. In a visited block, bit k is alive when no unit
+ * brings it down and at least need(k) units bring it up; "at least i" is kept in counter i (a unary
+ * counter of 512 columns at once), so the cost of a block follows the number of masks that fall
+ * into it. */
+
+static inline void finish_terminal(const struct tern_rule *rule, uint32_t index, float sum,
+                                   struct tern_verdict *verdict)
+{
+    *verdict = (struct tern_verdict){.action = rule->action,
+                                     .tier = 1,
+                                     .flags = rule->flags,
+                                     .cause = rule->cause,
+                                     .rule = index + 1,
+                                     .score = rule->score != 0 ? rule->score : sum};
+}
+
+static inline void finish_open(const struct tern_rules *rules, float sum,
+                               struct tern_verdict *verdict)
+{
+    for (uint32_t i = 0; i < rules->threshold_count; i++) {
+        if (sum >= rules->thresholds[i].at) {
+            *verdict = (struct tern_verdict){.action = (uint8_t)rules->thresholds[i].action,
+                                             .tier = 1,
+                                             .cause = TERN_CAUSE_THRESHOLD,
+                                             .score = sum};
+            return;
+        }
+    }
+    *verdict = (struct tern_verdict){
+        .action = rules->default_action, .cause = TERN_CAUSE_DEFAULT, .score = sum};
+}
+
+WALK_TARGET void WALK_NAME(const struct tern_rules *rules, struct tern_scratch *scratch,
+                           const uint32_t *classes, struct tern_verdict *verdict)
+{
+    struct tern_cursor *cursors = scratch->cursors;
+    struct tern_mask_words *counters = scratch->counters;
+    uint32_t active = 0, always = 0, last_added = UINT32_MAX;
+    float sum = 0;
+
+    for (uint32_t i = 0; i < rules->unit_count; i++) {
+        const struct tern_class_row *row = &rules->units[i].rows[classes[i]];
+
+        if (row->delta_count > 0)
+            cursors[active++] = (struct tern_cursor){
+                row->first_place, row->first_mask, rules->deltas + row->first_delta + 1,
+                rules->deltas + row->first_delta + row->delta_count};
+    }
+    for (;;) {
+        uint32_t block = always < rules->always_count ? rules->always[always] : UINT32_MAX;
+        uint32_t ups = 0, levels, checked;
+        const struct tern_mask_words *needs;
+        block_t down = block_zero(), alive;
+        uint64_t words[8];
+
+        for (uint32_t i = 0; i < active; i++)
+            block = cursors[i].place / 2 < block ? cursors[i].place / 2 : block;
+        if (block == UINT32_MAX)
+            break;
+        always += always < rules->always_count && rules->always[always] == block;
+        for (uint32_t i = 0; i < active;) {
+            struct tern_cursor *cursor = &cursors[i];
+
+            if (cursor->place / 2 != block) {
+                i++;
+                continue;
+            }
+            if (cursor->place & 1) {
+                down = block_or(down, block_load(&rules->masks[cursor->mask]));
+            } else {
+                block_t mask = block_load(&rules->masks[cursor->mask]);
+
+                for (uint32_t level = ups; level > 0; level--) {
+                    block_t carry = block_and(block_load(&counters[level - 1]), mask);
+
+                    if (level == ups)
+                        block_store(&counters[level], carry);
+                    else
+                        block_store(&counters[level],
+                                    block_or(block_load(&counters[level]), carry));
+                }
+                if (ups++ > 0)
+                    mask = block_or(block_load(&counters[0]), mask);
+                block_store(&counters[0], mask);
+            }
+            if (cursor->rest < cursor->end) {
+                cursor->place = cursor->rest->place;
+                cursor->mask = cursor->rest->mask;
+                cursor->rest++;
+            } else {
+                *cursor = cursors[--active];
+            }
+        }
+        needs = rules->masks + rules->blocks[block].first_need;
+        levels = rules->blocks[block].level_count;
+        checked = levels < ups ? levels : ups;
+        alive = block_not(down);
+        for (uint32_t level = 0; level < checked; level++)
+            alive = block_and(alive, block_or(block_load(&counters[level]),
+                                              block_not(block_load(&needs[level]))));
+        if (levels > ups)
+            alive = block_and(alive, block_not(block_load(&needs[ups])));
+        if (block_is_zero(alive))
+            continue;
+        block_to_words(alive, words);
+        for (uint32_t word = 0; word < 8; word++) {
+            for (uint64_t left = words[word]; left != 0; left &= left - 1) {
+                uint32_t bit =
+                    block * TERN_BLOCK_BITS + word * 64 + (uint32_t)__builtin_ctzll(left);
+                uint32_t index = rules->bit_rules[bit];
+                const struct tern_rule *rule = &rules->rules[index];
+
+                if (rule->terminal) {
+                    finish_terminal(rule, index, sum, verdict);
+                    return;
+                }
+                if (index != last_added) { /* several of its conjunctions may hold */
+                    sum += rule->score;
+                    last_added = index;
+                }
+            }
+        }
+    }
+    finish_open(rules, sum, verdict);
+}

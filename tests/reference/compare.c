@@ -1,0 +1,128 @@
+/* The compiled rules against the slow reference evaluator: thousands of random rule sets, each over
+ * many items, on tables of every kind. Usage: compare [seed [rule sets]]; the seed is printed. */
+#include "tests/reference/generate.h"
+
+#include "shared/rules/rules.h"
+#include "tests/unit/unit.h"
+
+#define ITEMS 64
+
+struct item {
+    uint8_t facts[sizeof(struct tern_facts) +
+                  (WORLD_FIELDS + 1) * sizeof(union tern_value)] TERN_ALIGNED(16);
+    uint8_t scratch[WORLD_FIELDS][64];
+    uint8_t *sample;
+};
+
+static uint64_t checksum;
+static uint64_t compared, nontrivial;
+
+static void print_rules(const struct tern_config *config)
+{
+    for (unsigned i = 0; i < config->rule_count; i++)
+        fprintf(stderr, "  %u %s mode %d then %d skip %d score %g: %s\n", i + 1,
+                config->rules[i].id.text, (int)config->rules[i].mode, (int)config->rules[i].then,
+                config->rules[i].missing_skip, (double)config->rules[i].score,
+                config->rules[i].when.text);
+}
+
+static int check(const struct tern_config *config, const char *what, unsigned item,
+                 const struct tern_verdict *expected, const struct tern_verdict *actual)
+{
+    if (tern_verdict_equal(expected, actual))
+        return 0;
+    fprintf(stderr, "%s, item %u: expected action %u rule %u score %g cause %u, got %u %u %g %u\n",
+            what, item, expected->action, expected->rule, (double)expected->score, expected->cause,
+            actual->action, actual->rule, (double)actual->score, actual->cause);
+    print_rules(config);
+    return 1;
+}
+
+/* One rule set over ITEMS items: alone, in vectors, and through both twins. */
+static int compare_set(struct world *world, uint64_t *random, uint32_t scale, unsigned rule_count,
+                       struct tern_scratch *scratch, struct item *items)
+{
+    struct tern_region region = {0};
+    struct tern_config config = generate_config(world, random, rule_count, &region);
+    struct tern_diagnostics diagnostics = {0};
+    struct tern_reference *reference = NULL;
+    struct tern_verdict expected[ITEMS], actual[ITEMS];
+    const struct tern_facts *facts[ITEMS];
+    struct world_rules compiled;
+    int status = world_compile(world, &config, &compiled);
+
+    if (status == TERN_EINVAL) { /* more than 64 conjunctions: a build error, not a wrong verdict */
+        tern_region_free(&region);
+        return 0;
+    }
+    if (status != 0 || tern_reference_new(&config, world->opened, WORLD_TABLES + 1, &diagnostics,
+                                          &reference) != 0) {
+        print_rules(&config);
+        return 1;
+    }
+    for (unsigned i = 0; i < ITEMS; i++) {
+        struct tern_facts *item = (struct tern_facts *)(void *)items[i].facts;
+
+        if (i % 2)
+            generate_facts(random, scale, items[i].scratch, item);
+        else
+            tern_reference_sample(reference, *random, i, items[i].sample, item);
+        facts[i] = item;
+        tern_reference_decide(reference, item, &expected[i]);
+        checksum = checksum * 31 + expected[i].rule * 4 + expected[i].action;
+        nontrivial += expected[i].rule != 0;
+        compared++;
+        tern_rules_decide(compiled.rules, scratch, &facts[i], 1, &actual[i]);
+        status |= check(&config, "alone", i, &expected[i], &actual[i]);
+        tern_rules_walk_scalar(compiled.rules, scratch, scratch->classes, &actual[i]);
+        status |= check(&config, "scalar twin", i, &expected[i], &actual[i]);
+    }
+    for (unsigned i = 0; i < ITEMS && status == 0;) {
+        unsigned count = 1 + (unsigned)(tern_test_random(random) % TERN_VECTOR_WIDTH);
+
+        if (count > ITEMS - i)
+            count = ITEMS - i;
+        tern_rules_decide(compiled.rules, scratch, facts + i, count, actual + i);
+        for (unsigned j = i; j < i + count; j++)
+            status |= check(&config, "in a vector", j, &expected[j], &actual[j]);
+        i += count;
+    }
+    tern_diagnostics_free(&diagnostics);
+    tern_reference_free(reference);
+    world_rules_free(&compiled);
+    tern_region_free(&region);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : 20240607;
+    unsigned sets = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : 3000;
+    struct tern_scratch *scratch = NULL;
+    struct item *items = calloc(ITEMS, sizeof *items);
+    struct world world;
+    int status = 0;
+
+    world_make(&world, 200);
+    if (items == NULL || tern_scratch_new(&scratch) != 0)
+        return 1;
+    for (unsigned i = 0; i < ITEMS; i++)
+        items[i].sample = malloc(TERN_REFERENCE_SCRATCH);
+    for (unsigned i = 0; i < sets && status == 0; i++) {
+        uint64_t random = seed + i;
+        unsigned rules = i % 50 == 49 ? 1500 : i % 10 == 9 ? 120 : 1 + i % 24;
+
+        status = compare_set(&world, &random, 200, rules, scratch, items);
+        if (status != 0)
+            fprintf(stderr, "repeat with: compare %llu 1\n", (unsigned long long)(seed + i));
+    }
+    printf("seed %llu: %u rule sets, %llu verdicts equal, %llu by a rule, checksum %016llx\n",
+           (unsigned long long)seed, sets, (unsigned long long)compared,
+           (unsigned long long)nontrivial, (unsigned long long)checksum);
+    for (unsigned i = 0; i < ITEMS; i++)
+        free(items[i].sample);
+    free(items);
+    tern_scratch_free(scratch);
+    world_free(&world);
+    return status;
+}

@@ -1,0 +1,72 @@
+/* A small world for rule sets: fields of every type, tables of every kind, built for real, and a
+ * way to compile and open a configuration over them. Shared by the property test and the benchmark.
+ */
+#ifndef TERN_TESTS_REFERENCE_WORLD_H
+#define TERN_TESTS_REFERENCE_WORLD_H
+
+#include "controlplane/compile/compile.h"
+#include "controlplane/compile/reference.h"
+#include "shared/rules/evaluate.h"
+
+enum world_field { /* ids */
+                   WORLD_IP = 1,
+                   WORLD_HOST,
+                   WORLD_PATH,
+                   WORLD_USER,
+                   WORLD_DELTA,
+                   WORLD_RATIO,
+                   WORLD_SECURE,
+                   WORLD_PEER,
+                   WORLD_FIELDS = WORLD_PEER,
+};
+
+enum world_table {                     /* ids */
+                   WORLD_BAD_NETS = 1, /* prefix_set */
+                   WORLD_ASN,       /* prefix_map by ip: number u32, country string, weight f32 */
+                   WORLD_BAD_HOSTS, /* domain_set */
+                   WORLD_USERS,     /* exact_map by user: trust f32, age i64, name string, vip bool,
+                                       home ip */
+                   WORLD_TOKENS,    /* exact_set of string */
+                   WORLD_IDS,       /* exact_set of u64 */
+                   WORLD_PATHS, /* exact_map of string, joined by nothing: score i64, hits u64 */
+                   WORLD_TABLES = WORLD_PATHS,
+};
+
+struct world {
+    struct tern_config_field fields[WORLD_FIELDS];
+    struct tern_config_table tables[WORLD_TABLES];
+    struct tern_config_column columns[WORLD_TABLES][5];
+    struct tern_table opened[WORLD_TABLES + 1];
+    void *images[WORLD_TABLES + 1];
+    uint8_t hashes[WORLD_TABLES + 1][16];
+    struct tern_schema *schema;
+};
+
+/* Builds the tables with about `scale` rows each (16 at least). Asserts on failure. */
+void world_make(struct world *world, uint32_t scale);
+void world_free(struct world *world);
+
+/* A rule whose texts are taken as they are and must outlive the configuration. */
+struct tern_config_rule world_rule(const char *id, const char *when);
+
+/* The configuration of these rules over the world (rules_bytes 1 GiB, default allow). */
+struct tern_config world_config(struct world *world, struct tern_config_rule *rules,
+                                unsigned rule_count);
+
+struct world_rules { /* a compiled and opened rule set */
+    struct tern_compiled compiled;
+    void *section;
+    void **classes;
+    struct tern_rules *rules;
+};
+
+/* Compiles and opens. Prints diagnostics and returns the code on failure. */
+int world_compile(struct world *world, const struct tern_config *config,
+                  struct world_rules *compiled);
+void world_rules_free(struct world_rules *compiled);
+
+/* Values that hit the tables: key `number` of the world's table in its field. Strings live in
+ * static storage of `text` (64 bytes). */
+union tern_value world_key(enum world_field field, uint64_t number, uint8_t text[64]);
+
+#endif
