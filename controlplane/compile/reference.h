@@ -14,7 +14,7 @@
 struct tern_reference; /* the parsed rules; read-only once made, so any thread may decide with it */
 
 /* Parses the rules of `config`, which outlives the reference, as do `tables` (index = table id; [0]
- * unused, `table_count` entries with it). TERN_EINVAL (diagnostics), TERN_ENOMEM. */
+ * unused). TERN_EINVAL (diagnostics), TERN_ENOMEM. */
 int tern_reference_new(const struct tern_config *config, const struct tern_table *tables,
                        unsigned table_count, struct tern_diagnostics *diagnostics,
                        struct tern_reference **reference);

@@ -23,9 +23,9 @@ struct tern_classes_section {
     uint32_t unit; /* the index of its unit in the rules section */
 };
 
-/* Validates the rules section against `schema`, the tables (index = table id; [0] unused) and the
- * classes sections, and prepares a handle that refers to them (they outlive it). Allocates.
- * TERN_ECORRUPT with a reason, TERN_ENOMEM. */
+/* Validates the rules section against `schema`, the tables (index = table id, [0] unused, up to
+ * `table_count` inclusive) and the classes sections, and prepares a handle that refers to them
+ * (they outlive it). Allocates. TERN_ECORRUPT with a reason, TERN_ENOMEM. */
 int tern_rules_open(struct tern_rules **rules, const void *section, size_t length,
                     const struct tern_schema *schema, const struct tern_table *tables,
                     unsigned table_count, const struct tern_classes_section *classes,
@@ -41,7 +41,8 @@ void tern_rules_decide(const struct tern_rules *rules, struct tern_scratch *scra
                        const struct tern_facts *const facts[], unsigned count,
                        struct tern_verdict verdicts[]);
 
-/* For DESCRIBE and messages. Index is 1-based; NULL past the end. */
+/* For DESCRIBE and messages. Index is 1-based; NULL past the end. The action of a rule that adds is
+ * undecided. */
 uint32_t tern_rules_count(const struct tern_rules *rules);
 const char *tern_rules_name(const struct tern_rules *rules, uint32_t index, size_t *length);
 enum tern_action tern_rules_action(const struct tern_rules *rules, uint32_t index);

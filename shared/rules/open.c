@@ -301,7 +301,7 @@ static int open_units(struct opening *opening, const struct tern_schema *schema,
                                         .class_count = unit->class_count,
                                         .rows = rows + unit->first_row};
         if (unit->kind == TERN_UNIT_SET || unit->kind == TERN_UNIT_MAP) {
-            if (unit->table == 0 || unit->table >= table_count ||
+            if (unit->table == 0 || unit->table > table_count ||
                 unit->table > schema->table_count || !kind_fits(unit, &tables[unit->table]) ||
                 (unit->kind == TERN_UNIT_SET && unit->class_count != TERN_CLASS_FIRST + 1))
                 return corrupt(opening, "table of unit", i);

@@ -304,7 +304,7 @@ int world_compile(struct world *world, const struct tern_config *config,
             (struct tern_classes_section){compiled->classes[i], made->bytes.length, made->unit};
     }
     status = tern_rules_open(&compiled->rules, compiled->section, compiled->compiled.rules.length,
-                             world->schema, world->opened, WORLD_TABLES + 1, classes,
+                             world->schema, world->opened, WORLD_TABLES, classes,
                              compiled->compiled.classes_count, &error);
     if (status != 0)
         fprintf(stderr, "open: %s\n", error.message);
