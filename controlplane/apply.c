@@ -205,10 +205,13 @@ int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config
 {
     XXH128_canonical_t config_hash;
     struct tern_image image = {0};
+    struct tern_error unwanted;
     uint64_t start = tern_monotonic_us();
     uint64_t schema_hash = 0;
     int failed;
 
+    if (error == NULL)
+        error = &unwanted;
     *result = (struct tern_apply_result){0};
     XXH128_canonicalFromHash(&config_hash, XXH3_128bits(config->text, config->text_length));
     memcpy(result->config_hash, config_hash.digest, sizeof result->config_hash);

@@ -188,6 +188,14 @@ static int table_hash(const struct tern_pipeline *pipeline, const struct tern_co
     return 0;
 }
 
+/* Says which table an error is about, where the callee could not know. */
+static int about_table(struct tern_error *error, const char *name, int code)
+{
+    struct tern_error bare = *error;
+
+    return tern_error_set(error, code, "table %s: %.440s", name, bare.message);
+}
+
 struct load_progress {
     const struct tern_apply_options *options;
     char step[TERN_NAME_MAX + 16];
@@ -226,13 +234,15 @@ static int build_table(struct tern_pipeline *pipeline, struct tern_image *image,
     report->overlaps = load.build.overlaps;
     report->bytes = bytes.length;
     if (result == 0 && table_hash(pipeline, table, digest, hash) != 0)
-        result = tern_error_set(error, TERN_ENOMEM, "no memory to hash table %s", report->name);
+        result = tern_error_set(error, TERN_ENOMEM, "table %s: out of memory", report->name);
     if (result == 0) {
         memcpy(info.name, report->name, sizeof info.name);
         info.rows = report->rows;
         info.keys = report->keys;
         result = tern_image_add(pipeline, image, TERN_SECTION_TABLE, id, hash, bytes.data,
                                 bytes.length, &info, error);
+        if (result != 0)
+            about_table(error, report->name, result);
     }
     tern_buffer_free(&bytes);
     return result;
@@ -259,9 +269,9 @@ static int add_table(struct tern_pipeline *pipeline, struct tern_image *image,
         }
     result = source_digest(pipeline, table->source_path, digest, error);
     if (result != 0)
-        return result;
+        return about_table(error, report->name, result);
     if (table_hash(pipeline, table, digest, hash) != 0)
-        return tern_error_set(error, TERN_ENOMEM, "no memory to hash table %s", report->name);
+        return tern_error_set(error, TERN_ENOMEM, "table %s: out of memory", report->name);
     known = tern_image_find(live, TERN_SECTION_TABLE, hash);
     if (known != NULL) {
         struct tern_section_info info = live->infos[known - live->sections];
@@ -272,8 +282,8 @@ static int add_table(struct tern_pipeline *pipeline, struct tern_image *image,
         report->keys = info.keys;
         report->bytes = known->length;
         if (info.rows < table->min_rows)
-            return tern_error_set(error, TERN_EREFUSED, "%llu rows, min_rows is %llu",
-                                  (unsigned long long)info.rows,
+            return tern_error_set(error, TERN_EREFUSED, "table %s: %llu rows, min_rows is %llu",
+                                  report->name, (unsigned long long)info.rows,
                                   (unsigned long long)table->min_rows);
         result = tern_image_add(pipeline, image, TERN_SECTION_TABLE, id, hash, NULL, 0, &info,
                                 error);
@@ -297,15 +307,14 @@ int tern_image_add_tables(struct tern_pipeline *pipeline, struct tern_image *ima
     result->table_count = config->table_count;
     for (unsigned i = 0; i < config->table_count; i++) {
         const struct tern_config_table *table = &config->tables[i];
-        struct tern_error why = {0};
         int failed = add_table(pipeline, image, table, i + 1, options, &result->tables[i],
-                               diagnostics, &why);
+                               diagnostics, error);
 
         if (failed != 0) {
             if (diagnostics->error_count == 0)
-                tern_diagnostics_add(diagnostics, TERN_SEVERITY_ERROR, table->source.place,
-                                     "table %s: %s", table->name.text, why.message);
-            return tern_error_set(error, failed, "table %s: %s", table->name.text, why.message);
+                tern_diagnostics_add(diagnostics, TERN_SEVERITY_ERROR, table->source.place, "%s",
+                                     error->message);
+            return failed;
         }
     }
     return 0;
