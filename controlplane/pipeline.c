@@ -42,8 +42,7 @@ static int adopt_live_image(struct tern_pipeline *pipeline, struct tern_error *e
     image->infos = calloc(live->section_count, sizeof *image->infos);
     if (image->sections == NULL || image->infos == NULL) {
         tern_archive_list_free(&list);
-        return tern_error_set(error, TERN_ENOMEM, "no memory for %u sections",
-                              live->section_count);
+        return tern_error_set(error, TERN_ENOMEM, "no memory for %u sections", live->section_count);
     }
     image->count = image->capacity = live->section_count;
     memcpy(image->sections, live->sections, image->count * sizeof *image->sections);
@@ -76,8 +75,8 @@ static int take_over(struct tern_pipeline *pipeline, struct tern_error *error)
     return result != 0 ? result : adopt_live_image(pipeline, error);
 }
 
-int tern_pipeline_open(const struct tern_pipeline_options *options,
-                       struct tern_pipeline **pipeline, struct tern_error *error)
+int tern_pipeline_open(const struct tern_pipeline_options *options, struct tern_pipeline **pipeline,
+                       struct tern_error *error)
 {
     const struct tern_writer_numbers numbers = {
         .generation = options->numbers.generation,
@@ -97,8 +96,8 @@ int tern_pipeline_open(const struct tern_pipeline_options *options,
     if (opened->run_dir == NULL || opened->state_dir == NULL)
         result = tern_error_set(error, TERN_ENOMEM, "no memory for the pipeline");
     else
-        result = tern_writer_open(options->run_dir, options->arena_bytes, &numbers,
-                                  &opened->writer, error);
+        result = tern_writer_open(options->run_dir, options->arena_bytes, &numbers, &opened->writer,
+                                  error);
     if (result == 0)
         result = take_over(opened, error);
     if (result != 0) {
@@ -134,28 +133,35 @@ static void copy_text(char *to, size_t bytes, const char *from)
     to[bytes - 1] = '\0';
 }
 
-static void describe_seat(const struct tern_pipeline *pipeline,
-                          const struct tern_reclaim_seat *reclaim, bool grace_is_long,
+static void describe_seat(const struct tern_pipeline *pipeline, unsigned index,
                           struct tern_pipeline_seat *described)
 {
-    const struct tern_seat *seat = &pipeline->writer.board.board->seats[reclaim->seat];
+    const struct tern_seat *seat = &pipeline->writer.board.board->seats[index];
     unsigned loops = seat->loop_count <= TERN_LOOPS_MAX ? seat->loop_count : 0;
 
     *described = (struct tern_pipeline_seat){
-        .seat = reclaim->seat,
+        .seat = index,
         .pid = seat->pid,
         .started_at_us = seat->started_at_us,
         .loops = loops,
-        .stuck = reclaim->behind && grace_is_long,
-        .quarantined_bytes = reclaim->bytes,
         .generation = loops > 0 ? UINT64_MAX : 0,
     };
     copy_text(described->backend, sizeof described->backend, seat->backend);
     copy_text(described->backend_reason, sizeof described->backend_reason, seat->backend_reason);
     for (unsigned i = 0; i < loops; i++)
         described->generation =
-            tern_min_u64(described->generation, atomic_load_explicit(&seat->loops[i].generation,
-                                                                     memory_order_relaxed));
+            tern_min_u64(described->generation,
+                         atomic_load_explicit(&seat->loops[i].generation, memory_order_relaxed));
+}
+
+/* True when seat `index` is held and says what it reads. */
+static bool seat_is_visible(const struct tern_pipeline *pipeline, unsigned index)
+{
+    const struct tern_writer *writer = &pipeline->writer;
+
+    return tern_lock_held(writer->reader.fd, TERN_LOCK_SEATS + index) &&
+           atomic_load_explicit(&writer->board.board->seats[index].ready, memory_order_acquire) ==
+               tern_seat_ready_value(writer->reader.arena_id);
 }
 
 void tern_pipeline_refresh_status(struct tern_pipeline *pipeline)
@@ -183,8 +189,11 @@ void tern_pipeline_refresh_status(struct tern_pipeline *pipeline)
         status.published_at_us = live->published_at_us;
     }
     status.seat_count = tern_reclaim_seats(writer, seats);
-    for (unsigned i = 0; i < status.seat_count; i++)
-        describe_seat(pipeline, &seats[i], grace_is_long, &status.seats[i]);
+    for (unsigned i = 0; i < status.seat_count; i++) {
+        describe_seat(pipeline, seats[i].seat, &status.seats[i]);
+        status.seats[i].stuck = seats[i].behind && grace_is_long;
+        status.seats[i].quarantined_bytes = seats[i].bytes;
+    }
     pthread_mutex_lock(&pipeline->lock);
     pipeline->status = status;
     pthread_mutex_unlock(&pipeline->lock);
@@ -192,9 +201,31 @@ void tern_pipeline_refresh_status(struct tern_pipeline *pipeline)
 
 void tern_pipeline_status(struct tern_pipeline *pipeline, struct tern_pipeline_status *status)
 {
+    struct tern_pipeline_status taken;
+
     pthread_mutex_lock(&pipeline->lock);
-    *status = pipeline->status;
+    taken = pipeline->status;
     pthread_mutex_unlock(&pipeline->lock);
+    /* Who is alive is asked now: whoever has just seen a ternd die or start must find it said. What
+     * it keeps from being freed is as of the last tick. */
+    *status = taken;
+    status->seat_count = 0;
+    for (unsigned i = 0; i < TERN_SEATS_MAX; i++) {
+        struct tern_pipeline_seat *seat = &status->seats[status->seat_count];
+
+        if (!seat_is_visible(pipeline, i))
+            continue;
+        describe_seat(pipeline, i, seat);
+        for (unsigned known = 0; known < taken.seat_count; known++) {
+            const struct tern_pipeline_seat *before = &taken.seats[known];
+
+            if (before->seat == i && before->pid == seat->pid) {
+                seat->stuck = before->stuck;
+                seat->quarantined_bytes = before->quarantined_bytes;
+            }
+        }
+        status->seat_count++;
+    }
 }
 
 void tern_pipeline_tick(struct tern_pipeline *pipeline)

@@ -51,7 +51,7 @@ RULES = """\
   - { id: bad-host, when: 'host in $bad_hosts', then: deny }
   - { id: bot-net, when: 'asn.kind == "hosting" and not exists(user)', then: challenge }
   - { id: low-trust, when: 'path starts_with "/login" and users.trust < 0.2', then: challenge }
-  - { id: dots, when: 'path contains "../"', add: 4 }
+  - { id: dots, when: 'path starts_with "/../"', add: 4 }
   - { id: script, when: 'path ends_with ".php"', add: 4 }
   - { id: level, when: 'level <= -5 or ratio > 0.5', then: challenge }
   - { id: flagged, when: 'flag == true', then: deny }

@@ -243,7 +243,8 @@ end_down:
     }
 }
 
-/* Which snapshot is to be prepared next: the candidate, or what a late joiner finds published. */
+/* Which snapshot is to be prepared next: the candidate, or what a late joiner finds published. It is
+ * pinned before the epoch is left, so that validating it holds nobody's grace up. */
 inline find()
 {
     slot = announced;
@@ -252,7 +253,9 @@ inline find()
     :: asked -> done = answer_seq[t]
     :: !asked -> slot = root; done = prepared_seq[t]
     fi;
+    reader_pin[2 * t] = slot;
     seq = memory[slot];
+    assert(slot == NONE || seq != 0);
     if
     :: slot == NONE || seq == done -> slot = NONE; seq = 0
     :: else
@@ -284,6 +287,7 @@ inline reset()
 {
     reader_epoch[2 * t] = IDLE;
     reader_epoch[2 * t + 1] = IDLE;
+    reader_pin[2 * t] = NONE;
     reader_pin[2 * t + 1] = NONE;
     answer_seq[t] = 0;
     ready[t] = false
@@ -333,14 +337,13 @@ end_waiting:
         do
         :: atomic { bell[t] -> bell[t] = false };
             enter(2 * t, mine);
-            atomic { find() };
+            atomic { find(); leave(2 * t, mine) };
             /* Validating takes its time; anything may happen here. */
             atomic {
                 if
                 :: slot != NONE -> prepare()
                 :: else -> asked = false
-                fi;
-                leave(2 * t, mine)
+                fi
             }
         od
 #endif
@@ -483,15 +486,15 @@ inline reclaim()
     t = 0;
 #ifndef NO_C5
     do
-    :: t < TERNDS && free != 0 ->                   /* C5 */
+    :: t < READERS && free != 0 ->                  /* C5 */
         atomic {
             if
-            :: seated[t] -> free = free & ~bit(reader_pin[2 * t + 1])
+            :: seated[t / 2] -> free = free & ~bit(reader_pin[t])
             :: else
             fi;
             t++
         }
-    :: t == TERNDS || free == 0 -> break
+    :: t == READERS || free == 0 -> break
     od;
     t = 0;
 #endif
