@@ -124,6 +124,7 @@ class Instance:
         self.options = {"port": self.port, "socket": self.socket, "workers": 1, "arena": "64MiB",
                         "max_frame": "1MiB", "idle": "5m", "half_frame": "10s",
                         "connections": 10000, "rules": rules, **options}
+        self.port = self.options["port"]
         self.config_path = self.sources / "tern.yaml"
         self.write_config()
         for name, text in {**DATA, **(data or {})}.items():
@@ -315,11 +316,11 @@ class Instance:
         self.clients.append(sock)
         return sock
 
-    def answers(self):
+    def answers(self, request=None):
         """True when a request is answered now."""
         try:
             with Client(self.tcp, timeout=2.0) as client:
-                client.decide({"ip": "10.1.2.3"})
+                client.decide(request or {"ip": "10.1.2.3"})
             return True
         except (ConnectionClosed, StatusError, Timeout, Unreachable):
             return False
