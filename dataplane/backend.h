@@ -19,8 +19,9 @@ struct tern_worker;
 
 struct tern_backend {
     const char *name;
-    /* Tells whether this machine and user can have it; `reason` says why not. */
-    int (*probe)(char *reason, size_t size);
+    /* Tells whether this machine and user can have it for `loop_count` loops; `reason` says why
+     * not. */
+    int (*probe)(unsigned loop_count, char *reason, size_t size);
     int (*open)(struct tern_worker *worker, struct tern_error *error);
     void (*close)(struct tern_worker *worker);
 

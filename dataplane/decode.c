@@ -60,9 +60,9 @@ static bool host_is_folded(const uint8_t *bytes, size_t length)
     return true;
 }
 
-const char *tern_decode_value(const struct tern_decode_field *field, const uint8_t *bytes,
-                              size_t length, union tern_value *value, uint8_t *space,
-                              size_t *space_used)
+static inline const char *decode_value(const struct tern_decode_field *field, const uint8_t *bytes,
+                                       size_t length, union tern_value *value, uint8_t *space,
+                                       size_t *space_used)
 {
     switch ((enum tern_type)field->type) {
     case TERN_TYPE_IP:
@@ -123,6 +123,13 @@ const char *tern_decode_value(const struct tern_decode_field *field, const uint8
     return "not a type that a request carries";
 }
 
+const char *tern_decode_value(const struct tern_decode_field *field, const uint8_t *bytes,
+                              size_t length, union tern_value *value, uint8_t *space,
+                              size_t *space_used)
+{
+    return decode_value(field, bytes, length, value, space, space_used);
+}
+
 static int fail(struct tern_decode_failure *failure, enum tern_status status, const char *format,
                 ...) TERN_PRINTF(3, 4);
 
@@ -175,8 +182,8 @@ int tern_decode_item(const struct tern_decoder *decoder, const uint8_t *bytes, s
         } else if (TERN_UNLIKELY(tern_facts_has(facts, id))) {
             return fail(failure, TERN_STATUS_BAD_FIELD, "item %u: field %u is repeated", item, id);
         } else {
-            expected = tern_decode_value(&decoder->fields[id], bytes + at, size, &facts->values[id],
-                                         space, space_used);
+            expected = decode_value(&decoder->fields[id], bytes + at, size, &facts->values[id],
+                                    space, space_used);
             if (TERN_UNLIKELY(expected != NULL))
                 return fail(failure, TERN_STATUS_BAD_FIELD, "item %u: field %u of %zu bytes: %s",
                             item, id, size, expected);

@@ -30,8 +30,9 @@ static uint64_t tag_of(enum kind kind, uint32_t index, uint32_t generation)
     return (uint64_t)kind << 56 | (uint64_t)index << 32 | generation;
 }
 
-static int probe(char *reason, size_t size)
+static int probe(unsigned loop_count, char *reason, size_t size)
 {
+    (void)loop_count;
     (void)reason;
     (void)size;
     return 0;

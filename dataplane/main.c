@@ -210,7 +210,7 @@ static int choose_backend(struct tern_server *server, const char *wanted, struct
 
     server->backend = &tern_backend_epoll;
     if (strcmp(wanted, "epoll") != 0) {
-        if (tern_backend_uring.probe(reason, sizeof reason) == 0) {
+        if (tern_backend_uring.probe(server->worker_count, reason, sizeof reason) == 0) {
             server->backend = &tern_backend_uring;
             snprintf(reason, sizeof reason, "%s", automatic ? "available" : "asked for");
         } else if (!automatic) {

@@ -108,13 +108,32 @@ static int open_buffers(struct uring *uring)
     return 0;
 }
 
-static void free_uring(struct uring *uring)
+static void unmap_buffers(struct uring *uring)
 {
     if (uring->buffer_ring != NULL)
         munmap(uring->buffer_ring, uring->buffer_ring_bytes);
     if (uring->buffers != NULL)
         munmap(uring->buffers, (size_t)BUFFERS * TERN_RECEIVE_BYTES);
-    free(uring);
+}
+
+static int open_uring(struct uring *uring)
+{
+    int code = open_ring(&uring->ring);
+
+    if (code < 0)
+        return code;
+    code = open_buffers(uring);
+    if (code < 0) {
+        io_uring_queue_exit(&uring->ring);
+        unmap_buffers(uring);
+    }
+    return code;
+}
+
+static void close_uring(struct uring *uring)
+{
+    io_uring_queue_exit(&uring->ring);
+    unmap_buffers(uring);
 }
 
 static const char *reason_of(int error)
@@ -134,17 +153,22 @@ static const char *reason_of(int error)
     }
 }
 
-static int probe(char *reason, size_t size)
+/* Opens as many rings as there will be loops, and closes them: what is refused is refused now,
+ * while there is a choice. */
+static int probe(unsigned loop_count, char *reason, size_t size)
 {
-    struct uring *uring = calloc(1, sizeof *uring);
-    int code = uring != NULL ? open_ring(&uring->ring) : -ENOMEM;
+    struct uring *urings = calloc(loop_count, sizeof *urings);
+    unsigned opened = 0;
+    int code = urings != NULL ? 0 : -ENOMEM;
 
-    if (code == 0) {
-        code = open_buffers(uring);
-        io_uring_queue_exit(&uring->ring);
+    while (code == 0 && opened < loop_count) {
+        code = open_uring(&urings[opened]);
+        if (code == 0)
+            opened++;
     }
-    if (uring != NULL)
-        free_uring(uring);
+    while (opened > 0)
+        close_uring(&urings[--opened]);
+    free(urings);
     if (code < 0) {
         snprintf(reason, size, "%s", reason_of(-code));
         return TERN_ENOTSUP;
@@ -159,14 +183,9 @@ static int open_backend(struct tern_worker *worker, struct tern_error *error)
 
     if (uring == NULL)
         return tern_error_set(error, TERN_ENOMEM, "no memory for a ring");
-    code = open_ring(&uring->ring);
-    if (code == 0) {
-        code = open_buffers(uring);
-        if (code < 0)
-            io_uring_queue_exit(&uring->ring);
-    }
+    code = open_uring(uring);
     if (code < 0) {
-        free_uring(uring);
+        free(uring);
         return tern_error_set(error, TERN_ENOTSUP, "loop %u: %s", worker->index, reason_of(-code));
     }
     /* Saves the look-up of the descriptor in every call; all goes on without it. */
@@ -181,8 +200,8 @@ static void close_backend(struct tern_worker *worker)
 {
     struct uring *uring = worker->backend_state;
 
-    io_uring_queue_exit(&uring->ring);
-    free_uring(uring);
+    close_uring(uring);
+    free(uring);
     worker->backend_state = NULL;
 }
 

@@ -542,11 +542,12 @@ static void begin_drain(struct tern_worker *worker)
     }
 }
 
-/* Ends the connections whose client has had its say; all of them when time is up. Returns true when
- * none is left. */
+/* Ends the connections whose client has had its say; at half time those that go on regardless, with
+ * all that was received answered; when time is up, all. Returns true when none is left. */
 static bool drain(struct tern_worker *worker)
 {
     bool over = worker->now_ns >= worker->drain_deadline_ns;
+    bool late = worker->now_ns >= worker->drain_deadline_ns - TERN_DRAIN_NS / 2;
 
     for (uint32_t i = 0; i < worker->connections.used; i++) {
         struct tern_connection *connection = &worker->connections.all[i];
@@ -556,8 +557,10 @@ static bool drain(struct tern_worker *worker)
             continue;
         if (over)
             tern_worker_close(worker, connection);
-        else if (connection->state == TERN_CONNECTION_OPEN && !connection->batch.active &&
-                 connection->partial_ns == 0 && worker->now_ns >= quiet_ns + TERN_DRAIN_QUIET_NS)
+        else if (connection->state == TERN_CONNECTION_OPEN &&
+                 !tern_connection_is_blocked(connection) &&
+                 (late || (connection->partial_ns == 0 &&
+                           worker->now_ns >= quiet_ns + TERN_DRAIN_QUIET_NS)))
             tern_worker_linger(worker, connection);
     }
     /* The kernel lets go of a broken connection at once; a second more is for the machine that is
@@ -655,6 +658,21 @@ static void wait_for_events(struct tern_worker *worker)
     }
 }
 
+/* jemalloc's control interface; absent in sanitizer builds, which bring their own allocator. */
+extern int mallctl(const char *name, void *old, size_t *old_length, void *new, size_t new_length)
+    __attribute__((weak));
+
+/* Where the allocator counts what this thread takes: the proof that requests take nothing. */
+static const uint64_t *find_heap_bytes(void)
+{
+    uint64_t *counter;
+    size_t length = sizeof counter;
+
+    if (mallctl == NULL || mallctl("thread.allocatedp", &counter, &length, NULL, 0) != 0)
+        return NULL;
+    return counter;
+}
+
 static void keep_time(struct tern_worker *worker)
 {
     struct tern_histogram *stages = worker->board->stages;
@@ -675,6 +693,9 @@ static void keep_time(struct tern_worker *worker)
     }
     atomic_store_explicit(&worker->reader->heartbeat_us, worker->now_ns / 1000,
                           memory_order_relaxed);
+    if (worker->heap_bytes != NULL)
+        atomic_store_explicit(&worker->board->counters.heap_bytes, *worker->heap_bytes,
+                              memory_order_relaxed);
     tern_counter_add(&worker->board->counters.iterations, 1);
 }
 
@@ -707,6 +728,7 @@ static void *run(void *argument)
         atomic_store_explicit(&worker->state, TERN_WORKER_FAILED, memory_order_release);
         return NULL;
     }
+    worker->heap_bytes = find_heap_bytes();
     worker->backend->accept(worker);
     atomic_store_explicit(&worker->state, TERN_WORKER_RUNNING, memory_order_release);
     while (!done) {

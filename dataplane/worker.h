@@ -55,6 +55,7 @@ struct tern_worker {
     uint64_t turn_encoded_ns;
     uint64_t turn_decided;
     uint64_t explain_tokens, explain_second;
+    const uint64_t *heap_bytes; /* the allocator's own count for this thread, NULL: it keeps none */
 
     int listeners[TERN_LISTEN_MAX];
     unsigned listener_count;

@@ -17,28 +17,51 @@ size_t tern_address_to_bytes(struct tern_address address, uint8_t bytes[16])
     return 16;
 }
 
+/* Four decimal numbers up to 255 without leading zeros. Written out, because sources hold millions.
+ */
+static bool parse_v4(const char *text, size_t length, uint32_t *host_order)
+{
+    const char *end = text + length;
+    uint32_t address = 0;
+
+    for (unsigned octet = 0; octet < 4; octet++) {
+        const char *start = text;
+        unsigned value = 0;
+
+        while (text < end && text - start < 3 && (uint8_t)(*text - '0') < 10)
+            value = value * 10 + (unsigned)(*text++ - '0');
+        if (text == start || value > 255 || (*start == '0' && text - start > 1))
+            return false;
+        address = address << 8 | value;
+        if (octet < 3 && (text == end || *text++ != '.'))
+            return false;
+    }
+    *host_order = address;
+    return text == end;
+}
+
 /* Tells through `is_v4` which notation was used: a prefix length counts from there. */
 static int parse(const char *text, size_t length, struct tern_address *address, bool *is_v4)
 {
     char copy[INET6_ADDRSTRLEN];
     uint8_t bytes[16];
+    uint32_t v4;
 
+    if (parse_v4(text, length, &v4)) {
+        *address = tern_address_from_v4(v4);
+        *is_v4 = true;
+        return 0;
+    }
     /* Longer than any address; an embedded NUL would hide what follows it from inet_pton. */
     if (length == 0 || length >= sizeof copy || memchr(text, 0, length) != NULL)
         return TERN_EINVAL;
     memcpy(copy, text, length);
     copy[length] = 0;
-    if (inet_pton(AF_INET, copy, bytes) == 1) {
-        *address = tern_address_from_4(bytes);
-        *is_v4 = true;
-        return 0;
-    }
-    if (inet_pton(AF_INET6, copy, bytes) == 1) {
-        *address = tern_address_from_16(bytes);
-        *is_v4 = false;
-        return 0;
-    }
-    return TERN_EINVAL;
+    if (inet_pton(AF_INET6, copy, bytes) != 1)
+        return TERN_EINVAL;
+    *address = tern_address_from_16(bytes);
+    *is_v4 = false;
+    return 0;
 }
 
 int tern_address_parse(const char *text, size_t length, struct tern_address *address)

@@ -63,14 +63,15 @@ TERN_LAYOUT_FIELD(tern_reader, reserved, 32);
     X(iterations, "turns of the loop")                                                             \
     X(sleeps, "times the loop slept")                                                              \
     X(adoptions, "generations adopted")                                                            \
-    X(log_dropped, "decision log records dropped")
+    X(log_dropped, "decision log records dropped")                                                 \
+    X(heap_bytes, "bytes the loop's thread has taken from the heap, ever")
 
 struct tern_counters {
 #define X(name, text) _Atomic uint64_t name;
     TERN_COUNTERS(X)
 #undef X
 };
-TERN_LAYOUT_SIZE(tern_counters, 216);
+TERN_LAYOUT_SIZE(tern_counters, 224);
 
 /* Stages of a request's budget (DESIGN 2); `total` is measured on its own, not summed. */
 #define TERN_STAGES(X)                                                                             \

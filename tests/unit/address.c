@@ -128,6 +128,41 @@ static void bytes_and_texts_round_trip(TERN_TEST_STATE)
     }
 }
 
+/* The C library is the reference for what an IPv4 address is. */
+static void ipv4_is_what_the_library_says(TERN_TEST_STATE)
+{
+    static const char alphabet[] = "0012345679..";
+    uint64_t seed = 9;
+    unsigned valid = 0;
+
+    for (int i = 0; i < 300000; i++) {
+        struct tern_address address;
+        uint8_t bytes[4];
+        char text[20];
+        int parts = i % 8 == 0 ? (int)(tern_test_random(&seed) % 6) : 4;
+        size_t length = 0;
+
+        for (int part = 0; part < parts; part++)
+            length +=
+                (size_t)snprintf(text + length, sizeof text - length, "%s%u", part > 0 ? "." : "",
+                                 (unsigned)(tern_test_random(&seed) % 300));
+        if (length >= sizeof text)
+            continue;
+        if (length > 0 && i % 3 == 0)
+            text[tern_test_random(&seed) % length] =
+                alphabet[tern_test_random(&seed) % (sizeof alphabet - 1)];
+        text[length] = 0;
+        if (inet_pton(AF_INET, text, bytes) == 1) {
+            assert_int_equal(tern_address_parse(text, length, &address), 0);
+            assert_int_equal(tern_address_compare(address, tern_address_from_4(bytes)), 0);
+            valid++;
+        } else if (tern_address_parse(text, length, &address) == 0) {
+            fail_msg("\"%s\" is no address", text);
+        }
+    }
+    assert_true(valid > 50000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +170,7 @@ int main(void)
         cmocka_unit_test(what_is_not_exactly_one_address_is_refused),
         cmocka_unit_test(prefixes_are_ranges),
         cmocka_unit_test(bytes_and_texts_round_trip),
+        cmocka_unit_test(ipv4_is_what_the_library_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
