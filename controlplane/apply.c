@@ -226,7 +226,7 @@ int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config
     failed = build(pipeline, &image, config, options, result, &schema_hash, diagnostics, error);
     if (failed == 0)
         failed = tern_candidate_publish(pipeline, &image, schema_hash, config, options, result,
-                                        error);
+                                        diagnostics, error);
     tern_candidate_discard(pipeline); /* a failure's and a dry run's; nothing after a publish */
     tern_image_free(&image);
     tern_pipeline_refresh_status(pipeline);

@@ -1,5 +1,6 @@
 #include "controlplane/pipeline.h"
 
+#include "controlplane/expectation.h"
 #include "controlplane/publish/publish.h"
 #include "controlplane/publish/reclaim.h"
 #include "controlplane/verify.h"
@@ -125,7 +126,8 @@ static int publish(struct tern_pipeline *pipeline, struct tern_image *image, uin
 int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *image,
                            uint64_t schema_hash, const struct tern_config *config,
                            const struct tern_apply_options *options,
-                           struct tern_apply_result *result, struct tern_error *error)
+                           struct tern_apply_result *result,
+                           struct tern_diagnostics *diagnostics, struct tern_error *error)
 {
     struct tern_writer *writer = &pipeline->writer;
     const struct tern_publish_root root = {
@@ -147,15 +149,14 @@ int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *im
     tern_report_progress(options, "verify", 0, 0);
     start = tern_monotonic_us();
     failed = tern_verify(&writer->reader, offset, pipeline->live, config, &view, error);
-    result->verify_ms = tern_ms_since(start);
     if (failed != 0)
         return failed;
-    if (options->dry_run) {
-        tern_view_close(view);
-        return 0;
-    }
-    failed = publish(pipeline, image, offset, view, options, result, error);
-    if (failed != 0) {
+    if (config != NULL)
+        failed = tern_expectations_check(view, config, diagnostics, error);
+    result->verify_ms = tern_ms_since(start);
+    if (failed == 0 && !options->dry_run)
+        failed = publish(pipeline, image, offset, view, options, result, error);
+    if (failed != 0 || options->dry_run) {
         tern_view_close(view);
         return failed;
     }

@@ -125,20 +125,12 @@ static void reset(struct tern_job *job)
 
 static void read_config(struct tern_job *job)
 {
-    const struct tern_config *config;
-
     if (job->config != NULL)
         return;
     job->rc = tern_config_read(job->path, &job->config, &job->diagnostics);
-    if (job->rc != 0) {
+    if (job->rc != 0)
         tern_error_set(&job->error, job->rc, "%s: %zu error%s", job->path,
                        job->diagnostics.error_count, job->diagnostics.error_count == 1 ? "" : "s");
-        return;
-    }
-    config = job->config;
-    if (config->test_count != 0)
-        tern_diagnostics_add(&job->diagnostics, TERN_SEVERITY_WARNING, config->tests[0].place,
-                             "tests are read and checked, but this version does not run them");
 }
 
 static void apply(const struct tern_job_context *context, struct tern_job *job,

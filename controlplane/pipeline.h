@@ -64,12 +64,14 @@ int tern_image_add_tables(struct tern_pipeline *pipeline, struct tern_image *ima
 void tern_image_free(struct tern_image *image);
 
 /* candidate.c: writes root and manifest over the image, verifies by reading it back (and, with
- * `config`, by comparing a sample with the reference evaluator), and unless it is a dry run announces
+ * `config`, by comparing a sample with the reference evaluator and by its own tests, whose failures go to
+ * `diagnostics`), and unless it is a dry run announces
  * and swaps. Takes the image over when it succeeds. */
 int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *image,
                            uint64_t schema_hash, const struct tern_config *config,
                            const struct tern_apply_options *options,
-                           struct tern_apply_result *result, struct tern_error *error);
+                           struct tern_apply_result *result,
+                           struct tern_diagnostics *diagnostics, struct tern_error *error);
 /* Gives back everything written for a candidate that no reader has been told of. */
 void tern_candidate_discard(struct tern_pipeline *pipeline);
 void tern_report_progress(const struct tern_apply_options *options, const char *step,

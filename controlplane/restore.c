@@ -42,7 +42,7 @@ int tern_pipeline_restore(struct tern_pipeline *pipeline, uint64_t generation,
     }
     if (failed == 0)
         failed = tern_candidate_publish(pipeline, &image, list.schema_hash, NULL, options, result,
-                                        error);
+                                        NULL, error);
     tern_candidate_discard(pipeline);
     tern_image_free(&image);
     tern_archive_list_free(&list);

@@ -147,6 +147,21 @@ static int build(const struct tern_compile_input *input, const struct tern_analy
     return status;
 }
 
+/* What tern_compile_check has said is not said twice: only errors, for a caller who did not ask it. */
+static int analyse(struct tern_analysis *analysis, const struct tern_config *config,
+                   struct tern_diagnostics *diagnostics)
+{
+    struct tern_diagnostics all = {0};
+    int status = tern_analysis_make(analysis, config, &all);
+
+    for (size_t i = 0; i < all.count; i++)
+        if (all.items[i].severity == TERN_SEVERITY_ERROR)
+            tern_diagnostics_add(diagnostics, TERN_SEVERITY_ERROR, all.items[i].place, "%s",
+                                 all.items[i].message);
+    tern_diagnostics_free(&all);
+    return status;
+}
+
 int tern_compile(const struct tern_compile_input *input, struct tern_compiled *compiled,
                  struct tern_diagnostics *diagnostics)
 {
@@ -157,7 +172,7 @@ int tern_compile(const struct tern_compile_input *input, struct tern_compiled *c
     if (input->schema->field_count != input->config->field_count ||
         input->schema->table_count != input->config->table_count)
         return TERN_EINVAL;
-    status = tern_analysis_make(&analysis, input->config, diagnostics);
+    status = analyse(&analysis, input->config, diagnostics);
     if (status != 0)
         return status;
     status = build(input, &analysis, &made, diagnostics);

@@ -1,0 +1,101 @@
+#include "controlplane/expectation.h"
+
+#include "shared/rules/evaluate.h"
+
+/* Room for one test's request: a value a field, and the bytes that folding or parsing writes. */
+struct asking {
+    const struct tern_view *view;
+    const struct tern_config *config;
+    struct tern_scratch *scratch;
+    struct tern_facts *facts;
+    uint8_t *bytes; /* TERN_STRING_MAX for each field */
+};
+
+static unsigned field_index(const struct tern_config *config, const struct tern_text *name)
+{
+    unsigned i = 0;
+
+    while (i < config->field_count && strcmp(config->fields[i].name.text, name->text) != 0)
+        i++;
+    return i;
+}
+
+static int ask(struct asking *asking, const struct tern_config_test *test,
+               struct tern_verdict *verdict, struct tern_error *error)
+{
+    const struct tern_facts *items[1] = {asking->facts};
+
+    tern_facts_clear(asking->facts);
+    for (unsigned i = 0; i < test->value_count; i++) {
+        const struct tern_config_test_value *given = &test->values[i];
+        unsigned index = field_index(asking->config, &given->field);
+        const struct tern_config_field *field = &asking->config->fields[index];
+        int failed;
+
+        if (index == asking->config->field_count)
+            return tern_error_set(error, TERN_EINVAL, "there is no field '%s'", given->field.text);
+        failed = tern_config_parse_value(field->type, field->flags, given->value.text,
+                                         given->value.length,
+                                         asking->bytes + (size_t)index * TERN_STRING_MAX,
+                                         &asking->facts->values[index + 1], error);
+        if (failed != 0)
+            return failed;
+        tern_facts_set_present(asking->facts, index + 1);
+    }
+    tern_rules_decide(asking->view->rules, asking->scratch, items, 1, verdict);
+    return 0;
+}
+
+static const char *rule_name(const struct tern_config *config, uint32_t rule)
+{
+    return rule == 0 || rule > config->rule_count ? "no rule" : config->rules[rule - 1].id.text;
+}
+
+/* True when the answer is the expected one; else a placed error says what came instead. */
+static bool holds(struct asking *asking, const struct tern_config_test *test,
+                  struct tern_diagnostics *diagnostics)
+{
+    const bool named = test->rule.length != 0;
+    struct tern_verdict verdict;
+    struct tern_error error;
+    const char *got;
+
+    if (ask(asking, test, &verdict, &error) != 0) {
+        tern_diagnostics_add(diagnostics, TERN_SEVERITY_ERROR, test->place, "test: %s",
+                             error.message);
+        return false;
+    }
+    got = rule_name(asking->config, verdict.rule);
+    if (verdict.action == (uint8_t)test->expect && (!named || strcmp(got, test->rule.text) == 0))
+        return true;
+    tern_diagnostics_add(
+        diagnostics, TERN_SEVERITY_ERROR, test->place,
+        "test: expected %s%s%s, the answer is %s by %s (score %g)", tern_action_name(test->expect),
+        named ? " by " : "", named ? test->rule.text : "",
+        tern_action_name((enum tern_action)verdict.action), got, (double)verdict.score);
+    return false;
+}
+
+int tern_expectations_check(const struct tern_view *view, const struct tern_config *config,
+                            struct tern_diagnostics *diagnostics, struct tern_error *error)
+{
+    struct asking asking = {.view = view, .config = config};
+    unsigned unlike = 0;
+    int failed = 0;
+
+    if (config->test_count == 0)
+        return 0;
+    asking.facts = malloc(tern_facts_bytes(config->field_count));
+    asking.bytes = malloc((size_t)config->field_count * TERN_STRING_MAX + 1);
+    if (asking.facts == NULL || asking.bytes == NULL || tern_scratch_new(&asking.scratch) != 0)
+        failed = tern_error_set(error, TERN_ENOMEM, "no memory to run the tests");
+    for (unsigned i = 0; failed == 0 && i < config->test_count; i++)
+        unlike += !holds(&asking, &config->tests[i], diagnostics);
+    if (unlike != 0)
+        failed = tern_error_set(error, TERN_EINVAL, "%u of %u tests of the configuration failed",
+                                unlike, config->test_count);
+    tern_scratch_free(asking.scratch);
+    free(asking.facts);
+    free(asking.bytes);
+    return failed;
+}
