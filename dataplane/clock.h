@@ -21,4 +21,14 @@ static inline uint64_t tern_clock_now_ns(void)
     return tern_clock_ns(CLOCK_MONOTONIC);
 }
 
+/* Tells the CPU that this is a spin: the other hardware thread gets the core. */
+static inline void tern_cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#else
+    atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
 #endif

@@ -86,6 +86,13 @@ static inline void write_log(struct tern_log_record *record, const struct tern_l
     };
 }
 
+/* The ring is larger than the nearer caches: its lines come while the rules run. */
+static inline void prefetch_log(struct tern_loop_board *board, uint64_t head, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        __builtin_prefetch(&board->log[(head + i) & (TERN_LOG_RECORDS - 1)], 1);
+}
+
 static inline uint32_t clip_u32(uint64_t value)
 {
     return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
@@ -184,6 +191,7 @@ void tern_worker_decide(struct tern_worker *worker)
     /* Emptied first: closing a connection below asks for what waits to be decided. */
     vector->count = vector->group_count = 0;
     vector->space_used = 0;
+    prefetch_log(board, head, count);
     decide_slots(worker, count, &common);
     for (unsigned g = 0; g < group_count; g++) {
         const struct tern_group *group = &vector->groups[g];
@@ -205,6 +213,7 @@ void tern_worker_decide_slots(struct tern_worker *worker, unsigned count, unsign
     bool detail = (flags & TERN_REQUEST_DETAIL) != 0;
     struct tern_log_common common;
 
+    prefetch_log(board, head, count);
     decide_slots(worker, count, &common);
     for (unsigned i = 0; i < count; i++) {
         uint64_t decision_key = vector->items[i]->decision_key;

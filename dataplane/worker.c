@@ -597,7 +597,7 @@ static bool spin(struct tern_worker *worker)
                 worker->spin_ns = tern_min_u64(worker->spin_ns * 2, SPIN_MOST_NS);
                 return true;
             }
-            __builtin_ia32_pause();
+            tern_cpu_relax();
         }
         if (has_news(worker))
             return true;
