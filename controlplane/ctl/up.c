@@ -44,8 +44,7 @@ struct supervisor {
     struct tern_directories directories;
     char config_path[PATH_MAX];
     struct child children[CHILDREN];
-    pid_t probe;     /* looks whether requests are answered; 0 when it has said so */
-    bool data_waits; /* ternd starts once tern-control has done what the start asks for */
+    pid_t probe; /* looks whether requests are answered; 0 when it has said so */
     int signal_fd;
     bool ready;
     bool stopping;
@@ -116,8 +115,7 @@ static void start_child(struct child *child)
     child->pid = pid;
 }
 
-/* One look: 0 answered (while ternd waits: the start's work is done), TERN_EAGAIN not yet,
- * TERN_EREFUSED it never will be. */
+/* One look: 0 answered, TERN_EAGAIN not yet, TERN_EREFUSED it never will be. */
 static int probe_once(const struct supervisor *supervisor, struct tern_error *error)
 {
     const char *run_dir = supervisor->directories.run_dir;
@@ -139,8 +137,6 @@ static int probe_once(const struct supervisor *supervisor, struct tern_error *er
             rc = tern_error_set(error, TERN_EREFUSED, "%s",
                                 status->last_failure != NULL ? status->last_failure->reason
                                                              : "nothing is served");
-        } else if (supervisor->data_waits) {
-            rc = 0;
         } else if (tern_instance_connect(&invocation, &client, error) == 0) {
             if (tern_client_ping(client, error) == 0) {
                 printf("ready: generation %llu, tern-control %u",
@@ -241,20 +237,6 @@ static void child_died(struct supervisor *supervisor, struct child *child, int s
                      pause_us == 0 ? "started again" : "starting again after a pause");
 }
 
-static void probe_ended(struct supervisor *supervisor, bool answered)
-{
-    if (supervisor->stopping)
-        return;
-    if (!answered) {
-        fail(supervisor);
-    } else if (supervisor->data_waits) {
-        supervisor->data_waits = false; /* it is due now */
-        start_probe(supervisor);
-    } else {
-        supervisor->ready = true;
-    }
-}
-
 static void reap(struct supervisor *supervisor)
 {
     int status;
@@ -263,7 +245,9 @@ static void reap(struct supervisor *supervisor)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (pid == supervisor->probe) {
             supervisor->probe = 0;
-            probe_ended(supervisor, WIFEXITED(status) && WEXITSTATUS(status) == 0);
+            supervisor->ready = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+            if (!supervisor->ready)
+                fail(supervisor);
             continue;
         }
         for (unsigned i = 0; i < CHILDREN; i++)
@@ -302,8 +286,6 @@ static int restart_due(struct supervisor *supervisor)
     for (unsigned i = 0; i < CHILDREN; i++) {
         struct child *child = &supervisor->children[i];
 
-        if (i == DATA && supervisor->data_waits)
-            continue;
         if (child->pid == 0 && child->restart_us <= now_us)
             start_child(child);
         if (child->pid == 0) {
@@ -380,23 +362,6 @@ static void plan_children(struct supervisor *supervisor, const struct tern_invoc
     find_binary(data);
 }
 
-/* ternd takes its listen addresses and the number of its loops when it starts, from what the arena
- * says then. An arena left by an earlier run with others would mislead it. */
-static bool must_wait(const struct tern_config *config, const char *run_dir)
-{
-    struct tern_instance_arena arena;
-
-    if (tern_instance_read_arena(run_dir, &arena, NULL) != 0 || !arena.has_settings)
-        return false; /* ternd itself waits for the first settings */
-    if (arena.settings.workers != config->workers ||
-        arena.settings.listen_count != config->listen_count)
-        return true;
-    for (unsigned i = 0; i < config->listen_count; i++)
-        if (strcmp(arena.settings.listen[i], config->listen[i].text) != 0)
-            return true;
-    return false;
-}
-
 /* Everything that can be refused before a process is started. */
 static int prepare(struct supervisor *supervisor, const struct tern_invocation *invocation,
                    struct tern_error *error)
@@ -415,8 +380,6 @@ static int prepare(struct supervisor *supervisor, const struct tern_invocation *
     if (rc == 0)
         rc = tern_directories_choose(config->instance.text, invocation->run_dir,
                                      invocation->state_dir, &supervisor->directories, error);
-    if (rc == 0)
-        supervisor->data_waits = must_wait(config, supervisor->directories.run_dir);
     tern_diagnostics_free(&diagnostics);
     tern_config_free(config);
     if (rc == 0)

@@ -201,7 +201,7 @@ void tern_rules_classify(const struct tern_rules *rules, struct tern_scratch *sc
 static void prefetch_masks(const struct tern_rules *rules, const uint32_t *classes)
 {
     for (uint32_t u = 0; u < rules->unit_count; u++) {
-        const struct tern_class_row *row = &rules->units[u].rows[classes[u]];
+        const struct tern_class_row *row = &rules->unit_rows[u][classes[u]];
 
         if (row->delta_count > 0)
             __builtin_prefetch(&rules->masks[row->first_mask]);

@@ -300,6 +300,7 @@ static int open_units(struct opening *opening, const struct tern_schema *schema,
                                         .table_id = unit->table,
                                         .class_count = unit->class_count,
                                         .rows = rows + unit->first_row};
+        opening->rules->unit_rows[i] = view->rows;
         if (unit->kind == TERN_UNIT_SET || unit->kind == TERN_UNIT_MAP) {
             if (unit->table == 0 || unit->table > table_count ||
                 unit->table > schema->table_count || !kind_fits(unit, &tables[unit->table]) ||

@@ -49,6 +49,7 @@ struct tern_rules {
     const struct tern_term *terms;
     const struct tern_text_span *texts;
     const uint8_t *bytes;
+    const struct tern_class_row *unit_rows[TERN_UNITS_MAX]; /* units[i].rows, side by side */
     struct tern_unit_view units[];
 };
 

@@ -1,6 +1,6 @@
 #include "shared/rules/trie.h"
 
-static unsigned rank(const uint64_t bitmap[4], uint8_t byte)
+static inline __attribute__((always_inline)) unsigned rank(const uint64_t bitmap[4], uint8_t byte)
 {
     unsigned below = 0, word = byte >> 6;
 
@@ -9,10 +9,61 @@ static unsigned rank(const uint64_t bitmap[4], uint8_t byte)
     return below + (unsigned)__builtin_popcountll(bitmap[word] & ((1ull << (byte & 63)) - 1));
 }
 
-static bool has(const uint64_t bitmap[4], uint8_t byte)
+static inline __attribute__((always_inline)) bool has(const uint64_t bitmap[4], uint8_t byte)
 {
     return (bitmap[byte >> 6] >> (byte & 63)) & 1;
 }
+
+/* The byte that a parent branches on is the first byte of the child's label, so a label is compared
+ * whole; every step consumes at least one byte. */
+static inline __attribute__((always_inline)) uint32_t
+find(const struct tern_trie_node *nodes, const uint8_t *bytes, uint32_t length, bool reversed)
+{
+    const struct tern_trie_node *node = nodes;
+    const uint8_t *at = reversed && length > 0 ? bytes + length - 1 : bytes;
+    ptrdiff_t step = reversed ? -1 : 1;
+    uint32_t left = length;
+
+    while (left > 0 && has(node->children, *at)) {
+        const struct tern_trie_node *child = &nodes[node->first_child + rank(node->children, *at)];
+
+        if (child->label_length > left)
+            return node->class_on;
+        for (unsigned i = 1; i < child->label_length; i++)
+            if (child->label[i] != at[step * (ptrdiff_t)i])
+                return node->class_on;
+        at += step * (ptrdiff_t)child->label_length;
+        left -= child->label_length;
+        node = child;
+    }
+    return left == 0 ? node->class_end : node->class_on;
+}
+
+static uint32_t find_plain(const struct tern_trie_node *nodes, const uint8_t *bytes,
+                           uint32_t length)
+{
+    return find(nodes, bytes, length, false);
+}
+
+static uint32_t find_plain_reversed(const struct tern_trie_node *nodes, const uint8_t *bytes,
+                                    uint32_t length)
+{
+    return find(nodes, bytes, length, true);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("popcnt,bmi"))) static uint32_t
+find_popcount(const struct tern_trie_node *nodes, const uint8_t *bytes, uint32_t length)
+{
+    return find(nodes, bytes, length, false);
+}
+
+__attribute__((target("popcnt,bmi"))) static uint32_t
+find_popcount_reversed(const struct tern_trie_node *nodes, const uint8_t *bytes, uint32_t length)
+{
+    return find(nodes, bytes, length, true);
+}
+#endif
 
 int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint32_t class_count,
                    struct tern_error *error)
@@ -37,49 +88,12 @@ int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint
             return tern_error_set(error, TERN_ECORRUPT, "trie: node %zu of %zu is out of bounds", i,
                                   count);
     }
-    *trie = (struct tern_trie){nodes, (uint32_t)count};
+    *trie = (struct tern_trie){nodes, (uint32_t)count, find_plain, find_plain_reversed};
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi")) {
+        trie->find = find_popcount;
+        trie->find_reversed = find_popcount_reversed;
+    }
+#endif
     return 0;
-}
-
-/* The byte that a parent branches on is the first byte of the child's label, so a label is compared
- * whole; every step consumes at least one byte except the root's. */
-uint32_t tern_trie_find(const struct tern_trie *trie, const uint8_t *bytes, uint32_t length)
-{
-    const struct tern_trie_node *node = trie->nodes;
-    uint32_t at = 0;
-
-    while (at < length && has(node->children, bytes[at])) {
-        const struct tern_trie_node *child =
-            &trie->nodes[node->first_child + rank(node->children, bytes[at])];
-
-        if (child->label_length > length - at)
-            return node->class_on;
-        for (unsigned i = 0; i < child->label_length; i++)
-            if (child->label[i] != bytes[at + i])
-                return node->class_on;
-        at += child->label_length;
-        node = child;
-    }
-    return at == length ? node->class_end : node->class_on;
-}
-
-uint32_t tern_trie_find_reversed(const struct tern_trie *trie, const uint8_t *bytes,
-                                 uint32_t length)
-{
-    const struct tern_trie_node *node = trie->nodes;
-    uint32_t left = length;
-
-    while (left > 0 && has(node->children, bytes[left - 1])) {
-        const struct tern_trie_node *child =
-            &trie->nodes[node->first_child + rank(node->children, bytes[left - 1])];
-
-        if (child->label_length > left)
-            return node->class_on;
-        for (unsigned i = 0; i < child->label_length; i++)
-            if (child->label[i] != bytes[left - 1 - i])
-                return node->class_on;
-        left -= child->label_length;
-        node = child;
-    }
-    return left == 0 ? node->class_end : node->class_on;
 }

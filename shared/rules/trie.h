@@ -33,6 +33,10 @@ TERN_LAYOUT_FIELD(tern_trie_node, label, 45);
 struct tern_trie { /* a handle; node 0 is the root, with an empty label */
     const struct tern_trie_node *nodes;
     uint32_t count;
+    /* as the processor allows: with its population count or without */
+    uint32_t (*find)(const struct tern_trie_node *nodes, const uint8_t *bytes, uint32_t length);
+    uint32_t (*find_reversed)(const struct tern_trie_node *nodes, const uint8_t *bytes,
+                              uint32_t length);
 };
 
 /* Validates `length` bytes of nodes (64-byte aligned): children lie behind their parent, classes
@@ -40,9 +44,18 @@ struct tern_trie { /* a handle; node 0 is the root, with an empty label */
 int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint32_t class_count,
                    struct tern_error *error);
 
-uint32_t tern_trie_find(const struct tern_trie *trie, const uint8_t *bytes, uint32_t length);
+/* The class of a string. */
+static inline uint32_t tern_trie_find(const struct tern_trie *trie, const uint8_t *bytes,
+                                      uint32_t length)
+{
+    return trie->find(trie->nodes, bytes, length);
+}
+
 /* The same over the bytes from the last to the first. */
-uint32_t tern_trie_find_reversed(const struct tern_trie *trie, const uint8_t *bytes,
-                                 uint32_t length);
+static inline uint32_t tern_trie_find_reversed(const struct tern_trie *trie, const uint8_t *bytes,
+                                               uint32_t length)
+{
+    return trie->find_reversed(trie->nodes, bytes, length);
+}
 
 #endif

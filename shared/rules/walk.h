@@ -43,7 +43,7 @@ WALK_TARGET void WALK_NAME(const struct tern_rules *rules, struct tern_scratch *
     float sum = 0;
 
     for (uint32_t i = 0; i < rules->unit_count; i++) {
-        const struct tern_class_row *row = &rules->units[i].rows[classes[i]];
+        const struct tern_class_row *row = &rules->unit_rows[i][classes[i]];
 
         if (row->delta_count > 0)
             cursors[active++] = (struct tern_cursor){
@@ -53,6 +53,7 @@ WALK_TARGET void WALK_NAME(const struct tern_rules *rules, struct tern_scratch *
     for (;;) {
         uint32_t block = always < rules->always_count ? rules->always[always] : UINT32_MAX;
         uint32_t ups = 0, levels, checked;
+        unsigned filled; /* bitmap of the words with a bit alive */
         const struct tern_mask_words *needs;
         block_t down = block_zero(), alive;
         uint64_t words[8];
@@ -104,10 +105,13 @@ WALK_TARGET void WALK_NAME(const struct tern_rules *rules, struct tern_scratch *
                                               block_not(block_load(&needs[level]))));
         if (levels > ups)
             alive = block_and(alive, block_not(block_load(&needs[ups])));
-        if (block_is_zero(alive))
+        filled = block_filled_words(alive);
+        if (filled == 0)
             continue;
         block_to_words(alive, words);
-        for (uint32_t word = 0; word < 8; word++) {
+        for (; filled != 0; filled &= filled - 1) {
+            unsigned word = (unsigned)__builtin_ctz(filled);
+
             for (uint64_t left = words[word]; left != 0; left &= left - 1) {
                 uint32_t bit =
                     block * TERN_BLOCK_BITS + word * 64 + (uint32_t)__builtin_ctzll(left);

@@ -44,11 +44,13 @@ OPERATION block_t block_not(block_t a)
     return (block_t){_mm256_xor_si256(a.low, ones), _mm256_xor_si256(a.high, ones)};
 }
 
-OPERATION bool block_is_zero(block_t a)
+OPERATION unsigned block_filled_words(block_t a)
 {
-    __m256i any = _mm256_or_si256(a.low, a.high);
+    const __m256i zero = _mm256_setzero_si256();
+    int low = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(a.low, zero)));
+    int high = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(a.high, zero)));
 
-    return _mm256_testz_si256(any, any);
+    return (unsigned)(low | high << 4) ^ 0xff;
 }
 
 OPERATION void block_to_words(block_t a, uint64_t words[8])

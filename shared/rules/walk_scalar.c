@@ -38,13 +38,13 @@ static inline block_t block_not(block_t a)
     return a;
 }
 
-static inline bool block_is_zero(block_t a)
+static inline unsigned block_filled_words(block_t a)
 {
-    uint64_t any = 0;
+    unsigned filled = 0;
 
     for (unsigned i = 0; i < 8; i++)
-        any |= a.words[i];
-    return any == 0;
+        filled |= (unsigned)(a.words[i] != 0) << i;
+    return filled;
 }
 
 static inline void block_to_words(block_t a, uint64_t words[8])
