@@ -219,8 +219,8 @@ int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config
     tern_report_progress(options, "check", 0, 0);
     failed = tern_compile_check(config, diagnostics);
     if (failed != 0)
-        return tern_error_set(error, failed, "%zu errors in %s", diagnostics->error_count,
-                              config->path);
+        return tern_error_set(error, failed, "%zu error%s in %s", diagnostics->error_count,
+                              diagnostics->error_count == 1 ? "" : "s", config->path);
     result->read_ms = tern_ms_since(start);
     tern_reclaim_collect(&pipeline->writer);
     failed = build(pipeline, &image, config, options, result, &schema_hash, diagnostics, error);

@@ -171,6 +171,29 @@ static int unit_of(struct builder *builder, const struct tern_atom *atom, uint32
     return builder->status;
 }
 
+/* Interns the atom under the text it stands for. `a != b` is kept as "a is there and not a == b", so
+ * its atom is called `a == b`; the operator is the first "!=", as only names stand before it. */
+static int intern_atom(struct builder *builder, const struct tern_node *node, uint32_t unit,
+                       uint32_t *index)
+{
+    const char *source = builder->rule->when.text + node->offset;
+    size_t length = node->end - node->offset;
+    char *text, *sign;
+    int status;
+
+    if (node->atom.test != TERN_TEST_NE)
+        return tern_atoms_intern(&builder->atoms, unit, &node->atom, source, length, index);
+    text = strndup(source, length);
+    if (text == NULL)
+        return TERN_ENOMEM;
+    sign = strstr(text, "!=");
+    if (sign != NULL)
+        sign[0] = '=';
+    status = tern_atoms_intern(&builder->atoms, unit, &node->atom, text, length, index);
+    free(text);
+    return status;
+}
+
 static struct term *normalize_atom(struct builder *builder, const struct tern_node *node,
                                    bool negate)
 {
@@ -189,9 +212,7 @@ static struct term *normalize_atom(struct builder *builder, const struct tern_no
         status = tern_atoms_there(&builder->atoms, unit, kind,
                                   kind == TERN_ATOM_CELL ? atom->operand.column : -1, &index);
     } else {
-        status =
-            tern_atoms_intern(&builder->atoms, unit, atom, builder->rule->when.text + node->offset,
-                              node->end - node->offset, &index);
+        status = intern_atom(builder, node, unit, &index);
     }
     if (status == 0 && atom->test == TERN_TEST_NE) {
         bool column = atom->operand.table != 0;

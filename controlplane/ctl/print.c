@@ -75,6 +75,17 @@ static unsigned width_of(const char *text)
     return width;
 }
 
+/* A copy fit for a terminal: control characters, which could move the cursor, become '?'. */
+static char *clean_copy(const char *text)
+{
+    char *copy = strdup(text);
+
+    for (char *c = copy; c != NULL && *c != '\0'; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
+    return copy;
+}
+
 static void add_row(struct tern_print_table *table, const char *const *cells, bool headings)
 {
     if (table->rows == table->capacity) {
@@ -90,7 +101,7 @@ static void add_row(struct tern_print_table *table, const char *const *cells, bo
         const char *text = cells[i] + (headings && cells[i][0] == '>' ? 1 : 0);
         unsigned width = width_of(text);
 
-        table->cells[table->rows * table->columns + i] = strdup(text);
+        table->cells[table->rows * table->columns + i] = clean_copy(text);
         if (width > table->width[i])
             table->width[i] = width;
     }
@@ -118,7 +129,7 @@ static void print_cell(const struct tern_print_table *table, unsigned column, co
     bool last = column + 1 == table->columns;
 
     if (table->right[column])
-        printf("%*s%s", padding, "", text);
+        printf("%*s%s", last && text[0] == '\0' ? 0 : padding, "", text);
     else
         printf("%s%*s", text, last ? 0 : padding, "");
     fputs(last ? "\n" : "  ", stdout);
