@@ -173,7 +173,7 @@ void tern_pipeline_refresh_status(struct tern_pipeline *pipeline)
         .arena_bytes = writer->size,
         .used_bytes = tern_extents_bytes(&writer->extents, TERN_EXTENT_LIVE),
         .quarantined_bytes = tern_extents_bytes(&writer->extents, TERN_EXTENT_RETIRED),
-        .huge_pages = tern_writer_huge_pages(writer),
+        .huge_pages = writer->huge_pages,
     };
     struct tern_reclaim_seat seats[TERN_SEATS_MAX];
     bool grace_is_long = status.quarantined_bytes > 0 &&

@@ -75,6 +75,27 @@ int tern_shm_link(const char *run_dir, const char *directory, const char *name,
                           target);
 }
 
+void *tern_arena_map(int fd, uint64_t size, int protection)
+{
+    uint8_t *reserved = mmap(NULL, size + TERN_EXTENT, PROT_NONE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    uint8_t *aligned;
+    void *mapped;
+
+    if (reserved == MAP_FAILED)
+        return MAP_FAILED;
+    aligned = (uint8_t *)tern_align_up((uintptr_t)reserved, TERN_EXTENT);
+    mapped = mmap(aligned, size, protection, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0);
+    if (mapped == MAP_FAILED) {
+        munmap(reserved, size + TERN_EXTENT);
+        return MAP_FAILED;
+    }
+    if (aligned > reserved)
+        munmap(reserved, (size_t)(aligned - reserved));
+    munmap(aligned + size, (size_t)(reserved + TERN_EXTENT - aligned));
+    return mapped;
+}
+
 /* One OFD lock request on one byte; `l_type` comes back as F_UNLCK from a query that found none. */
 static struct flock one_byte(short type, int64_t byte)
 {
@@ -157,7 +178,7 @@ int tern_arena_open(const char *run_dir, struct tern_arena *arena, struct tern_e
     }
     opened.size = (uint64_t)status.st_size;
     opened.inode = status.st_ino;
-    opened.base = mmap(NULL, opened.size, PROT_READ, MAP_SHARED | MAP_NORESERVE, opened.fd, 0);
+    opened.base = tern_arena_map(opened.fd, opened.size, PROT_READ);
     if (opened.base == MAP_FAILED) {
         result = tern_error_system(error, errno, "cannot map %s", path);
         goto fail;

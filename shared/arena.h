@@ -53,6 +53,10 @@ const void *tern_arena_at(const struct tern_arena *arena, uint64_t offset, uint6
  * within tern_reader_enter. */
 uint64_t tern_arena_root(const struct tern_arena *arena);
 
+/* Maps `size` bytes of `fd` at an address aligned to TERN_EXTENT, so that a huge page of the file can be
+ * one entry of the page table. MAP_FAILED and errno as mmap. */
+void *tern_arena_map(int fd, uint64_t size, int protection);
+
 /* OFD locks, shared by arena and board: `type` is F_RDLCK, F_WRLCK or F_UNLCK; 0, TERN_EBUSY, or the
  * system's error. tern_lock_held tells whether any other open file description holds a lock that
  * would conflict with a write lock. */

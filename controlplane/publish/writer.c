@@ -10,19 +10,20 @@
 
 #include <xxhash.h>
 
+#ifndef MADV_COLLAPSE /* Linux 6.1; older headers */
+#define MADV_COLLAPSE 25
+#endif
+
 /* The first page is the envelope; sections start one page on. */
 #define FIRST_SECTION TERN_PAGE
 
 static int map_writable(struct tern_writer *writer, const char *path, struct tern_error *error)
 {
-    void *base = mmap(NULL, writer->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-                      writer->fd, 0);
+    void *base = tern_arena_map(writer->fd, writer->size, PROT_READ | PROT_WRITE);
 
     if (base == MAP_FAILED)
         return tern_error_system(error, errno, "cannot map %s (%llu bytes of address space)", path,
                                  (unsigned long long)writer->size);
-    /* Advice: without it, and where the system forbids it, small pages serve. */
-    madvise(base, writer->size, MADV_HUGEPAGE);
     writer->base = base;
     writer->envelope = base;
     return 0;
@@ -208,6 +209,17 @@ int tern_writer_allocate(struct tern_writer *writer, uint64_t length, uint64_t *
     return 0;
 }
 
+/* Asks for huge pages behind the whole 2 MiB units of a section, whatever the system's default for
+ * tmpfs: a look-up in a large table then misses the cache but not the TLB as well. Where the kernel
+ * is older than 6.1 or has none to give, small pages serve. */
+static void gather_huge_pages(struct tern_writer *writer, uint64_t offset, uint64_t length)
+{
+    uint64_t whole = length / TERN_EXTENT * TERN_EXTENT;
+
+    if (whole > 0)
+        writer->huge_pages = madvise(writer->base + offset, whole, MADV_COLLAPSE) == 0;
+}
+
 int tern_writer_put(struct tern_writer *writer, const void *data, uint64_t length,
                     struct tern_section *section, struct tern_error *error)
 {
@@ -217,6 +229,7 @@ int tern_writer_put(struct tern_writer *writer, const void *data, uint64_t lengt
     if (result != 0)
         return result;
     memcpy(writer->base + offset, data, length);
+    gather_huge_pages(writer, offset, length);
     section->offset = offset;
     section->length = length;
     section->checksum = XXH3_64bits(data, length);
@@ -296,18 +309,4 @@ uint64_t tern_writer_available(const struct tern_writer *writer)
         return control_group_available();
     return tern_min_u64((uint64_t)filesystem.f_bavail * filesystem.f_frsize,
                         control_group_available());
-}
-
-bool tern_writer_huge_pages(TERN_UNUSED const struct tern_writer *writer)
-{
-    char text[128] = "";
-    FILE *file = fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "re");
-
-    if (file == NULL)
-        return false;
-    if (fgets(text, sizeof text, file) == NULL)
-        text[0] = '\0';
-    fclose(file);
-    return strstr(text, "[always]") != NULL || strstr(text, "[within_size]") != NULL ||
-           strstr(text, "[advise]") != NULL || strstr(text, "[force]") != NULL;
 }

@@ -21,6 +21,7 @@ struct tern_writer {
     uint64_t generation; /* of the last publish, ever */
     uint64_t retired_at_ms; /* monotonic, of the last retirement: tells how long grace is taking */
     bool taken_over;     /* found, not made */
+    bool huge_pages;     /* the last large section got them */
 };
 
 struct tern_writer_numbers { /* lower bounds from before this arena; see tern_pipeline_numbers */
@@ -52,8 +53,5 @@ void tern_writer_release(struct tern_writer *writer, uint64_t offset);
 /* Bytes this process may still put into tmpfs: the file system's free space, less where the memory
  * limit of a control group is nearer. */
 uint64_t tern_writer_available(const struct tern_writer *writer);
-
-/* True when tmpfs backs large extents with huge pages on this system. */
-bool tern_writer_huge_pages(const struct tern_writer *writer);
 
 #endif
