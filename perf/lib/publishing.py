@@ -41,6 +41,12 @@ class Publisher(threading.Thread):
             raise self.failure
 
 
+def told(steps):
+    """The medians of what tern-control says about its steps."""
+    names = ("total", "read", "build", "compile", "verify", "announce", "publish")
+    return ", ".join(f"{name} {median([each[name] for each in steps]):.1f} ms" for name in names)
+
+
 def publish(bench):
     """An open loop with and without publishes of 1M-key tables all through it."""
     prepare(bench)
@@ -148,9 +154,9 @@ def one_rule(bench):
             thread.join()
             if "failure" in report:
                 raise report["failure"]
-            inner.append(report["ms"]["total"])
-    result.note(f"of which inside tern-control {median(inner):.1f} ms; the rest is the start of ternctl and "
-                "the client's look")
+            inner.append(report["ms"])
+    result.note("inside tern-control: " + told(inner) + "; the rest is the start of ternctl and the client's "
+                "look")
     return [result]
 
 
@@ -217,7 +223,6 @@ def build(bench):
                 raise Failure("a table was reused: the build was not measured")
             exact.values.append(tables["tokens"]["bytes"] / tables["tokens"]["keys"])
             prefix.values.append(tables["asn"]["bytes"] / (1 << 20))
-    result.note(", ".join(f"{step} {median([each[step] for each in steps]):.0f} ms"
-                          for step in ("read", "build", "compile", "verify", "announce", "publish")))
+    result.note(told(steps))
     return [result, exact, prefix]
 
