@@ -160,6 +160,20 @@ static int add_rules(struct tern_pipeline *pipeline, struct tern_image *image,
     return failed;
 }
 
+/* What a running ternd does not take over. */
+static void warn_of_restart(const struct tern_settings *live, const struct tern_config *config,
+                            struct tern_diagnostics *diagnostics)
+{
+    bool same = live->workers == config->workers && live->listen_count == config->listen_count;
+
+    for (unsigned i = 0; same && i < config->listen_count; i++)
+        same = strcmp(live->listen[i], config->listen[i].text) == 0;
+    if (!same && config->listen_count != 0)
+        tern_diagnostics_add(diagnostics, TERN_SEVERITY_WARNING, config->listen[0].place,
+                             "'listen' and 'workers' differ from what is served: they take effect "
+                             "when ternd is started again");
+}
+
 static int build(struct tern_pipeline *pipeline, struct tern_image *image,
                  const struct tern_config *config, const struct tern_apply_options *options,
                  struct tern_apply_result *result, uint64_t *schema_hash,
@@ -184,6 +198,8 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
     if (failed != 0)
         return tern_error_set(error, failed, "the schema does not read back");
     *schema_hash = schema->hash;
+    if (pipeline->live != NULL)
+        warn_of_restart(pipeline->live->settings, config, diagnostics);
     if (pipeline->live != NULL)
         failed = check_schema_grows(pipeline->live->schema, schema, error);
     if (failed == 0)

@@ -200,6 +200,11 @@ struct tern_config {
  * TERN_ENOENT, TERN_ENOMEM likewise add a diagnostic at line 0. */
 int tern_config_read(const char *path, struct tern_config **config,
                      struct tern_diagnostics *diagnostics);
+/* Likewise, but when the file is YAML with errors in it, TERN_EINVAL comes with `*config` set to what
+ * could be read, so that more of it can be checked. Members that had errors are as if not given; texts
+ * may be NULL. Never publish it. */
+int tern_config_read_partial(const char *path, struct tern_config **config,
+                             struct tern_diagnostics *diagnostics);
 void tern_config_free(struct tern_config *config);
 
 /* Parses a value given as text (`ternctl decide ip=10.1.2.3`, `tests:`) for a field or column.

@@ -202,7 +202,8 @@ static int read_tree(struct owner *owner, const struct tern_yaml_node *root,
     return reader.out_of_memory ? TERN_ENOMEM : 0;
 }
 
-static int read_config(struct owner *owner, struct tern_diagnostics *diagnostics)
+/* `*tree_read` says whether there is anything in `owner` on TERN_EINVAL. */
+static int read_config(struct owner *owner, struct tern_diagnostics *diagnostics, bool *tree_read)
 {
     struct tern_config *config = &owner->config;
     size_t errors = diagnostics->error_count;
@@ -219,15 +220,17 @@ static int read_config(struct owner *owner, struct tern_diagnostics *diagnostics
     if (result == 0)
         result = read_tree(owner, root, diagnostics);
     tern_memory_free(&nodes);
+    *tree_read = result == 0;
     if (result == TERN_ENOMEM)
         return fail(diagnostics, config->path, result, tern_error_text(result));
     return diagnostics->error_count != errors ? TERN_EINVAL : result;
 }
 
-int tern_config_read(const char *path, struct tern_config **config,
+static int read_path(const char *path, struct tern_config **config, bool partial,
                      struct tern_diagnostics *diagnostics)
 {
     struct owner *owner = calloc(1, sizeof *owner);
+    bool tree_read = false;
     int result = TERN_ENOMEM;
 
     if (owner != NULL)
@@ -235,14 +238,24 @@ int tern_config_read(const char *path, struct tern_config **config,
     if (owner == NULL || owner->config.path == NULL)
         fail(diagnostics, path, TERN_ENOMEM, tern_error_text(TERN_ENOMEM));
     else
-        result = read_config(owner, diagnostics);
-    if (result != 0) {
-        if (owner != NULL)
-            tern_config_free(&owner->config);
-        return result;
-    }
-    *config = &owner->config;
-    return 0;
+        result = read_config(owner, diagnostics, &tree_read);
+    if (result == 0 || (partial && tree_read))
+        *config = &owner->config;
+    else if (owner != NULL)
+        tern_config_free(&owner->config);
+    return result;
+}
+
+int tern_config_read(const char *path, struct tern_config **config,
+                     struct tern_diagnostics *diagnostics)
+{
+    return read_path(path, config, false, diagnostics);
+}
+
+int tern_config_read_partial(const char *path, struct tern_config **config,
+                             struct tern_diagnostics *diagnostics)
+{
+    return read_path(path, config, true, diagnostics);
 }
 
 void tern_config_free(struct tern_config *config)
