@@ -2,6 +2,7 @@
 #include "controlplane/ctl/command.h"
 #include "controlplane/ctl/instance.h"
 #include "controlplane/ctl/report.h"
+#include "controlplane/ctl/seats.h"
 #include "controlplane/directory.h"
 #include "controlplane/log.h"
 
@@ -44,7 +45,8 @@ struct supervisor {
     struct tern_directories directories;
     char config_path[PATH_MAX];
     struct child children[CHILDREN];
-    pid_t probe; /* looks whether requests are answered; 0 when it has said so */
+    pid_t probe;     /* looks whether requests are answered; 0 when it has said so */
+    bool data_waits; /* ternd starts once tern-control has done what the start asks for */
     int signal_fd;
     bool ready;
     bool stopping;
@@ -115,14 +117,44 @@ static void start_child(struct child *child)
     child->pid = pid;
 }
 
-/* One look: 0 answered, TERN_EAGAIN not yet, TERN_EREFUSED it never will be. */
+/* Requests that this instance's ternd processes have counted. */
+static uint64_t requests_counted(const char *run_dir)
+{
+    struct tern_seats seats = {0};
+    uint64_t requests = 0;
+
+    if (tern_seats_read(run_dir, &seats, NULL) != 0)
+        return 0;
+    for (unsigned i = 0; i < seats.count; i++)
+        requests += seats.items[i].sums->requests;
+    tern_seats_free(&seats);
+    return requests;
+}
+
+/* One PING to a listen address. Whoever answers must be ours: another program, even another tern,
+ * may hold that address while our ternd still tries to get it. */
+static bool answers(const char *run_dir)
+{
+    const struct tern_invocation invocation = {.run_dir = run_dir};
+    uint64_t before = requests_counted(run_dir);
+    struct tern_client *client = NULL;
+    bool answered = false;
+
+    if (tern_instance_connect(&invocation, &client, NULL) != 0)
+        return false;
+    if (tern_client_ping(client, NULL) == 0)
+        answered = requests_counted(run_dir) > before;
+    tern_client_close(client);
+    return answered;
+}
+
+/* One look: 0 answered (while ternd waits: the start's work is done), TERN_EAGAIN not yet,
+ * TERN_EREFUSED it never will be. */
 static int probe_once(const struct supervisor *supervisor, struct tern_error *error)
 {
     const char *run_dir = supervisor->directories.run_dir;
     Tern__Control__Request request = TERN__CONTROL__REQUEST__INIT;
     Tern__Control__StatusRequest body = TERN__CONTROL__STATUS_REQUEST__INIT;
-    const struct tern_invocation invocation = {.run_dir = run_dir};
-    struct tern_client *client = NULL;
     Tern__Control__Reply *reply = NULL;
     int rc = TERN_EAGAIN;
 
@@ -137,17 +169,16 @@ static int probe_once(const struct supervisor *supervisor, struct tern_error *er
             rc = tern_error_set(error, TERN_EREFUSED, "%s",
                                 status->last_failure != NULL ? status->last_failure->reason
                                                              : "nothing is served");
-        } else if (tern_instance_connect(&invocation, &client, error) == 0) {
-            if (tern_client_ping(client, error) == 0) {
-                printf("ready: generation %llu, tern-control %u",
-                       (unsigned long long)status->generation, status->pid);
-                for (size_t i = 0; i < status->n_seats; i++)
-                    printf(", ternd %u (%s)", status->seats[i]->pid, status->seats[i]->backend);
-                printf(", run directory %s\n", run_dir);
-                fflush(stdout);
-                rc = 0;
-            }
-            tern_client_close(client);
+        } else if (supervisor->data_waits) {
+            rc = 0;
+        } else if (answers(run_dir)) {
+            printf("ready: generation %llu, tern-control %u",
+                   (unsigned long long)status->generation, status->pid);
+            for (size_t i = 0; i < status->n_seats; i++)
+                printf(", ternd %u (%s)", status->seats[i]->pid, status->seats[i]->backend);
+            printf(", run directory %s\n", run_dir);
+            fflush(stdout);
+            rc = 0;
         }
     }
     tern__control__reply__free_unpacked(reply, NULL);
@@ -237,6 +268,20 @@ static void child_died(struct supervisor *supervisor, struct child *child, int s
                      pause_us == 0 ? "started again" : "starting again after a pause");
 }
 
+static void probe_ended(struct supervisor *supervisor, bool answered)
+{
+    if (supervisor->stopping)
+        return;
+    if (!answered) {
+        fail(supervisor);
+    } else if (supervisor->data_waits) {
+        supervisor->data_waits = false; /* it is due now */
+        start_probe(supervisor);
+    } else {
+        supervisor->ready = true;
+    }
+}
+
 static void reap(struct supervisor *supervisor)
 {
     int status;
@@ -245,9 +290,7 @@ static void reap(struct supervisor *supervisor)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (pid == supervisor->probe) {
             supervisor->probe = 0;
-            supervisor->ready = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-            if (!supervisor->ready)
-                fail(supervisor);
+            probe_ended(supervisor, WIFEXITED(status) && WEXITSTATUS(status) == 0);
             continue;
         }
         for (unsigned i = 0; i < CHILDREN; i++)
@@ -286,6 +329,8 @@ static int restart_due(struct supervisor *supervisor)
     for (unsigned i = 0; i < CHILDREN; i++) {
         struct child *child = &supervisor->children[i];
 
+        if (i == DATA && supervisor->data_waits)
+            continue;
         if (child->pid == 0 && child->restart_us <= now_us)
             start_child(child);
         if (child->pid == 0) {
@@ -362,6 +407,23 @@ static void plan_children(struct supervisor *supervisor, const struct tern_invoc
     find_binary(data);
 }
 
+/* ternd takes its listen addresses and the number of its loops when it starts, from what the arena
+ * says then. An arena left by an earlier run with others would mislead it. */
+static bool must_wait(const struct tern_config *config, const char *run_dir)
+{
+    struct tern_instance_arena arena;
+
+    if (tern_instance_read_arena(run_dir, &arena, NULL) != 0 || !arena.has_settings)
+        return false; /* ternd itself waits for the first settings */
+    if (arena.settings.workers != config->workers ||
+        arena.settings.listen_count != config->listen_count)
+        return true;
+    for (unsigned i = 0; i < config->listen_count; i++)
+        if (strcmp(arena.settings.listen[i], config->listen[i].text) != 0)
+            return true;
+    return false;
+}
+
 /* Everything that can be refused before a process is started. */
 static int prepare(struct supervisor *supervisor, const struct tern_invocation *invocation,
                    struct tern_error *error)
@@ -380,6 +442,8 @@ static int prepare(struct supervisor *supervisor, const struct tern_invocation *
     if (rc == 0)
         rc = tern_directories_choose(config->instance.text, invocation->run_dir,
                                      invocation->state_dir, &supervisor->directories, error);
+    if (rc == 0)
+        supervisor->data_waits = must_wait(config, supervisor->directories.run_dir);
     tern_diagnostics_free(&diagnostics);
     tern_config_free(config);
     if (rc == 0)
