@@ -9,6 +9,7 @@ struct publication {
     const struct tern_job_context *context;
     struct tern_history_row row;
     struct tern_error error; /* of the store */
+    bool quiet;              /* a look ahead whose outcome is nobody's news */
 };
 
 static int record_publishing(void *argument, uint64_t generation,
@@ -77,39 +78,46 @@ static bool find_row(struct tern_store *store, uint64_t generation, uint64_t not
     return found;
 }
 
-/* Writes the history row and the log lines of whatever came out; dry runs leave no row. */
-static void conclude(const struct tern_job_context *context, struct tern_job *job,
+static void log_outcome(const struct tern_job *job, const struct tern_history_row *row)
+{
+    const struct tern_apply_result *result = &job->result;
+
+    log_diagnostics(&job->diagnostics);
+    if (job->rc != 0)
+        tern_control_log(TERN_LOG_ERROR, "%s: %s", tern_history_kind_name(row->kind),
+                         job->error.message);
+    else if (!job->dry_run)
+        tern_control_log(
+            TERN_LOG_INFO,
+            "generation %llu is live: %u rules, %llu rows, %llu bytes new, %llu shared, "
+            "%.1f ms%s",
+            (unsigned long long)result->generation, row->rules, (unsigned long long)row->rows,
+            (unsigned long long)result->new_bytes, (unsigned long long)result->shared_bytes,
+            row->duration_ms, result->acknowledged ? "" : " (no ternd acknowledged it)");
+}
+
+/* Completes the history row of whatever came out. */
+static void conclude(const struct tern_job_context *context, const struct tern_job *job,
                      struct publication *publication, uint64_t began_us)
 {
     struct tern_history_row *row = &publication->row;
     const struct tern_apply_result *result = &job->result;
     struct tern_error error;
 
-    log_diagnostics(&job->diagnostics);
-    if (job->rc != 0)
-        tern_control_log(TERN_LOG_ERROR, "%s: %s", tern_history_kind_name(row->kind),
-                         job->error.message);
-    if (job->dry_run)
-        return;
     row->state = result->published ? TERN_HISTORY_LIVE : TERN_HISTORY_FAILED;
-    row->reason = job->rc != 0 ? job->error.message : NULL;
-    row->rules = result->rules;
-    row->rows = 0;
-    for (unsigned i = 0; i < result->table_count; i++)
-        row->rows += result->tables[i].rows;
+    row->reason = job->rc != 0 ? (char *)(uintptr_t)job->error.message : NULL;
+    if (row->restored_from == 0) { /* else they are known from then */
+        row->rules = result->rules;
+        for (unsigned i = 0; i < result->table_count; i++)
+            row->rows += result->tables[i].rows;
+    }
     row->bytes = result->new_bytes + result->shared_bytes;
     row->at_us = tern_time_wall_us();
     row->duration_ms = (double)(tern_time_monotonic_us() - began_us) / 1000;
-    if (tern_store_finish(context->store, row, &error) != 0)
+    if (!job->dry_run && tern_store_finish(context->store, row, &error) != 0)
         tern_control_log(TERN_LOG_ERROR, "cannot write history: %s", error.message);
-    if (job->rc == 0)
-        tern_control_log(
-            TERN_LOG_INFO,
-            "generation %llu is live: %u rules, %u tables, %llu bytes new, %llu shared, "
-            "%.1f ms%s",
-            (unsigned long long)result->generation, result->rules, result->table_count,
-            (unsigned long long)result->new_bytes, (unsigned long long)result->shared_bytes,
-            row->duration_ms, result->acknowledged ? "" : " (no ternd acknowledged it)");
+    if (!publication->quiet)
+        log_outcome(job, row);
 }
 
 /* Forgets what a first attempt of the same job left behind. */
@@ -134,11 +142,12 @@ static void read_config(struct tern_job *job)
 }
 
 static void apply(const struct tern_job_context *context, struct tern_job *job,
-                  enum tern_history_kind kind)
+                  enum tern_history_kind kind, bool quiet)
 {
     uint64_t began_us = tern_time_monotonic_us();
     struct publication publication = {
         .context = context,
+        .quiet = quiet,
         .row = {.kind = kind, .uid = job->uid, .message = job->message, .config_path = job->path},
     };
     const struct tern_apply_options options = {
@@ -186,6 +195,8 @@ static void restore(const struct tern_job_context *context, struct tern_job *job
         .config_text = source->config_text,
         .config_length = source->config_length,
         .restored_from = from,
+        .rules = source->rules,
+        .rows = source->rows,
     };
     memcpy(publication.row.config_hash, source->config_hash, 16);
     job->restored_from = from;
@@ -234,7 +245,7 @@ static bool is_unchanged(const struct tern_job_context *context, struct tern_job
     if (!same)
         return false;
     job->dry_run = true;
-    apply(context, job, TERN_HISTORY_START);
+    apply(context, job, TERN_HISTORY_START, true);
     job->dry_run = false;
     same = job->rc == 0 && job->result.new_bytes == 0;
     return same;
@@ -262,7 +273,7 @@ static void start(const struct tern_job_context *context, struct tern_job *job)
         }
         reset(job);
     }
-    apply(context, job, TERN_HISTORY_START);
+    apply(context, job, TERN_HISTORY_START, false);
     if (job->rc != 0 && served == 0)
         restore_last(context, job);
 }
@@ -316,7 +327,7 @@ void tern_job_run(const struct tern_job_context *context, struct tern_job *job)
         start(context, job);
         break;
     case TERN_JOB_APPLY:
-        apply(context, job, TERN_HISTORY_APPLY);
+        apply(context, job, TERN_HISTORY_APPLY, false);
         break;
     case TERN_JOB_ROLLBACK:
         roll_back(context, job);

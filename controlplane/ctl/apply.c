@@ -115,7 +115,7 @@ static void print_difference(void *context)
         printf("rules: all are new: %s\n", comparison->why_not);
         return;
     }
-    printf("rules: %s\n", differences->count == 0 ? "no difference" : "");
+    puts(differences->count == 0 ? "rules: no difference" : "rules:");
     for (unsigned i = 0; i < differences->count && i < SHOWN_RULES; i++) {
         const struct tern_rule_difference *item = &differences->items[i];
 

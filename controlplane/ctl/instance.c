@@ -52,7 +52,8 @@ static int find_only(const char *base, char **run_dir, struct tern_error *error)
             continue;
         if (count++ == 0 && asprintf(&found, "%s/%s", base, entry->d_name) < 0)
             found = NULL;
-        snprintf(names + used, sizeof names - used, "%s%.60s", used != 0 ? ", " : "", entry->d_name);
+        snprintf(names + used, sizeof names - used, "%s%.60s", used != 0 ? ", " : "",
+                 entry->d_name);
     }
     if (directory != NULL)
         closedir(directory);

@@ -206,9 +206,10 @@ static void print_result(const Tern__Control__Published *result)
 
     print_tables(result);
     print_seats(result);
-    printf("%u rules in %u conjunctions over %u units, %s of rows; %s new, %s shared\n",
-           result->rules, result->conjunctions, result->units,
-           tern_print_bytes(rows, result->rows_bytes), tern_print_bytes(fresh, result->new_bytes),
+    if (result->restored_from == 0) /* else nothing was compiled */
+        printf("%u rules in %u conjunctions over %u units, %s of rows\n", result->rules,
+               result->conjunctions, result->units, tern_print_bytes(rows, result->rows_bytes));
+    printf("%s new, %s shared\n", tern_print_bytes(fresh, result->new_bytes),
            tern_print_bytes(shared, result->shared_bytes));
     printf(
         "read %.1f, build %.1f, compile %.1f, verify %.1f, announce %.1f, publish %.1f: %.1f ms\n",
