@@ -61,13 +61,14 @@ static void withdraw(struct tern_housekeeping *keeper, struct tern_offer *offer)
     keeper->withdrawn = offer;
 }
 
-/* Makes the loops see what there is to serve, now or after the swap. */
-static void publish_offer(struct tern_housekeeping *keeper)
+/* Makes the loops see what there is to serve, now and after the swap. Both: a loop that serves
+ * nothing yet starts with what is published while something newer is announced. */
+static void publish_offers(struct tern_housekeeping *keeper)
 {
-    const struct tern_offer *offer =
-        keeper->candidate != NULL ? keeper->candidate : keeper->current;
+    _Atomic(const struct tern_offer *) *offers = keeper->server->offers;
 
-    atomic_store_explicit(&keeper->server->offer, offer, memory_order_seq_cst);
+    atomic_store_explicit(&offers[TERN_OFFER_CURRENT], keeper->current, memory_order_seq_cst);
+    atomic_store_explicit(&offers[TERN_OFFER_CANDIDATE], keeper->candidate, memory_order_seq_cst);
 }
 
 static void wake_laggards(struct tern_housekeeping *keeper)
@@ -223,7 +224,7 @@ static void prepare_announcement(struct tern_housekeeping *keeper, const struct 
     }
     drop_candidate(keeper);
     keeper->candidate = prepared;
-    publish_offer(keeper);
+    publish_offers(keeper);
     answer(keeper, target->announced_seq, target->announced_hash, TERN_ANSWER_READY, "");
 }
 
@@ -289,7 +290,7 @@ static bool do_round(struct tern_housekeeping *keeper)
         prepare_root(keeper, &target);
     else if (target.job == JOB_ANNOUNCEMENT)
         prepare_announcement(keeper, &target);
-    publish_offer(keeper);
+    publish_offers(keeper);
     wake_laggards(keeper);
     free_withdrawn(keeper);
     drop_old_arena(keeper);

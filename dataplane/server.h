@@ -24,7 +24,8 @@ struct tern_server {
     unsigned worker_count;
 
     /* written by housekeeping, read by the loops */
-    _Atomic(const struct tern_offer *) offer TERN_ALIGNED(64);
+    /* what is published and what is announced: a loop serves whichever the root names */
+    _Atomic(const struct tern_offer *) offers[TERN_OFFERS] TERN_ALIGNED(64);
     _Atomic bool draining;
     /* of all loops */
     _Atomic uint32_t connections TERN_ALIGNED(64);

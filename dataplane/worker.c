@@ -42,19 +42,19 @@ static void serve(struct tern_worker *worker, const struct tern_offer *offer)
     tern_counter_add(&worker->board->counters.adoptions, 1);
 }
 
-/* Considers what housekeeping offers: it is served from the moment the root names it. */
-static void consider(struct tern_worker *worker)
+/* Serves the offer in `slot` if the root names it. */
+static void consider(struct tern_worker *worker, enum tern_offer_slot slot)
 {
-    struct tern_server *server = worker->server;
+    _Atomic(const struct tern_offer *) *source = &worker->server->offers[slot];
     const struct tern_offer *offer;
 
     /* Hazard pointer (Michael, 2004): either housekeeping's scan sees `looking`, or the second load
      * sees that the offer was withdrawn. Pairs with the fence in housekeeping.c. */
     do {
-        offer = atomic_load_explicit(&server->offer, memory_order_acquire);
+        offer = atomic_load_explicit(source, memory_order_acquire);
         atomic_store_explicit(&worker->looking, offer, memory_order_seq_cst);
-    } while (offer != atomic_load_explicit(&server->offer, memory_order_seq_cst));
-    worker->considered = offer;
+    } while (offer != atomic_load_explicit(source, memory_order_seq_cst));
+    worker->considered[slot] = offer;
 
     if (offer != NULL && offer != worker->now) {
         const struct tern_root *root;
@@ -79,11 +79,16 @@ static void consider(struct tern_worker *worker)
 /* Once a turn: be in the current epoch, serve the newest root that this process has prepared. */
 static inline void adopt(struct tern_worker *worker)
 {
+    struct tern_server *server = worker->server;
+
     if (TERN_LIKELY(worker->now != NULL))
         tern_reader_enter(worker->reader, tern_arena_envelope(worker->now->arena));
-    if (TERN_UNLIKELY(atomic_load_explicit(&worker->server->offer, memory_order_acquire) !=
-                      worker->now))
-        consider(worker);
+    if (TERN_UNLIKELY(atomic_load_explicit(&server->offers[TERN_OFFER_CURRENT],
+                                           memory_order_acquire) != worker->now))
+        consider(worker, TERN_OFFER_CURRENT);
+    if (TERN_UNLIKELY(atomic_load_explicit(&server->offers[TERN_OFFER_CANDIDATE],
+                                           memory_order_acquire) != NULL))
+        consider(worker, TERN_OFFER_CANDIDATE);
 }
 
 /* ---- connections ---- */
@@ -572,14 +577,18 @@ static bool drain(struct tern_worker *worker)
 
 static bool has_news(const struct tern_worker *worker)
 {
-    const struct tern_offer *offer =
-        atomic_load_explicit(&worker->server->offer, memory_order_acquire);
-
     if (atomic_load_explicit(&worker->server->draining, memory_order_relaxed) != worker->draining)
         return true;
-    /* Not the offer's view, which may be withdrawn at any time: what was considered last turn and
-     * is still not the root leaves the offer different, and housekeeping wakes us for the swap. */
-    return offer != worker->now && offer != worker->considered;
+    /* What was considered and is still not the root is no news; housekeeping wakes us for the swap.
+     */
+    for (unsigned slot = 0; slot < TERN_OFFERS; slot++) {
+        const struct tern_offer *offer =
+            atomic_load_explicit(&worker->server->offers[slot], memory_order_acquire);
+
+        if (offer != NULL && offer != worker->now && offer != worker->considered[slot])
+            return true;
+    }
+    return false;
 }
 
 /* Waits a little without a system call while that is likely to pay: an answer within the time that

@@ -22,6 +22,12 @@ struct tern_offer {
     struct tern_offer *next; /* housekeeping's list of those withdrawn */
 };
 
+enum tern_offer_slot {
+    TERN_OFFER_CANDIDATE = 0, /* announced; NULL when none is */
+    TERN_OFFER_CURRENT,       /* published */
+    TERN_OFFERS,
+};
+
 struct tern_server;
 
 struct tern_worker {
@@ -31,8 +37,8 @@ struct tern_worker {
     void *backend_state;
 
     /* what it serves */
-    const struct tern_offer *now;        /* NULL: nothing yet */
-    const struct tern_offer *considered; /* looked at last; only ever compared */
+    const struct tern_offer *now;                     /* NULL: nothing yet */
+    const struct tern_offer *considered[TERN_OFFERS]; /* looked at last; only ever compared */
     struct tern_reader *reader;
     uint32_t max_frame_bytes;
     uint32_t connection_limit;
