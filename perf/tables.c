@@ -322,10 +322,11 @@ static uint64_t domain_one(const struct run *run)
 
     for (uint32_t i = 0; i < run->queries; i++) {
         const struct host *host = &hosts[after(i, last)];
-        struct tern_domain_probe probe;
+        uint64_t hashes[TERN_DOMAIN_LABELS_MAX];
+        unsigned count =
+            tern_domain_prefetch(&run->table->domain, host->name, host->length, hashes);
 
-        tern_domain_prefetch(&run->table->domain, host->name, host->length, &probe);
-        last = tern_domain_find(&run->table->domain, &probe);
+        last = tern_domain_find(&run->table->domain, hashes, count);
         sum += last;
     }
     return sum;
@@ -338,12 +339,14 @@ static uint64_t domain_vector(const struct run *run)
     uint64_t sum = 0;
 
     for (uint32_t i = 0; i < run->queries; i += TERN_VECTOR_WIDTH) {
-        struct tern_domain_probe probes[TERN_VECTOR_WIDTH];
+        uint64_t hashes[TERN_VECTOR_WIDTH][TERN_DOMAIN_LABELS_MAX];
+        unsigned counts[TERN_VECTOR_WIDTH];
 
         for (unsigned j = 0; j < TERN_VECTOR_WIDTH; j++)
-            tern_domain_prefetch(domain, hosts[i + j].name, hosts[i + j].length, &probes[j]);
+            counts[j] =
+                tern_domain_prefetch(domain, hosts[i + j].name, hosts[i + j].length, hashes[j]);
         for (unsigned j = 0; j < TERN_VECTOR_WIDTH; j++)
-            sum += tern_domain_find(domain, &probes[j]);
+            sum += tern_domain_find(domain, hashes[j], counts[j]);
     }
     return sum;
 }

@@ -1,4 +1,5 @@
 #include "shared/rules/rules.h"
+#include "shared/tables/hash.h"
 
 int tern_scratch_new(struct tern_scratch **scratch)
 {
@@ -21,65 +22,127 @@ static bool needs_probe(const struct tern_unit_view *unit)
     return unit->kind == TERN_UNIT_SET || unit->kind == TERN_UNIT_MAP;
 }
 
-/* First touch of a table: hashes the key and starts fetching its lines. */
-static void start_probe(const struct tern_unit_view *unit, const union tern_value *value,
-                        struct tern_probe *probe)
+/* How many hashes a unit may keep for each item between its two passes. */
+static unsigned hashes_per_item(const struct tern_unit_view *unit)
 {
-    uint8_t scratch[16];
-    const void *key;
-    size_t length;
+    if (!needs_probe(unit))
+        return 0;
+    return unit->table->kind == TERN_TABLE_DOMAIN_SET ? 1 + TERN_DOMAIN_LABELS_MAX : 1;
+}
 
-    switch (unit->table->kind) {
-    case TERN_TABLE_PREFIX_SET:
-    case TERN_TABLE_PREFIX_MAP:
-        tern_prefix_prefetch(&unit->table->prefix, value->address);
-        break;
-    case TERN_TABLE_DOMAIN_SET:
-        tern_domain_prefetch(&unit->table->domain, value->string.bytes, value->string.length,
-                             &probe->domain);
-        break;
-    default:
-        key = tern_table_key_bytes((enum tern_type)unit->type, value, scratch, &length);
-        probe->hash = tern_exact_hash(&unit->table->exact, key, length);
-        tern_exact_prefetch(&unit->table->exact, probe->hash);
-        break;
+/* First touch of an exact table: hashes the keys and starts fetching their lines. The lengths that
+ * numbers and addresses have are constants here, which makes their hash a few instructions. */
+static void start_exact(const struct tern_unit_view *unit, const struct tern_facts *const facts[],
+                        unsigned count, uint64_t *hashes)
+{
+    const struct tern_exact *exact = &unit->table->exact;
+    unsigned field = unit->field;
+
+    for (unsigned i = 0; i < count; i++) {
+        const union tern_value *value = &facts[i]->values[field];
+        uint8_t bytes[16];
+        size_t length;
+
+        if (!tern_facts_has(facts[i], field))
+            continue;
+        if (unit->type == TERN_TYPE_STRING)
+            hashes[i] = tern_hash_key(exact->seed, value->string.bytes, value->string.length);
+        else if (unit->type == TERN_TYPE_U64 || unit->type == TERN_TYPE_I64)
+            hashes[i] = tern_hash_key(exact->seed, &value->u64, sizeof value->u64);
+        else
+            hashes[i] = tern_hash_key(
+                exact->seed,
+                tern_table_key_bytes((enum tern_type)unit->type, value, bytes, &length), length);
+        tern_exact_prefetch(exact, hashes[i]);
     }
 }
 
-/* The record or TERN_NOT_FOUND of every item that has the unit's field. */
-static void finish_probes(const struct tern_unit_view *unit, const struct tern_facts *const facts[],
-                          unsigned count, const struct tern_probe *probes, uint32_t *found)
+static void start_prefix(const struct tern_unit_view *unit, const struct tern_facts *const facts[],
+                         unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        if (tern_facts_has(facts[i], unit->field))
+            tern_prefix_prefetch(&unit->table->prefix, facts[i]->values[unit->field].address);
+}
+
+/* Writes per item the number of hashes and the hashes; returns past the last. */
+static uint64_t *start_domain(const struct tern_unit_view *unit,
+                              const struct tern_facts *const facts[], unsigned count,
+                              uint64_t *hashes)
+{
+    for (unsigned i = 0; i < count; i++) {
+        const union tern_value *value = &facts[i]->values[unit->field];
+
+        if (!tern_facts_has(facts[i], unit->field))
+            continue;
+        hashes[0] = tern_domain_prefetch(&unit->table->domain, value->string.bytes,
+                                         value->string.length, hashes + 1);
+        hashes += 1 + hashes[0];
+    }
+    return hashes;
+}
+
+static uint64_t *start_probes(const struct tern_unit_view *unit,
+                              const struct tern_facts *const facts[], unsigned count,
+                              uint64_t *hashes)
+{
+    switch (unit->table->kind) {
+    case TERN_TABLE_PREFIX_SET:
+    case TERN_TABLE_PREFIX_MAP:
+        start_prefix(unit, facts, count);
+        return hashes;
+    case TERN_TABLE_DOMAIN_SET:
+        return start_domain(unit, facts, count, hashes);
+    default:
+        start_exact(unit, facts, count, hashes);
+        return hashes + count;
+    }
+}
+
+static void finish_prefix(const struct tern_unit_view *unit, const struct tern_facts *const facts[],
+                          unsigned count, uint32_t *found)
 {
     struct tern_address addresses[TERN_VECTOR_WIDTH];
     uint32_t values[TERN_VECTOR_WIDTH];
     unsigned items[TERN_VECTOR_WIDTH], gathered = 0;
 
+    for (unsigned i = 0; i < count; i++) {
+        if (!tern_facts_has(facts[i], unit->field))
+            continue;
+        addresses[gathered] = facts[i]->values[unit->field].address;
+        items[gathered++] = i;
+    }
+    if (gathered == 1)
+        values[0] = tern_prefix_find(&unit->table->prefix, addresses[0]);
+    else if (gathered > 1)
+        tern_prefix_find_vector(&unit->table->prefix, addresses, gathered, values);
+    for (unsigned i = 0; i < gathered; i++)
+        found[items[i]] = values[i];
+}
+
+/* The record or TERN_NOT_FOUND of every item that has the unit's field. */
+static const uint64_t *finish_probes(const struct tern_unit_view *unit,
+                                     const struct tern_facts *const facts[], unsigned count,
+                                     const uint64_t *hashes, uint32_t *found)
+{
     switch (unit->table->kind) {
     case TERN_TABLE_PREFIX_SET:
     case TERN_TABLE_PREFIX_MAP:
+        finish_prefix(unit, facts, count, found);
+        return hashes;
+    case TERN_TABLE_DOMAIN_SET:
         for (unsigned i = 0; i < count; i++) {
             if (!tern_facts_has(facts[i], unit->field))
                 continue;
-            addresses[gathered] = facts[i]->values[unit->field].address;
-            items[gathered++] = i;
+            found[i] = tern_domain_find(&unit->table->domain, hashes + 1, (unsigned)hashes[0]);
+            hashes += 1 + hashes[0];
         }
-        if (gathered == 1)
-            values[0] = tern_prefix_find(&unit->table->prefix, addresses[0]);
-        else if (gathered > 1)
-            tern_prefix_find_vector(&unit->table->prefix, addresses, gathered, values);
-        for (unsigned i = 0; i < gathered; i++)
-            found[items[i]] = values[i];
-        break;
-    case TERN_TABLE_DOMAIN_SET:
-        for (unsigned i = 0; i < count; i++)
-            if (tern_facts_has(facts[i], unit->field))
-                found[i] = tern_domain_find(&unit->table->domain, &probes[i].domain);
-        break;
+        return hashes;
     default:
         for (unsigned i = 0; i < count; i++)
             if (tern_facts_has(facts[i], unit->field))
-                found[i] = tern_exact_find(&unit->table->exact, probes[i].hash);
-        break;
+                found[i] = tern_exact_find(&unit->table->exact, hashes[i]);
+        return hashes + count;
     }
 }
 
@@ -101,6 +164,45 @@ static uint32_t classify_value(const struct tern_unit_view *unit, const union te
     }
 }
 
+/* Units that need no table: from value to class at once. */
+static void classify_values(const struct tern_rules *rules, uint32_t index,
+                            const struct tern_facts *const facts[], unsigned count,
+                            uint32_t *classes)
+{
+    const struct tern_unit_view *unit = &rules->units[index];
+
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t class = tern_facts_has(facts[i], unit->field)
+                             ? classify_value(unit, &facts[i]->values[unit->field])
+                             : TERN_CLASS_MISSING;
+
+        classes[(size_t)i * rules->unit_count + index] = class;
+        __builtin_prefetch(&unit->rows[class]);
+    }
+}
+
+/* Sets are classified with the probe; maps leave the record here and start fetching its class. */
+static void note_found(const struct tern_rules *rules, uint32_t index,
+                       const struct tern_facts *const facts[], unsigned count,
+                       const uint32_t *found, uint32_t *classes)
+{
+    const struct tern_unit_view *unit = &rules->units[index];
+
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t *slot = &classes[(size_t)i * rules->unit_count + index];
+
+        if (!tern_facts_has(facts[i], unit->field)) {
+            *slot = unit->kind == TERN_UNIT_SET ? TERN_CLASS_MISSING : TERN_NOT_FOUND;
+        } else if (unit->kind == TERN_UNIT_SET) {
+            *slot = found[i] == TERN_NOT_FOUND ? TERN_CLASS_BASE : TERN_CLASS_FIRST;
+        } else {
+            *slot = found[i];
+            if (found[i] != TERN_NOT_FOUND)
+                __builtin_prefetch(unit->ids + (size_t)found[i] * unit->id_bytes);
+        }
+    }
+}
+
 static uint32_t class_of_record(const struct tern_unit_view *unit, uint32_t record)
 {
     uint16_t narrow;
@@ -108,8 +210,6 @@ static uint32_t class_of_record(const struct tern_unit_view *unit, uint32_t reco
 
     if (record == TERN_NOT_FOUND)
         return TERN_CLASS_BASE;
-    if (unit->kind == TERN_UNIT_SET)
-        return TERN_CLASS_FIRST;
     if (unit->id_bytes == 2) {
         memcpy(&narrow, unit->ids + (size_t)record * 2, sizeof narrow);
         return TERN_CLASS_FIRST + narrow;
@@ -118,83 +218,66 @@ static uint32_t class_of_record(const struct tern_unit_view *unit, uint32_t reco
     return TERN_CLASS_FIRST + id;
 }
 
+static void classify_records(const struct tern_rules *rules, uint32_t index,
+                             const struct tern_facts *const facts[], unsigned count,
+                             uint32_t *classes)
+{
+    const struct tern_unit_view *unit = &rules->units[index];
+
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t *slot = &classes[(size_t)i * rules->unit_count + index];
+
+        *slot = tern_facts_has(facts[i], unit->field) ? class_of_record(unit, *slot)
+                                                      : TERN_CLASS_MISSING;
+        __builtin_prefetch(&unit->rows[*slot]);
+    }
+}
+
 /* Classifies units [first, last): what they look up in tables is fetched for all of them and all
- * items before the first is waited for. */
+ * items before the first is waited for, and the units without tables fill the wait. */
 static void classify_group(const struct tern_rules *rules, struct tern_scratch *scratch,
                            const struct tern_facts *const facts[], unsigned count, uint32_t first,
                            uint32_t last)
 {
     uint32_t *classes = scratch->classes;
-    struct tern_probe *probes = scratch->probes;
+    uint64_t *started = scratch->hashes;
+    const uint64_t *hashes = scratch->hashes;
 
-    for (uint32_t u = first; u < last; u++, probes += count) {
-        const struct tern_unit_view *unit = &rules->units[u];
-
-        if (!needs_probe(unit))
-            continue;
-        for (unsigned i = 0; i < count; i++)
-            if (tern_facts_has(facts[i], unit->field))
-                start_probe(unit, &facts[i]->values[unit->field], &probes[i]);
-    }
+    for (uint32_t u = first; u < last; u++)
+        if (needs_probe(&rules->units[u]))
+            started = start_probes(&rules->units[u], facts, count, started);
+    for (uint32_t u = first; u < last; u++)
+        if (!needs_probe(&rules->units[u]))
+            classify_values(rules, u, facts, count, classes);
     for (uint32_t u = first; u < last; u++) {
-        const struct tern_unit_view *unit = &rules->units[u];
-
-        if (needs_probe(unit))
-            continue;
-        for (unsigned i = 0; i < count; i++) {
-            uint32_t class = tern_facts_has(facts[i], unit->field)
-                                 ? classify_value(unit, &facts[i]->values[unit->field])
-                                 : TERN_CLASS_MISSING;
-
-            classes[(size_t)i * rules->unit_count + u] = class;
-            __builtin_prefetch(&unit->rows[class]);
-        }
-    }
-    probes = scratch->probes;
-    for (uint32_t u = first; u < last; u++, probes += count) {
-        const struct tern_unit_view *unit = &rules->units[u];
         uint32_t found[TERN_VECTOR_WIDTH];
 
-        if (!needs_probe(unit))
+        if (!needs_probe(&rules->units[u]))
             continue;
-        finish_probes(unit, facts, count, probes, found);
-        for (unsigned i = 0; i < count; i++) {
-            uint32_t record;
-
-            if (!tern_facts_has(facts[i], unit->field))
-                continue;
-            record = found[i];
-            classes[(size_t)i * rules->unit_count + u] = record;
-            if (unit->kind == TERN_UNIT_MAP && record != TERN_NOT_FOUND)
-                __builtin_prefetch(unit->ids + (size_t)record * unit->id_bytes);
-        }
+        hashes = finish_probes(&rules->units[u], facts, count, hashes, found);
+        note_found(rules, u, facts, count, found, classes);
     }
-    for (uint32_t u = first; u < last; u++) {
-        const struct tern_unit_view *unit = &rules->units[u];
-
-        if (!needs_probe(unit))
-            continue;
-        for (unsigned i = 0; i < count; i++) {
-            uint32_t *slot = &classes[(size_t)i * rules->unit_count + u];
-
-            *slot = tern_facts_has(facts[i], unit->field) ? class_of_record(unit, *slot)
-                                                          : TERN_CLASS_MISSING;
-            __builtin_prefetch(&unit->rows[*slot]);
-        }
-    }
+    for (uint32_t u = first; u < last; u++)
+        if (rules->units[u].kind == TERN_UNIT_MAP)
+            classify_records(rules, u, facts, count, classes);
 }
 
 void tern_rules_classify(const struct tern_rules *rules, struct tern_scratch *scratch,
                          const struct tern_facts *const facts[], unsigned count)
 {
-    uint32_t group = count == 1    ? TERN_PROBES
-                     : count <= 8  ? TERN_PROBES / 8
-                     : count <= 16 ? TERN_PROBES / 16
-                                   : TERN_PROBES / TERN_VECTOR_WIDTH;
+    uint32_t first = 0;
 
-    for (uint32_t first = 0; first < rules->unit_count; first += group)
-        classify_group(rules, scratch, facts, count, first,
-                       (uint32_t)tern_min_u64(first + group, rules->unit_count));
+    while (first < rules->unit_count) {
+        uint32_t last = first;
+        unsigned hashes = 0;
+
+        do
+            hashes += count * hashes_per_item(&rules->units[last++]);
+        while (last < rules->unit_count &&
+               hashes + count * hashes_per_item(&rules->units[last]) <= TERN_HASHES);
+        classify_group(rules, scratch, facts, count, first, last);
+        first = last;
+    }
 }
 
 /* Starts fetching the first mask of every row that differs from its base row. */

@@ -59,18 +59,17 @@ struct tern_cursor {      /* into the deltas of one unit's row */
     const struct tern_delta *end;
 };
 
-#define TERN_PROBES 64 /* look-ups between prefetch and find */
-
-struct tern_probe {
-    uint64_t hash;
-    struct tern_domain_probe domain;
-};
+/* Hashes kept between the two passes over a group of units: room for three domain units and a vector,
+ * touched only as far as used. */
+#define TERN_HASHES 4096
+_Static_assert(TERN_HASHES >= TERN_VECTOR_WIDTH * (1 + TERN_DOMAIN_LABELS_MAX),
+               "one unit of any kind fits a group");
 
 struct tern_scratch {
     struct tern_mask_words counters[TERN_UNITS_MAX + 1] TERN_ALIGNED(64);
     struct tern_cursor cursors[TERN_UNITS_MAX];
     uint32_t classes[TERN_VECTOR_WIDTH * TERN_UNITS_MAX]; /* item by item */
-    struct tern_probe probes[TERN_PROBES];
+    uint64_t hashes[TERN_HASHES];
     uint32_t records[TERN_VECTOR_WIDTH]; /* of explain: what MAP units found */
 };
 

@@ -1,23 +1,61 @@
 #include "shared/rules/trie.h"
 
-static inline __attribute__((always_inline)) unsigned rank(const uint64_t bitmap[4], uint8_t byte)
-{
-    unsigned below = 0, word = byte >> 6;
+#define INLINE static inline __attribute__((always_inline))
 
-    for (unsigned i = 0; i < word; i++)
-        below += (unsigned)__builtin_popcountll(bitmap[i]);
-    return below + (unsigned)__builtin_popcountll(bitmap[word] & ((1ull << (byte & 63)) - 1));
+/* How many children stand before the one of `byte`. Letters and the signs of paths mix the first
+ * two words without pattern, so only bytes past ASCII take a branch. */
+INLINE unsigned rank(const uint64_t bitmap[4], uint8_t byte)
+{
+    unsigned word = byte >> 6;
+    unsigned below = (unsigned)__builtin_popcountll(bitmap[word] & ((1ull << (byte & 63)) - 1)) +
+                     ((unsigned)__builtin_popcountll(bitmap[0]) & -(unsigned)(word > 0));
+
+    if (TERN_UNLIKELY(word > 1)) {
+        below += (unsigned)__builtin_popcountll(bitmap[1]);
+        if (word > 2)
+            below += (unsigned)__builtin_popcountll(bitmap[2]);
+    }
+    return below;
 }
 
-static inline __attribute__((always_inline)) bool has(const uint64_t bitmap[4], uint8_t byte)
+/* `width` (8 or 4) bytes of the value, beginning `index` bytes on in reading order. */
+INLINE uint64_t word_at(const uint8_t *at, unsigned index, unsigned width, bool reversed)
+{
+    const uint8_t *from = reversed ? at - index - (width - 1) : at + index;
+
+    if (width == 8)
+        return reversed ? __builtin_bswap64(tern_load_u64(from)) : tern_load_u64(from);
+    return reversed ? __builtin_bswap32(tern_load_u32(from)) : tern_load_u32(from);
+}
+
+/* Compares whole words; the last one overlaps the one before instead of reading past the value. The
+ * first byte is known to be equal: it chose the child. */
+INLINE bool label_is(const uint8_t *label, unsigned length, const uint8_t *at, bool reversed)
+{
+    ptrdiff_t step = reversed ? -1 : 1;
+
+    if (length >= 8) {
+        for (unsigned i = 0; i + 8 < length; i += 8)
+            if (tern_load_u64(label + i) != word_at(at, i, 8, reversed))
+                return false;
+        return tern_load_u64(label + length - 8) == word_at(at, length - 8, 8, reversed);
+    }
+    if (length >= 4)
+        return tern_load_u32(label) == word_at(at, 0, 4, reversed) &&
+               tern_load_u32(label + length - 4) == word_at(at, length - 4, 4, reversed);
+    return length < 2 ||
+           (label[1] == at[step] && label[length - 1] == at[step * (ptrdiff_t)(length - 1)]);
+}
+
+INLINE bool has(const uint64_t bitmap[4], uint8_t byte)
 {
     return (bitmap[byte >> 6] >> (byte & 63)) & 1;
 }
 
 /* The byte that a parent branches on is the first byte of the child's label, so a label is compared
  * whole; every step consumes at least one byte. */
-static inline __attribute__((always_inline)) uint32_t
-find(const struct tern_trie_node *nodes, const uint8_t *bytes, uint32_t length, bool reversed)
+INLINE uint32_t find(const struct tern_trie_node *nodes, const uint8_t *bytes, uint32_t length,
+                     bool reversed)
 {
     const struct tern_trie_node *node = nodes;
     const uint8_t *at = reversed && length > 0 ? bytes + length - 1 : bytes;
@@ -29,9 +67,8 @@ find(const struct tern_trie_node *nodes, const uint8_t *bytes, uint32_t length, 
 
         if (child->label_length > left)
             return node->class_on;
-        for (unsigned i = 1; i < child->label_length; i++)
-            if (child->label[i] != at[step * (ptrdiff_t)i])
-                return node->class_on;
+        if (!label_is(child->label, child->label_length, at, reversed))
+            return node->class_on;
         at += step * (ptrdiff_t)child->label_length;
         left -= child->label_length;
         node = child;

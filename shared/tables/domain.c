@@ -23,13 +23,13 @@ int tern_domain_open(struct tern_domain *domain, const void *section, size_t len
     return 0;
 }
 
-void tern_domain_prefetch(const struct tern_domain *domain, const uint8_t *host, size_t length,
-                          struct tern_domain_probe *probe)
+unsigned tern_domain_prefetch(const struct tern_domain *domain, const uint8_t *host, size_t length,
+                              uint64_t *hashes)
 {
     uint32_t counts = domain->label_counts;
+    unsigned count = 0;
     size_t at = length;
 
-    probe->count = 0;
     /* One label more each turn, from the right; `counts` moves along and ends the walk at the
      * longest entry. */
     while (at > 0 && counts != 0) {
@@ -37,20 +37,19 @@ void tern_domain_prefetch(const struct tern_domain *domain, const uint8_t *host,
         size_t start = dot == NULL ? 0 : (size_t)(dot - host) + 1;
 
         if (counts & 1) {
-            uint64_t hash = tern_hash_key(domain->exact.seed, host + start, length - start);
-
-            tern_exact_prefetch(&domain->exact, hash);
-            probe->hash[probe->count++] = hash;
+            hashes[count] = tern_hash_key(domain->exact.seed, host + start, length - start);
+            tern_exact_prefetch(&domain->exact, hashes[count++]);
         }
         counts >>= 1;
         at = start == 0 ? 0 : start - 1;
     }
+    return count;
 }
 
-uint32_t tern_domain_find(const struct tern_domain *domain, const struct tern_domain_probe *probe)
+uint32_t tern_domain_find(const struct tern_domain *domain, const uint64_t *hashes, unsigned count)
 {
-    for (unsigned i = probe->count; i-- > 0;) {
-        uint32_t value = tern_exact_find(&domain->exact, probe->hash[i]);
+    while (count-- > 0) {
+        uint32_t value = tern_exact_find(&domain->exact, hashes[count]);
 
         if (value != TERN_NOT_FOUND)
             return value;

@@ -33,20 +33,17 @@ struct tern_domain { /* a handle private to the process; plain values, nothing t
     uint32_t label_counts;
 };
 
-struct tern_domain_probe { /* the hashes of one host's suffixes, between prefetch and find */
-    unsigned count;
-    uint64_t hash[TERN_DOMAIN_LABELS_MAX]; /* the shortest suffix first */
-};
-
 /* Validates `length` bytes at `section` (64-byte aligned). TERN_ECORRUPT with a reason. */
 int tern_domain_open(struct tern_domain *domain, const void *section, size_t length,
                      struct tern_error *error);
 
-/* Hashes the suffixes of `host` into `probe` and starts fetching their lines. */
-void tern_domain_prefetch(const struct tern_domain *domain, const uint8_t *host, size_t length,
-                          struct tern_domain_probe *probe);
+/* Hashes the suffixes of `host` that can be entries, the shortest first, into `hashes` (room for
+ * TERN_DOMAIN_LABELS_MAX) and starts fetching their lines; returns how many there are. */
+unsigned tern_domain_prefetch(const struct tern_domain *domain, const uint8_t *host, size_t length,
+                              uint64_t *hashes);
 
 /* The value of the longest entry that matches (sets: 0), or TERN_NOT_FOUND. */
-uint32_t tern_domain_find(const struct tern_domain *domain, const struct tern_domain_probe *probe);
+uint32_t tern_domain_find(const struct tern_domain *domain, const uint64_t *hashes,
+                          unsigned count);
 
 #endif

@@ -1,6 +1,6 @@
 /* The hash under which keys are kept: seeded XXH3-64, compiled into the caller so that a key of a
- * few bytes costs a few multiplications and no call. Only the .c files of this folder and of
- * controlplane/build include it. */
+ * few bytes costs a few multiplications and no call. Only the .c files of this folder, of
+ * shared/rules and of controlplane/build include it. */
 #ifndef TERN_TABLES_HASH_H
 #define TERN_TABLES_HASH_H
 

@@ -127,7 +127,8 @@ const void *tern_table_key_bytes(enum tern_type type, const union tern_value *va
 
 uint32_t tern_table_find(const struct tern_table *table, const union tern_value *key)
 {
-    struct tern_domain_probe probe;
+    uint64_t hashes[TERN_DOMAIN_LABELS_MAX];
+    unsigned count;
     uint8_t scratch[16];
     const void *bytes;
     size_t length;
@@ -137,8 +138,8 @@ uint32_t tern_table_find(const struct tern_table *table, const union tern_value 
     case TERN_TABLE_PREFIX_MAP:
         return tern_prefix_find(&table->prefix, key->address);
     case TERN_TABLE_DOMAIN_SET:
-        tern_domain_prefetch(&table->domain, key->string.bytes, key->string.length, &probe);
-        return tern_domain_find(&table->domain, &probe);
+        count = tern_domain_prefetch(&table->domain, key->string.bytes, key->string.length, hashes);
+        return tern_domain_find(&table->domain, hashes, count);
     default:
         bytes = tern_table_key_bytes(table->key_type, key, scratch, &length);
         return tern_exact_find(&table->exact, tern_hash_key(table->exact.seed, bytes, length));

@@ -37,10 +37,10 @@ static uint32_t walk(char names[][256], unsigned count, const char *host)
 
 static uint32_t find(const struct tern_domain *domain, const char *host)
 {
-    struct tern_domain_probe probe;
+    uint64_t hashes[TERN_DOMAIN_LABELS_MAX];
+    unsigned count = tern_domain_prefetch(domain, (const uint8_t *)host, strlen(host), hashes);
 
-    tern_domain_prefetch(domain, (const uint8_t *)host, strlen(host), &probe);
-    return tern_domain_find(domain, &probe);
+    return tern_domain_find(domain, hashes, count);
 }
 
 static struct test_section build(char names[][256], unsigned count, bool has_values)

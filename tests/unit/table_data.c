@@ -318,11 +318,11 @@ static void names_free(struct names *names)
 
 static void check_name(const struct names *names, const char *host, const char *expected)
 {
-    struct tern_domain_probe probe;
-    uint32_t value;
+    uint64_t hashes[TERN_DOMAIN_LABELS_MAX];
+    unsigned count =
+        tern_domain_prefetch(&names->domain, (const uint8_t *)host, strlen(host), hashes);
+    uint32_t value = tern_domain_find(&names->domain, hashes, count);
 
-    tern_domain_prefetch(&names->domain, (const uint8_t *)host, strlen(host), &probe);
-    value = tern_domain_find(&names->domain, &probe);
     if (expected[0] == 0)
         assert_int_equal(value, TERN_NOT_FOUND);
     else
