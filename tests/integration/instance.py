@@ -120,6 +120,8 @@ class Instance:
                 directory.mkdir()
         self.port = free_port()
         self.socket = self.directory / "t.sock"
+        if len(str(self.socket)) > 70:  # a socket's path is short
+            self.socket = pathlib.Path(tempfile.gettempdir()) / f"tern-test-{self.port}.sock"
         self.config = config
         self.options = {"port": self.port, "socket": self.socket, "workers": 1, "arena": "64MiB",
                         "max_frame": "1MiB", "idle": "5m", "half_frame": "10s",
@@ -250,6 +252,7 @@ class Instance:
                 target = self.run_dir / name
                 if target.is_symlink():
                     shutil.rmtree(target.resolve().parent, ignore_errors=True)
+        self.socket.unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)
         return problems
 

@@ -14,7 +14,7 @@ ACTIONS = [Action.ALLOW, Action.DENY, Action.CHALLENGE]
 RULES = """\
   - {{ id: mark, when: 'users.mark == {version}', then: deny }}
   - {{ id: next, when: 'users.mark == {after}', then: challenge }}
-"""
+"""  # one record's column against two numbers that move with the version
 CONFIG = """\
 tern: 1
 instance: test
@@ -25,7 +25,7 @@ fields: {{ ip: ip, user: u64 }}
 tables:
   users: {{ type: exact_map, by: user, key: id, source: users-VERSION.csv, columns: {{ mark: u32 }} }}
 rules:
-RULES
+{rules}
 default: allow
 """
 
@@ -41,16 +41,15 @@ def expected(version, key):
 
 def versioned(make_instance, keys=KEYS, **options):
     """An instance with a configuration and a table for each version; starts with version 0."""
-    instance = make_instance(config=CONFIG.replace("VERSION", "0").replace(
-        "RULES", RULES.format(version=0, after=1)), **options)
+    instance = make_instance(config=CONFIG.replace("VERSION", "0"),
+                             rules=RULES.format(version=0, after=1), **options)
     instance.versions = []
     for version in range(VERSIONS):
         rows = "".join(f"{key},{(key * 7 + version) % 9}\n" for key in range(keys))
         instance.write_source(f"users-{version}.csv", "id,mark\n" + rows)
-        text = CONFIG.replace("VERSION", str(version)).replace(
-            "RULES", RULES.format(version=version, after=version + 1))
         path = instance.sources / f"version-{version}.yaml"
-        path.write_text(text.format(**instance.options))
+        instance.config = CONFIG.replace("VERSION", str(version))
+        instance.write_config(path, rules=RULES.format(version=version, after=version + 1))
         instance.versions.append(path)
     instance.config_path = instance.versions[0]
     return instance

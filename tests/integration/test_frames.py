@@ -2,11 +2,9 @@
 else notices."""
 import socket
 import struct
-import time
 
 import pytest
-from instance import wait_until
-from tern import Action, ConnectionClosed, Op, RequestFlag, Status, StatusError, pack_frame
+from tern import Action, Op, RequestFlag, Status, StatusError, pack_frame
 
 HEADER = struct.Struct("<BBBBIII")
 

@@ -92,6 +92,8 @@ def test_two_ternds_on_one_arena(make_instance):
 
 def test_a_stuck_reader_is_named_and_stops_nobody(make_instance):
     instance = versioned(make_instance, keys=20000).start()
+    client = instance.client()  # of the first, before there is a choice
+    client.ping()
     stuck = instance.start_process("ternd")
     wait_until(lambda: stuck.pid in seats(instance), "joined")
     wait_until(lambda: seats(instance)[stuck.pid]["generation"] == instance.generation(), "serves")
@@ -105,7 +107,6 @@ def test_a_stuck_reader_is_named_and_stops_nobody(make_instance):
         assert seats(instance)[stuck.pid]["quarantined_bytes"] > 0
         text = instance.ctl("status", check=0).stdout
         assert str(stuck.pid) in text and "STUCK" in text
-        client = instance.client(instance.unix)
         wait_until(lambda: client.decide({"user": 1}).generation == told["generation"],
                    "the other serves it")
     finally:
