@@ -82,7 +82,8 @@ static int collect_events(const struct domain *domain, enum tern_type type,
 static int sweep(struct tern_classifier *classifier, const struct tern_list *events,
                  struct tern_list *boundaries)
 {
-    const struct event *event = events->data, *end = event + events->count;
+    const struct event *event = events->data,
+                       *end = events->count > 0 ? event + events->count : event;
     struct tern_address key = {0, 0};
 
     for (;;) {

@@ -350,8 +350,8 @@ static void explain_tells_the_truth(TERN_TEST_STATE)
     struct tern_buffer out = {0};
     struct tern_scratch *scratch = NULL;
     static const char *const wanted[] = {
-        "{\"verdict\":{\"action\":\"deny\",\"tier\":1,\"flags\":0,\"cause\":\"rule\",\"rule\":2,"
-        "\"name\":\"second\",\"score\":0}",
+        ("{\"verdict\":{\"action\":\"deny\",\"tier\":1,\"flags\":0,\"cause\":\"rule\",\"rule\":2,"
+         "\"name\":\"second\",\"score\":0}"),
         "\"kind\":\"map\",\"field\":\"user\",\"table\":\"users\"",
         "\"rule\":1,\"name\":\"first\",\"then\":\"deny\",\"score\":0,\"matched\":false",
         "\"text\":\"path == \\\"/a\\\"\",\"true\":true}",
