@@ -17,7 +17,7 @@
 #define OUT_BYTES_MIN    (64u << 10)
 #define OUT_BYTES_MAX    (4u << 20)
 #define IN_BYTES         (1u << 20)
-#define DRAIN_NS         2000000000ull
+#define DRAIN_NS         10000000000ull
 #define DIRECT_MAX       2u /* spinning on so few sockets, epoll would only be in the way */
 
 struct schedule { /* of the open loop */
