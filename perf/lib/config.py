@@ -43,11 +43,11 @@ class Rules:
 
     def path_start(self):
         path = self.chance.choice(self.data.paths())
-        return f'path starts_with "{path[: self.chance.randrange(5, 40)]}"'
+        return f'path starts_with "{path[: self.chance.randrange(8, 40)]}"'
 
     def path_end(self):
         path = self.chance.choice(self.data.paths())
-        return f'path ends_with "{path[-self.chance.randrange(6, 20):]}"'
+        return f'path ends_with "{path[-self.chance.randrange(8, 20):]}"'
 
     def users(self):
         first = self.chance.randrange(1, 2_000_000)

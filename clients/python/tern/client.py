@@ -123,8 +123,9 @@ class Client:
     def hello(self) -> Schema:
         """Introduces the client and learns fields, tables and collections."""
         frames = self._call(Op.HELLO, model.pack_hello(self._token, self._name))
-        self.schema = self._parse(model.unpack_hello, frames[0].body)
-        return self.schema
+        schema: Schema = self._parse(model.unpack_hello, frames[0].body)
+        self.schema = schema
+        return schema
 
     def ping(self) -> float:
         """Round trip time in seconds. The server answers it even before the first snapshot."""
@@ -191,7 +192,7 @@ class Client:
         trace: Optional[bytes] = None,
     ) -> int:
         """Sends a DECIDE without waiting and returns its id for collect(): pipelining."""
-        items: Sequence[Any] = [request] if hasattr(request, "items") else request  # type: ignore
+        items: Sequence[Any] = [request] if hasattr(request, "items") else request
         flags = (
             (RequestFlag.DETAIL if detail else 0)
             | (RequestFlag.EXPLAIN if explain else 0)
@@ -274,7 +275,10 @@ class Client:
             if error.status is Status.NOT_FOUND:
                 return None
             raise
-        return self._parse(model.unpack_lookup, frames[0].body, frames[0].generation)
+        record: Record = self._parse(
+            model.unpack_lookup, frames[0].body, frames[0].generation
+        )
+        return record
 
     def describe(self) -> Description:
         """The rules of the generation that answers, all from one generation."""
