@@ -68,14 +68,14 @@ static int open_column(struct column *column, const struct tern_compile_input *i
     switch (column->classifier.kind) {
     case TERN_UNIT_ADDRESS:
         status = tern_intervals_open(&column->wide, column->image + header->next,
-                                     bytes->length - header->next, 128, class_count, NULL);
+                                     bytes->length - header->next, true, class_count, NULL);
         if (status == 0)
-            status = tern_intervals_open(&column->narrow, column->image, bytes->length, 32,
+            status = tern_intervals_open(&column->narrow, column->image, bytes->length, false,
                                          class_count, NULL);
         break;
     case TERN_UNIT_NUMBER:
-        status = tern_intervals_open(&column->narrow, column->image, bytes->length,
-                                     tern_key_bits(column->column_type), class_count, NULL);
+        status = tern_intervals_open(&column->narrow, column->image, bytes->length, false,
+                                     class_count, NULL);
         break;
     case TERN_UNIT_STRING:
     case TERN_UNIT_SUFFIX:

@@ -123,15 +123,22 @@ static int sweep(struct tern_classifier *classifier, const struct tern_list *eve
     return 0;
 }
 
-static unsigned index_bits(const struct domain *domain, size_t count)
+/* Buckets of equal width up to the last start, about two a start: even literals are found at once.
+ */
+static void choose_index(const struct tern_list *boundaries, bool wide,
+                         struct tern_intervals_header *header)
 {
-    unsigned bits = 1;
+    const struct boundary *boundary = boundaries->data;
+    uint64_t last = boundary[boundaries->count - 1].key.low;
+    uint64_t most = tern_min_u64(2 * boundaries->count, 1u << 16);
 
-    if (domain->key_bits != 32) /* wider keys rarely differ in their leading bits */
-        return 1;
-    while (bits < 16 && ((size_t)1 << bits) < count * 2)
-        bits++;
-    return bits;
+    header->bucket_count = 1;
+    header->shift = 63;
+    if (wide)
+        return;
+    while (header->shift > 0 && last >> (header->shift - 1) < most)
+        header->shift--;
+    header->bucket_count = (uint32_t)(last >> header->shift) + 1;
 }
 
 static int pack(const struct domain *domain, const struct tern_list *boundaries,
@@ -139,14 +146,11 @@ static int pack(const struct domain *domain, const struct tern_list *boundaries,
 {
     const struct boundary *boundary = boundaries->data;
     bool wide = domain->key_bits == 128;
-    unsigned bits = wide ? 0 : index_bits(domain, boundaries->count);
-    struct tern_intervals_header header = {.count = (uint32_t)boundaries->count,
-                                           .wide = wide,
-                                           .shift = wide ? 63 : domain->key_bits - bits,
-                                           .bucket_count = 1u << bits};
+    struct tern_intervals_header header = {.count = (uint32_t)boundaries->count, .wide = wide};
     int status = tern_buffer_align(out, 64);
     size_t at = 0;
 
+    choose_index(boundaries, wide, &header);
     *header_at = out->length;
     if (status == 0)
         status = tern_buffer_append(out, &header, sizeof header);

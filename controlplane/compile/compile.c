@@ -147,7 +147,8 @@ static int build(const struct tern_compile_input *input, const struct tern_analy
     return status;
 }
 
-/* What tern_compile_check has said is not said twice: only errors, for a caller who did not ask it. */
+/* What tern_compile_check has said is not said twice: only errors, for a caller who did not ask it.
+ */
 static int analyse(struct tern_analysis *analysis, const struct tern_config *config,
                    struct tern_diagnostics *diagnostics)
 {

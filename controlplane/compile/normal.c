@@ -171,8 +171,8 @@ static int unit_of(struct builder *builder, const struct tern_atom *atom, uint32
     return builder->status;
 }
 
-/* Interns the atom under the text it stands for. `a != b` is kept as "a is there and not a == b", so
- * its atom is called `a == b`; the operator is the first "!=", as only names stand before it. */
+/* Interns the atom under the text it stands for. `a != b` is kept as "a is there and not a == b",
+ * so its atom is called `a == b`; the operator is the first "!=", as only names stand before it. */
 static int intern_atom(struct builder *builder, const struct tern_node *node, uint32_t unit,
                        uint32_t *index)
 {

@@ -19,9 +19,9 @@ static int append_list(struct tern_buffer *out, struct tern_span *span,
     return append_span(out, span, list->data, list->count, size);
 }
 
-static struct tern_rule rule_of(const struct tern_config_rule *rule)
+static struct tern_bit bit_of(const struct tern_config_rule *rule, uint32_t index)
 {
-    struct tern_rule made = {.score = rule->score, .action = TERN_UNDECIDED};
+    struct tern_bit made = {.rule = index, .score = rule->score, .action = TERN_UNDECIDED};
 
     if (rule->then == TERN_THEN_ADD)
         return made;
@@ -45,7 +45,7 @@ static int write_rules(const struct tern_config *config, struct tern_rules_heade
     int status = rules == NULL ? TERN_ENOMEM : 0;
 
     for (unsigned i = 0; i < config->rule_count && status == 0; i++) {
-        rules[i] = rule_of(&config->rules[i]);
+        rules[i].action = bit_of(&config->rules[i], i).action;
         rules[i].name = (uint32_t)texts->length;
         rules[i].name_length = (uint16_t)tern_min_u64(config->rules[i].id.length, TERN_NAME_MAX);
         status = tern_buffer_append(texts, config->rules[i].id.text, rules[i].name_length);
@@ -135,19 +135,21 @@ static int write_units(const struct tern_analysis *analysis, const struct tern_s
     return status;
 }
 
-static int write_bit_rules(const struct tern_normal *normal, struct tern_rules_header *header,
-                           struct tern_buffer *out)
+static int write_bits(const struct tern_analysis *analysis, struct tern_rules_header *header,
+                      struct tern_buffer *out)
 {
+    const struct tern_normal *normal = analysis->normal;
     const struct tern_conjunction *conjunctions = normal->conjunctions.data;
     size_t count = (size_t)header->block_count * TERN_BLOCK_BITS;
-    uint32_t *rules = calloc(count + 1, sizeof *rules);
-    int status = rules == NULL ? TERN_ENOMEM : 0;
+    struct tern_bit *bits = calloc(count + 1, sizeof *bits);
+    int status = bits == NULL ? TERN_ENOMEM : 0;
 
     for (size_t i = 0; i < normal->conjunctions.count && status == 0; i++)
-        rules[i] = conjunctions[i].rule;
+        bits[i] =
+            bit_of(&analysis->program->config->rules[conjunctions[i].rule], conjunctions[i].rule);
     if (status == 0) /* whole blocks, so that no bit of any mask points past the end */
-        status = append_span(out, &header->bit_rules, rules, count, sizeof *rules);
-    free(rules);
+        status = append_span(out, &header->bits, bits, count, sizeof *bits);
+    free(bits);
     return status;
 }
 
@@ -182,7 +184,7 @@ int tern_section_write(const struct tern_analysis *analysis, const struct tern_r
     if (status == 0)
         status = append_list(out, &header.always, &rows->always, sizeof(uint32_t));
     if (status == 0)
-        status = write_bit_rules(analysis->normal, &header, out);
+        status = write_bits(analysis, &header, out);
     if (status == 0)
         status = write_rules(config, &header, &texts, out);
     if (status == 0)

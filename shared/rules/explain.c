@@ -149,8 +149,8 @@ static int append_bit(const struct tern_rules *rules, const uint32_t *classes, u
 static int append_rule(const struct tern_rules *rules, const uint32_t *classes, uint32_t first,
                        uint32_t last, bool matched, bool comma, struct tern_buffer *out)
 {
-    uint32_t index = rules->bit_rules[first];
-    const struct tern_rule *rule = &rules->rules[index];
+    const struct tern_bit *rule = &rules->bits[first];
+    uint32_t index = rule->rule;
     int status = tern_buffer_printf(out, "%s{\"rule\":%u,\"name\":", comma ? "," : "", index + 1);
 
     if (status == 0)
@@ -182,10 +182,10 @@ static int append_rules(const struct tern_rules *rules, const uint32_t *classes,
     int status = tern_buffer_printf(out, ",\"rules\":[");
 
     for (uint32_t bit = 0; bit < rules->bit_count && status == 0;) {
-        uint32_t last = bit, index = rules->bit_rules[bit];
+        uint32_t last = bit, index = rules->bits[bit].rule;
         bool matched = false;
 
-        while (last < rules->bit_count && rules->bit_rules[last] == index)
+        while (last < rules->bit_count && rules->bits[last].rule == index)
             matched |= bit_holds(rules, classes, last++);
         if (verdict->rule != 0 && index + 1 > verdict->rule)
             break;

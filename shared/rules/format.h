@@ -53,7 +53,7 @@ struct tern_rules_header {
     struct tern_span masks;      /* 64 bytes each: the pool of up, down and need masks */
     struct tern_span blocks;     /* struct tern_block */
     struct tern_span always;     /* u32: blocks that hold a bit with need 0, ascending */
-    struct tern_span bit_rules;  /* u32 per bit of all blocks: index of its rule, from 0 */
+    struct tern_span bits;       /* struct tern_bit per bit of all blocks */
     struct tern_span rules;      /* struct tern_rule */
     struct tern_span thresholds; /* struct tern_threshold, highest first */
     /* read by explain and describe */
@@ -80,7 +80,7 @@ TERN_LAYOUT_FIELD(tern_rules_header, deltas, 80);
 TERN_LAYOUT_FIELD(tern_rules_header, masks, 96);
 TERN_LAYOUT_FIELD(tern_rules_header, blocks, 112);
 TERN_LAYOUT_FIELD(tern_rules_header, always, 128);
-TERN_LAYOUT_FIELD(tern_rules_header, bit_rules, 144);
+TERN_LAYOUT_FIELD(tern_rules_header, bits, 144);
 TERN_LAYOUT_FIELD(tern_rules_header, rules, 160);
 TERN_LAYOUT_FIELD(tern_rules_header, thresholds, 176);
 TERN_LAYOUT_FIELD(tern_rules_header, bit_terms, 192);
@@ -146,23 +146,37 @@ TERN_LAYOUT_SIZE(tern_block, 8);
 TERN_LAYOUT_FIELD(tern_block, first_need, 0);
 TERN_LAYOUT_FIELD(tern_block, level_count, 4);
 
-struct tern_rule {
+/* What a conjunction that is alive does: its rule, repeated for each of them, so that it is one
+ * load. */
+struct tern_bit {
+    uint32_t rule; /* index, from 0 */
     float score;
     uint8_t terminal; /* 0: adds `score` */
     uint8_t action;   /* enum tern_action; of rules that add: undecided */
     uint16_t flags;   /* enum tern_verdict_flags */
     uint16_t cause;   /* enum tern_cause */
-    uint16_t name_length;
-    uint32_t name; /* offset in bytes */
+    uint16_t reserved;
 };
-TERN_LAYOUT_SIZE(tern_rule, 16);
-TERN_LAYOUT_FIELD(tern_rule, score, 0);
-TERN_LAYOUT_FIELD(tern_rule, terminal, 4);
-TERN_LAYOUT_FIELD(tern_rule, action, 5);
-TERN_LAYOUT_FIELD(tern_rule, flags, 6);
-TERN_LAYOUT_FIELD(tern_rule, cause, 8);
-TERN_LAYOUT_FIELD(tern_rule, name_length, 10);
-TERN_LAYOUT_FIELD(tern_rule, name, 12);
+TERN_LAYOUT_SIZE(tern_bit, 16);
+TERN_LAYOUT_FIELD(tern_bit, rule, 0);
+TERN_LAYOUT_FIELD(tern_bit, score, 4);
+TERN_LAYOUT_FIELD(tern_bit, terminal, 8);
+TERN_LAYOUT_FIELD(tern_bit, action, 9);
+TERN_LAYOUT_FIELD(tern_bit, flags, 10);
+TERN_LAYOUT_FIELD(tern_bit, cause, 12);
+TERN_LAYOUT_FIELD(tern_bit, reserved, 14);
+
+struct tern_rule { /* for messages; also of rules that are off */
+    uint32_t name; /* offset in bytes */
+    uint16_t name_length;
+    uint8_t action; /* as in the bits */
+    uint8_t reserved;
+};
+TERN_LAYOUT_SIZE(tern_rule, 8);
+TERN_LAYOUT_FIELD(tern_rule, name, 0);
+TERN_LAYOUT_FIELD(tern_rule, name_length, 4);
+TERN_LAYOUT_FIELD(tern_rule, action, 6);
+TERN_LAYOUT_FIELD(tern_rule, reserved, 7);
 
 struct tern_threshold {
     float at;

@@ -1,12 +1,11 @@
 #include "shared/rules/intervals.h"
 
 int tern_intervals_open(struct tern_intervals *intervals, const void *data, size_t length,
-                        unsigned key_bits, uint32_t class_count, struct tern_error *error)
+                        bool wide, uint32_t class_count, struct tern_error *error)
 {
     const struct tern_intervals_header *header = data;
     struct tern_intervals opened;
     uint64_t index_bytes, needed;
-    bool wide = key_bits == 128;
 
     if (length < sizeof *header || (uintptr_t)data % 8 != 0)
         return tern_error_set(error, TERN_ECORRUPT, "intervals: %zu bytes are too few", length);
@@ -14,10 +13,7 @@ int tern_intervals_open(struct tern_intervals *intervals, const void *data, size
     needed = sizeof *header + index_bytes +
              (uint64_t)header->count * (sizeof(uint32_t) + (wide ? 16 : 8));
     if (header->wide != (wide ? 1u : 0u) || header->count == 0 || needed > length ||
-        header->bucket_count == 0 ||
-        (wide ? header->bucket_count != 1
-              : header->shift > 63 || header->shift > key_bits || key_bits - header->shift > 31 ||
-                    header->bucket_count != 1u << (key_bits - header->shift)))
+        header->bucket_count == 0 || header->shift > 63)
         return tern_error_set(error, TERN_ECORRUPT, "intervals: counts do not fit the length");
     opened.index = (const uint32_t *)(header + 1);
     opened.starts = (const uint64_t *)((const uint8_t *)(header + 1) + index_bytes);
@@ -25,6 +21,7 @@ int tern_intervals_open(struct tern_intervals *intervals, const void *data, size
     opened.classes = (const uint32_t *)(opened.starts + (wide ? 2 : 1) * (size_t)header->count);
     opened.count = header->count;
     opened.shift = header->shift;
+    opened.last_bucket = header->bucket_count - 1;
     if (opened.starts[0] != 0 || (wide && opened.lows[0] != 0))
         return tern_error_set(error, TERN_ECORRUPT, "intervals: the first does not start at 0");
     for (uint32_t i = 0; i < opened.count; i++)

@@ -2,8 +2,9 @@
  *
  * Bytes: header, u32 index[bucket_count + 1] padded to 8 bytes, u64 starts[count] (wide: the high
  * halves, then the low halves), u32 classes[count]. index[b] is how many starts are at most
- * b << shift, so it narrows the search to the starts that share the key's leading bits. An IP unit
- * holds one for IPv4 and, at `next`, a wide one for all addresses. */
+ * b << shift, so it narrows the search to the starts in the key's bucket; the last bucket holds all
+ * keys from its start on. An IP unit holds one for IPv4 and, at `next`, a wide one for the others.
+ */
 #ifndef TERN_RULES_INTERVALS_H
 #define TERN_RULES_INTERVALS_H
 
@@ -17,7 +18,7 @@
 struct tern_intervals_header {
     uint32_t count; /* at least 1: starts[0] is 0 */
     uint32_t wide;  /* 1: 128-bit starts */
-    uint32_t shift; /* bucket = key >> shift */
+    uint32_t shift; /* bucket = key >> shift, at most the last one */
     uint32_t bucket_count;
     uint64_t next; /* offset of the wide intervals from this header, 0: none */
     uint64_t reserved;
@@ -37,12 +38,13 @@ struct tern_intervals { /* a handle; nothing to free */
     const uint32_t *index;
     uint32_t count;
     uint32_t shift;
+    uint32_t last_bucket;
 };
 
-/* Validates `length` bytes at `data` (8-byte aligned) with every class below `class_count`. Keys
- * have `key_bits` bits (1…64), or 128: the wide form. */
+/* Validates `length` bytes at `data` (8-byte aligned) with every class below `class_count`. `wide`
+ * says which form is expected. */
 int tern_intervals_open(struct tern_intervals *intervals, const void *data, size_t length,
-                        unsigned key_bits, uint32_t class_count, struct tern_error *error);
+                        bool wide, uint32_t class_count, struct tern_error *error);
 
 /* Order-preserving keys of the numeric types. */
 static inline uint64_t tern_interval_key_i64(int64_t value)
@@ -59,7 +61,7 @@ static inline uint64_t tern_interval_key_f32(float value)
     return bits & 0x80000000u ? (uint32_t)~bits : bits | 0x80000000u;
 }
 
-/* The key of a number or bool, and how many bits it has. */
+/* The key of a number or bool. */
 static inline uint64_t tern_interval_key(enum tern_type type, const union tern_value *value)
 {
     switch (type) {
@@ -74,15 +76,10 @@ static inline uint64_t tern_interval_key(enum tern_type type, const union tern_v
     }
 }
 
-static inline unsigned tern_key_bits(enum tern_type type)
-{
-    return type == TERN_TYPE_BOOL ? 1 : type == TERN_TYPE_F32 || type == TERN_TYPE_IP ? 32 : 64;
-}
-
-/* The class of `key`, which is below 2^key_bits. */
+/* The class of `key`: a number's, or an IPv4 address as a number. */
 static inline uint32_t tern_intervals_find(const struct tern_intervals *intervals, uint64_t key)
 {
-    uint64_t bucket = key >> intervals->shift;
+    uint64_t bucket = tern_min_u64(key >> intervals->shift, intervals->last_bucket);
     uint32_t low = intervals->index[bucket] - 1;
     uint32_t count = intervals->index[bucket + 1] - low;
     const uint64_t *base = intervals->starts + low;

@@ -41,7 +41,7 @@ static int open_header(struct opening *opening)
         header->bit_count > header->block_count * TERN_BLOCK_BITS ||
         header->units.count > TERN_UNITS_MAX || header->default_action > TERN_UNDECIDED ||
         header->blocks.count != header->block_count ||
-        header->bit_rules.count != (uint64_t)header->block_count * TERN_BLOCK_BITS ||
+        header->bits.count != (uint64_t)header->block_count * TERN_BLOCK_BITS ||
         header->rules.count != header->rule_count ||
         header->thresholds.count > TERN_THRESHOLDS_MAX ||
         header->bit_terms.count != (uint64_t)header->bit_count + 1 ||
@@ -62,7 +62,7 @@ static int open_arrays(struct opening *opening)
     rules->masks = array_of(opening, &header->masks, sizeof(struct tern_mask_words));
     rules->blocks = array_of(opening, &header->blocks, sizeof(struct tern_block));
     rules->always = array_of(opening, &header->always, sizeof(uint32_t));
-    rules->bit_rules = array_of(opening, &header->bit_rules, sizeof(uint32_t));
+    rules->bits = array_of(opening, &header->bits, sizeof(struct tern_bit));
     rules->rules = array_of(opening, &header->rules, sizeof(struct tern_rule));
     rules->thresholds = array_of(opening, &header->thresholds, sizeof(struct tern_threshold));
     rules->bit_terms = array_of(opening, &header->bit_terms, sizeof(uint32_t));
@@ -70,7 +70,7 @@ static int open_arrays(struct opening *opening)
     rules->texts = array_of(opening, &header->texts, sizeof(struct tern_text_span));
     rules->bytes = array_of(opening, &header->bytes, 1);
     if (rules->deltas == NULL || rules->masks == NULL || rules->blocks == NULL ||
-        rules->always == NULL || rules->bit_rules == NULL || rules->rules == NULL ||
+        rules->always == NULL || rules->bits == NULL || rules->rules == NULL ||
         rules->thresholds == NULL || rules->bit_terms == NULL || rules->terms == NULL ||
         rules->texts == NULL || rules->bytes == NULL)
         return tern_error_set(opening->error, TERN_ECORRUPT, "rules: a part leaves the section");
@@ -98,9 +98,10 @@ static int check_blocks(struct opening *opening)
         if (rules->always[i] >= header->block_count ||
             (i > 0 && rules->always[i] <= rules->always[i - 1]))
             return corrupt(opening, "unconditional block", i);
-    for (uint64_t i = 0; i < header->bit_rules.count; i++)
-        if (rules->bit_rules[i] >= header->rule_count)
-            return corrupt(opening, "rule of bit", i);
+    for (uint64_t i = 0; i < header->bits.count; i++)
+        if (rules->bits[i].rule >= header->rule_count || rules->bits[i].action > TERN_UNDECIDED ||
+            rules->bits[i].terminal > 1)
+            return corrupt(opening, "bit", i);
     for (uint64_t i = 0; i < header->deltas.count; i++)
         if (rules->deltas[i].mask >= header->masks.count ||
             rules->deltas[i].place / 2 >= header->block_count)
@@ -143,7 +144,7 @@ static int check_rules(struct opening *opening)
     const struct tern_rules *rules = opening->rules;
 
     for (uint32_t i = 0; i < header->rule_count; i++)
-        if (rules->rules[i].action > TERN_UNDECIDED || rules->rules[i].terminal > 1 ||
+        if (rules->rules[i].action > TERN_UNDECIDED ||
             !tern_range_inside(rules->rules[i].name, rules->rules[i].name_length,
                                header->bytes.count))
             return corrupt(opening, "rule", i);
@@ -236,17 +237,17 @@ static int open_classifier(struct opening *opening, const struct tern_unit *unit
 
     switch (unit->kind) {
     case TERN_UNIT_NUMBER:
-        return tern_intervals_open(&view->narrow, data, unit->length, tern_key_bits(unit->type),
-                                   unit->class_count, opening->error);
+        return tern_intervals_open(&view->narrow, data, unit->length, false, unit->class_count,
+                                   opening->error);
     case TERN_UNIT_ADDRESS:
-        status = tern_intervals_open(&view->narrow, data, unit->length, 32, unit->class_count,
+        status = tern_intervals_open(&view->narrow, data, unit->length, false, unit->class_count,
                                      opening->error);
         if (status != 0)
             return status;
         if (intervals->next >= unit->length)
             return tern_error_set(opening->error, TERN_ECORRUPT, "rules: no IPv6 intervals");
         return tern_intervals_open(&view->wide, data + intervals->next,
-                                   unit->length - intervals->next, 128, unit->class_count,
+                                   unit->length - intervals->next, true, unit->class_count,
                                    opening->error);
     case TERN_UNIT_STRING:
     case TERN_UNIT_SUFFIX:

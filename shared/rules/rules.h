@@ -32,7 +32,7 @@ struct tern_rules {
     const struct tern_block *blocks;
     const uint32_t *always;
     uint32_t always_count;
-    const uint32_t *bit_rules;
+    const struct tern_bit *bits;
     const struct tern_rule *rules;
     const struct tern_threshold *thresholds;
     uint32_t threshold_count;

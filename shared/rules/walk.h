@@ -7,15 +7,15 @@
  * counter of 512 columns at once), so the cost of a block follows the number of masks that fall
  * into it. */
 
-static inline void finish_terminal(const struct tern_rule *rule, uint32_t index, float sum,
+static inline void finish_terminal(const struct tern_bit *bit, float sum,
                                    struct tern_verdict *verdict)
 {
-    *verdict = (struct tern_verdict){.action = rule->action,
+    *verdict = (struct tern_verdict){.action = bit->action,
                                      .tier = 1,
-                                     .flags = rule->flags,
-                                     .cause = rule->cause,
-                                     .rule = index + 1,
-                                     .score = rule->score != 0 ? rule->score : sum};
+                                     .flags = bit->flags,
+                                     .cause = bit->cause,
+                                     .rule = bit->rule + 1,
+                                     .score = bit->score != 0 ? bit->score : sum};
 }
 
 static inline void finish_open(const struct tern_rules *rules, float sum,
@@ -113,18 +113,16 @@ WALK_TARGET void WALK_NAME(const struct tern_rules *rules, struct tern_scratch *
             unsigned word = (unsigned)__builtin_ctz(filled);
 
             for (uint64_t left = words[word]; left != 0; left &= left - 1) {
-                uint32_t bit =
-                    block * TERN_BLOCK_BITS + word * 64 + (uint32_t)__builtin_ctzll(left);
-                uint32_t index = rules->bit_rules[bit];
-                const struct tern_rule *rule = &rules->rules[index];
+                const struct tern_bit *bit = &rules->bits[block * TERN_BLOCK_BITS + word * 64 +
+                                                          (unsigned)__builtin_ctzll(left)];
 
-                if (rule->terminal) {
-                    finish_terminal(rule, index, sum, verdict);
+                if (bit->terminal) {
+                    finish_terminal(bit, sum, verdict);
                     return;
                 }
-                if (index != last_added) { /* several of its conjunctions may hold */
-                    sum += rule->score;
-                    last_added = index;
+                if (bit->rule != last_added) { /* several of its conjunctions may hold */
+                    sum += bit->score;
+                    last_added = bit->rule;
                 }
             }
         }
