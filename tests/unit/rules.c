@@ -18,20 +18,19 @@ static int teardown(TERN_TEST_STATE)
     return 0;
 }
 
-struct facts {
+union facts { /* room for the values that follow the head */
     struct tern_facts head;
-    union tern_value values[WORLD_FIELDS + 1];
+    uint8_t room[sizeof(struct tern_facts) + (WORLD_FIELDS + 1) * sizeof(union tern_value)];
 };
-_Static_assert(offsetof(struct facts, values) == sizeof(struct tern_facts), "values follow");
 
-static void set_path(struct facts *facts, const char *path)
+static void set_path(union facts *facts, const char *path)
 {
-    facts->values[WORLD_PATH].string.bytes = (const uint8_t *)path;
-    facts->values[WORLD_PATH].string.length = (uint32_t)strlen(path);
+    facts->head.values[WORLD_PATH].string.bytes = (const uint8_t *)path;
+    facts->head.values[WORLD_PATH].string.length = (uint32_t)strlen(path);
     tern_facts_set_present(&facts->head, WORLD_PATH);
 }
 
-static struct tern_verdict decide(const struct world_rules *compiled, const struct facts *facts)
+static struct tern_verdict decide(const struct world_rules *compiled, const union facts *facts)
 {
     struct tern_verdict verdict;
     struct tern_scratch *scratch = NULL;
@@ -113,7 +112,7 @@ static void verdicts_say_why(TERN_TEST_STATE)
                                                  {.at = 2, .action = TERN_CHALLENGE}};
     struct tern_config config = world_config(&world, rules, TERN_COUNT(rules));
     struct world_rules compiled;
-    struct facts facts = {0};
+    union facts facts = {.room = {0}};
     struct tern_verdict verdict;
 
     rules[0].mode = TERN_RULE_OFF;
@@ -138,7 +137,7 @@ static void verdicts_say_why(TERN_TEST_STATE)
                                                                     .cause = TERN_CAUSE_THRESHOLD,
                                                                     .score = 2.5f}));
     set_path(&facts, "ax"); /* both; a rule of two conjunctions adds once */
-    facts.values[WORLD_USER].u64 = 3;
+    facts.head.values[WORLD_USER].u64 = 3;
     tern_facts_set_present(&facts.head, WORLD_USER);
     verdict = decide(&compiled, &facts);
     assert_true(tern_verdict_equal(&verdict, &(struct tern_verdict){.action = TERN_DENY,
@@ -173,7 +172,7 @@ static void decides_without_rules(TERN_TEST_STATE)
 {
     struct tern_config config = world_config(&world, NULL, 0);
     struct world_rules compiled;
-    struct facts facts = {0};
+    union facts facts = {.room = {0}};
     struct tern_verdict verdict;
 
     config.default_action = TERN_CHALLENGE;
@@ -202,21 +201,21 @@ static void decides_across_blocks(TERN_TEST_STATE)
     }
     assert_int_equal(world_compile(&world, &config, &compiled), 0);
     for (unsigned i = 0; i < COUNT; i += 7) {
-        struct facts facts = {0};
+        union facts facts = {.room = {0}};
         struct tern_verdict verdict;
         char path[128];
 
         snprintf(path, sizeof path, "/a/very/long/prefix/of/all/of/them/%u/tail", i);
         set_path(&facts, path);
-        facts.values[WORLD_USER].u64 = i;
-        facts.values[WORLD_SECURE].boolean = true;
-        facts.values[WORLD_DELTA].i64 = 1;
+        facts.head.values[WORLD_USER].u64 = i;
+        facts.head.values[WORLD_SECURE].boolean = true;
+        facts.head.values[WORLD_DELTA].i64 = 1;
         for (unsigned field = WORLD_USER; field <= WORLD_SECURE; field++)
             if (field != WORLD_RATIO)
                 tern_facts_set_present(&facts.head, field);
         verdict = decide(&compiled, &facts);
         assert_int_equal(verdict.rule, i + 1);
-        facts.values[WORLD_DELTA].i64 = 0;
+        facts.head.values[WORLD_DELTA].i64 = 0;
         verdict = decide(&compiled, &facts);
         assert_int_equal(verdict.rule, 0);
     }
@@ -346,7 +345,7 @@ static void explain_tells_the_truth(TERN_TEST_STATE)
         world_rule("second", "path starts_with \"/\" and (users.vip == true or user < 10)")};
     struct tern_config config = world_config(&world, rules, 2);
     struct world_rules compiled;
-    struct facts facts = {0};
+    union facts facts = {.room = {0}};
     struct tern_buffer out = {0};
     struct tern_scratch *scratch = NULL;
     static const char *const wanted[] = {
@@ -363,7 +362,7 @@ static void explain_tells_the_truth(TERN_TEST_STATE)
     };
 
     set_path(&facts, "/a");
-    facts.values[WORLD_USER].u64 = 5; /* odd: no record */
+    facts.head.values[WORLD_USER].u64 = 5; /* odd: no record */
     tern_facts_set_present(&facts.head, WORLD_USER);
     assert_int_equal(world_compile(&world, &config, &compiled), 0);
     assert_int_equal(tern_scratch_new(&scratch), 0);
@@ -389,7 +388,7 @@ static void corrupt_sections_stay_harmless(TERN_TEST_STATE)
     struct tern_config config = world_config(&world, rules, 3);
     struct world_rules compiled;
     struct tern_scratch *scratch = NULL;
-    struct facts facts = {0};
+    union facts facts = {.room = {0}};
     const struct tern_facts *item = &facts.head;
     struct tern_classes_section classes;
     struct tern_verdict verdict;
@@ -404,8 +403,8 @@ static void corrupt_sections_stay_harmless(TERN_TEST_STATE)
                                             compiled.compiled.classes[0].bytes.length,
                                             compiled.compiled.classes[0].unit};
     set_path(&facts, "/p1/x");
-    facts.values[WORLD_IP].address = tern_address_from_v4(0x0a000001);
-    facts.values[WORLD_USER].u64 = 4;
+    facts.head.values[WORLD_IP].address = tern_address_from_v4(0x0a000001);
+    facts.head.values[WORLD_USER].u64 = 4;
     tern_facts_set_present(&facts.head, WORLD_IP);
     tern_facts_set_present(&facts.head, WORLD_USER);
     for (size_t at = 0; at + 4 <= length; at += 4) {
