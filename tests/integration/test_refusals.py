@@ -197,18 +197,23 @@ def test_fields_are_append_only(served):
     refused(served)
 
 
-def test_what_this_version_does_not_check_is_said(served):
-    """`tests:` and `max_change` are read; nobody may believe that they protect."""
-    text = served.config_path.read_text().replace("source: bad-nets.txt",
-                                                  "source: bad-nets.txt, max_change: 20%")
-    path = served.sources / "unchecked.yaml"
-    path.write_text(text + "tests:\n  - { request: { ip: 10.1.2.3 }, expect: allow }\n")
-    done = served.ctl("check", path, run_dir=False, check=0)
-    for word in ("tests", "max_change"):
-        warned = [line for line in done.stderr.splitlines() if word in line and "warning" in line]
-        if not warned:
-            path.write_text(text + "tests:\n  - { request: { ip: 10.1.2.3 }, expect: deny }\n")
-            refused(served, "tern.yaml:", path=path)
+def test_failing_tests_of_the_configuration(served):
+    text = served.config_path.read_text()
+    served.config_path.write_text(text + "tests:\n  - { request: { ip: 10.1.2.3 }, expect: deny }\n")
+    refused(served, f"tern.yaml:{line_of(served.config_path, 'expect: deny')}:")
+    served.config_path.write_text(
+        text + "tests:\n  - { request: { ip: 10.1.2.3 }, expect: allow, rule: own-net }\n")
+    assert served.apply()["published"]
+
+
+def test_too_large_a_change_is_refused_or_said_to_be_unchecked(served):
+    """Nobody may believe in a protection that is not there."""
+    served.config_path.write_text(served.config_path.read_text().replace(
+        "source: bad-nets.txt", "source: bad-nets.txt, max_change: 20%"))
+    served.write_source("bad-nets.txt", "".join(f"192.0.2.{i}\n" for i in range(200)))
+    done = served.ctl("apply", served.config_path)
+    assert "max_change" in done.stderr
+    assert done.returncode == 1 or "warning: max_change is not checked" in done.stderr
 
 
 def test_up_with_a_broken_configuration_ends_with_1(make_instance):

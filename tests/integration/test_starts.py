@@ -1,10 +1,11 @@
 """Starting: the second on one directory, as an ordinary user, after a reboot, on a disk."""
 import os
 import shutil
+import signal
 import subprocess
 
 import pytest
-from instance import DATA, wait_until
+from instance import DATA, is_running, wait_until
 from tern import Action
 
 
@@ -143,10 +144,13 @@ def test_ipv6_and_several_listeners(make_instance):
 
 def test_a_stale_unix_socket_is_replaced(make_instance):
     instance = make_instance().start()
+    ternd = instance.ternd_pid()
+    instance.supervisor.send_signal(signal.SIGSTOP)  # or it would start another
+    os.kill(ternd, signal.SIGKILL)
+    wait_until(lambda: not is_running(ternd), "ternd is gone")
+    assert instance.socket.exists()
     instance.supervisor.kill()
     instance.supervisor.wait()
-    assert instance.socket.exists()
-    wait_until(lambda: not instance.answers(), "everything has ended")
     instance.start()
     assert instance.client(instance.unix).decide({"ip": "192.0.2.1"}).action is Action.DENY
 
