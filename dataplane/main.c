@@ -319,6 +319,8 @@ static int serve(struct tern_server *server, struct tern_arena *arena, const cha
     stop_loops(server);
     tern_listeners_close(&server->listeners);
     tern_housekeeping_stop(&housekeeping);
+    for (unsigned i = 0; i < server->worker_count; i++)
+        tern_worker_free(&server->workers[i]);
     free(server->workers);
     return code;
 }

@@ -629,7 +629,7 @@ static uint64_t plan_sleep(struct tern_worker *worker)
         wait_ns = tern_min_u64(wait_ns, 50000000);
     if (wait_ns == 0)
         return 0;
-    atomic_store_explicit(&worker->sleeping, 1, memory_order_relaxed); /* L1 */
+    atomic_store_explicit(&worker->sleeping, 1, memory_order_release); /* L1 */
     atomic_thread_fence(memory_order_seq_cst);                         /* L2 pairs with W2 */
     if (has_news(worker) || worker->backend->ready(worker)) {          /* L3 */
         atomic_store_explicit(&worker->sleeping, 0, memory_order_relaxed);
@@ -647,8 +647,9 @@ void tern_worker_wake(struct tern_worker *worker)
 
     atomic_thread_fence(memory_order_seq_cst); /* W2 pairs with L2 */
     if (atomic_load_explicit(&worker->sleeping, memory_order_relaxed) != 0 &&
-        atomic_exchange_explicit(&worker->sleeping, 0, memory_order_relaxed) != 0) { /* W3 */
-        /* The counter cannot overflow within the age of the machine. */
+        atomic_exchange_explicit(&worker->sleeping, 0, memory_order_acquire) != 0) { /* W3 */
+        /* The acquire sees wake_fd as it was before L1. The counter cannot overflow within the age
+         * of the machine. */
         if (write(worker->wake_fd, &one, sizeof one) < 0)
             return;
     }
@@ -757,8 +758,10 @@ static void *run(void *argument)
 
 /* ---- life ---- */
 
-static void free_all(struct tern_worker *worker)
+void tern_worker_free(struct tern_worker *worker)
 {
+    if (worker->server == NULL)
+        return; /* was never started */
     for (uint32_t i = 0; i < worker->connections.used; i++) {
         struct tern_connection *connection = &worker->connections.all[i];
 
@@ -807,12 +810,8 @@ int tern_worker_start(struct tern_worker *worker, struct tern_server *server, un
         code = tern_vector_open(&worker->vector, error);
     if (code == 0 && pthread_create(&worker->thread, NULL, run, worker) != 0)
         code = tern_error_set(error, TERN_ENOMEM, "cannot start the thread of loop %u", index);
-    if (code < 0) {
-        free_all(worker);
-        return code;
-    }
-    worker->started = true;
-    return 0;
+    worker->started = code == 0;
+    return code;
 }
 
 void tern_worker_join(struct tern_worker *worker)
@@ -821,5 +820,4 @@ void tern_worker_join(struct tern_worker *worker)
         return;
     pthread_join(worker->thread, NULL);
     worker->started = false;
-    free_all(worker);
 }

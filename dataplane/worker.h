@@ -91,11 +91,13 @@ enum tern_worker_state {
 };
 
 /* Everything the loop needs that can fail and must not happen later; then its thread. `worker` is
- * zeroed; housekeeping may already be looking at it. */
+ * zeroed; housekeeping may already be looking at it. Free it also when this fails. */
 int tern_worker_start(struct tern_worker *worker, struct tern_server *server, unsigned index,
                       struct tern_error *error);
-/* Waits for the thread and frees all. */
+/* Waits for the thread. */
 void tern_worker_join(struct tern_worker *worker);
+/* Frees everything, also after a start that failed; housekeeping, which wakes loops, has ended. */
+void tern_worker_free(struct tern_worker *worker);
 
 /* From any thread: makes a sleeping loop look around. */
 void tern_worker_wake(struct tern_worker *worker);
