@@ -7,8 +7,8 @@
 #include "shared/buffer.h"
 #include "shared/error.h"
 
-/* The publishing side of one run directory: arena, live image, source cache. One per process; apply,
- * restore and rollback are called from one thread at a time, status from any thread. */
+/* The publishing side of one run directory: arena, live image, source cache. One per process;
+ * apply, restore and rollback are called from one thread at a time, status from any thread. */
 struct tern_pipeline;
 
 /* What must survive the arena: the owner of state.db supplies it and records what grew. */
@@ -19,30 +19,33 @@ struct tern_pipeline_numbers {
 };
 
 struct tern_pipeline_options {
-    const char *run_dir;   /* exists; arena and board are made in it */
-    const char *state_dir; /* exists; packed sections go to STATE_DIR/sections, lists to …/generations */
-    uint64_t arena_bytes;  /* size of a newly made arena; a valid one found keeps its own */
+    const char *run_dir; /* exists; arena and board are made in it */
+    const char
+        *state_dir; /* exists; packed sections go to STATE_DIR/sections, lists to …/generations */
+    uint64_t arena_bytes; /* size of a newly made arena; a valid one found keeps its own */
     uint8_t instance_secret[32];
     struct tern_pipeline_numbers numbers;
 };
 
 /* Takes over a valid arena as it finds it (withdraws any announcement, keeps serving what its root
- * serves) or makes a new one beside it and renames. TERN_EBUSY when another tern-control holds it. */
-int tern_pipeline_open(const struct tern_pipeline_options *options,
-                       struct tern_pipeline **pipeline, struct tern_error *error);
+ * serves) or makes a new one beside it and renames, also when the one it finds does not read back.
+ * TERN_EBUSY when another tern-control holds it. */
+int tern_pipeline_open(const struct tern_pipeline_options *options, struct tern_pipeline **pipeline,
+                       struct tern_error *error);
 void tern_pipeline_close(struct tern_pipeline *pipeline);
 
 struct tern_progress { /* one step of a long build, for bars */
-    const char *step;    /* "table users", "rules", "verify", "announce", "publish" */
-    unsigned permille;   /* of this step */
-    uint64_t rows;       /* read so far, 0 when it does not apply */
+    const char *step;  /* "table users", "rules", "verify", "announce", "publish" */
+    unsigned permille; /* of this step */
+    uint64_t rows;     /* read so far, 0 when it does not apply */
 };
 
 struct tern_apply_options {
     bool dry_run; /* everything up to and including verify, then thrown away */
     void (*progress)(void *context, const struct tern_progress *progress); /* may be NULL */
     /* called right before the swap (state "publishing") with the numbers to record; may be NULL */
-    int (*publishing)(void *context, uint64_t generation, const struct tern_pipeline_numbers *numbers);
+    int (*publishing)(void *context, uint64_t generation,
+                      const struct tern_pipeline_numbers *numbers);
     void *context;
 };
 
@@ -52,7 +55,7 @@ struct tern_apply_table {
     uint64_t rows, keys, bytes;
     uint64_t bad_rows, duplicates, overlaps;
     uint64_t previous_rows, previous_bytes; /* 0 when it is new */
-    bool reused; /* shared with the generation before */
+    bool reused;                            /* shared with the generation before */
     double build_ms;
 };
 
@@ -79,11 +82,12 @@ struct tern_apply_result {
     double read_ms, build_ms, compile_ms, verify_ms, announce_ms, publish_ms, total_ms;
 };
 
-/* Publishes `config`. On failure nothing changed: the old generation keeps serving, `diagnostics` has
- * placed errors (bad rows carry the source's place), `error` the summary ("table users: cannot open
- * data/users.csv: …"). Codes: TERN_EINVAL bad configuration or rows, TERN_EIO/ENOENT source, TERN_ENOSPC
- * does not fit, TERN_EREFUSED a seat rejected it (its reason in `result->seats` and `error`),
- * TERN_EIO verify failed. `result` is filled as far as it came; free it with _result_free. */
+/* Publishes `config`. On failure nothing changed: the old generation keeps serving, `diagnostics`
+ * has placed errors (bad rows carry the source's place), `error` the summary ("table users: cannot
+ * open data/users.csv: …"). Codes: TERN_EINVAL bad configuration or rows, TERN_EIO/ENOENT source,
+ * TERN_ENOSPC does not fit, TERN_EREFUSED a seat rejected it (its reason in `result->seats` and
+ * `error`), TERN_EIO verify failed. `result` is filled as far as it came; free it with
+ * _result_free. */
 int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config *config,
                         const struct tern_apply_options *options, struct tern_apply_result *result,
                         struct tern_diagnostics *diagnostics, struct tern_error *error);
@@ -114,6 +118,7 @@ struct tern_pipeline_status {
     uint64_t published_at_us;
     struct tern_pipeline_seat seats[16];
     unsigned seat_count;
+    char replaced[256]; /* why the arena found at the start was not taken over; empty: it was */
 };
 void tern_pipeline_status(struct tern_pipeline *pipeline, struct tern_pipeline_status *status);
 

@@ -182,6 +182,10 @@ static int open_pipeline(struct control *control, struct tern_error *error)
     if (rc != 0)
         return rc;
     tern_pipeline_status(control->pipeline, &status);
+    if (status.replaced[0] != '\0')
+        tern_control_log(TERN_LOG_WARNING,
+                         "the arena found could not be taken over and is replaced: %s",
+                         status.replaced);
     rc = tern_store_settle(control->store, status.generation, &settled, error);
     if (rc == 0 && settled != 0)
         tern_control_log(TERN_LOG_WARNING,

@@ -61,6 +61,7 @@ static int adopt_live_image(struct tern_pipeline *pipeline, struct tern_error *e
     return 0;
 }
 
+/* Rebuilds what is known of the arena from the arena itself. */
 static int take_over(struct tern_pipeline *pipeline, struct tern_error *error)
 {
     uint64_t root;
@@ -75,14 +76,43 @@ static int take_over(struct tern_pipeline *pipeline, struct tern_error *error)
     return result != 0 ? result : adopt_live_image(pipeline, error);
 }
 
-int tern_pipeline_open(const struct tern_pipeline_options *options, struct tern_pipeline **pipeline,
-                       struct tern_error *error)
+static int open_writer(struct tern_pipeline *pipeline, const struct tern_pipeline_options *options,
+                       bool replace, struct tern_error *error)
 {
     const struct tern_writer_numbers numbers = {
         .generation = options->numbers.generation,
         .announcement = options->numbers.announcement,
         .epoch = options->numbers.epoch,
     };
+    int result = tern_writer_open(options->run_dir, options->arena_bytes, &numbers, replace,
+                                  &pipeline->writer, error);
+
+    return result != 0 ? result : take_over(pipeline, error);
+}
+
+/* An arena whose snapshot does not read back cannot be built upon, nor may it be overwritten under
+ * its readers: a new one takes its name, and they follow when it has something to serve. */
+static int open_or_replace(struct tern_pipeline *pipeline,
+                           const struct tern_pipeline_options *options, struct tern_error *error)
+{
+    struct tern_error why = {0};
+    int result = open_writer(pipeline, options, false, &why);
+
+    if (result != TERN_ECORRUPT && result != TERN_EABI) {
+        if (result != 0)
+            tern_error_set(error, result, "%s", why.message);
+        return result;
+    }
+    if (pipeline->writer.fd >= 0)
+        tern_writer_close(&pipeline->writer);
+    tern_image_free(&pipeline->live_image);
+    snprintf(pipeline->status.replaced, sizeof pipeline->status.replaced, "%.250s", why.message);
+    return open_writer(pipeline, options, true, error);
+}
+
+int tern_pipeline_open(const struct tern_pipeline_options *options, struct tern_pipeline **pipeline,
+                       struct tern_error *error)
+{
     struct tern_pipeline *opened = calloc(1, sizeof *opened);
     int result;
 
@@ -96,10 +126,7 @@ int tern_pipeline_open(const struct tern_pipeline_options *options, struct tern_
     if (opened->run_dir == NULL || opened->state_dir == NULL)
         result = tern_error_set(error, TERN_ENOMEM, "no memory for the pipeline");
     else
-        result = tern_writer_open(options->run_dir, options->arena_bytes, &numbers, &opened->writer,
-                                  error);
-    if (result == 0)
-        result = take_over(opened, error);
+        result = open_or_replace(opened, options, error);
     if (result != 0) {
         tern_pipeline_close(opened);
         return result;
@@ -195,6 +222,7 @@ void tern_pipeline_refresh_status(struct tern_pipeline *pipeline)
         status.seats[i].quarantined_bytes = seats[i].bytes;
     }
     pthread_mutex_lock(&pipeline->lock);
+    memcpy(status.replaced, pipeline->status.replaced, sizeof status.replaced);
     pipeline->status = status;
     pthread_mutex_unlock(&pipeline->lock);
 }

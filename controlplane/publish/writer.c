@@ -120,8 +120,8 @@ fail:
 }
 
 int tern_writer_open(const char *run_dir, uint64_t arena_bytes,
-                     const struct tern_writer_numbers *numbers, struct tern_writer *writer,
-                     struct tern_error *error)
+                     const struct tern_writer_numbers *numbers, bool replace,
+                     struct tern_writer *writer, struct tern_error *error)
 {
     struct tern_writer opened = {.fd = -1};
     char directory[TERN_PATH_MAX];
@@ -134,7 +134,7 @@ int tern_writer_open(const char *run_dir, uint64_t arena_bytes,
     if (result != 0)
         return result;
     snprintf(path, sizeof path, "%s/arena", directory);
-    result = take_over_arena(run_dir, path, &opened, error);
+    result = replace ? TERN_ENOENT : take_over_arena(run_dir, path, &opened, error);
     if (result == TERN_ENOENT) {
         result = make_arena(directory, path, arena_bytes, numbers, &opened, error);
         if (result != 0)

@@ -28,11 +28,11 @@ struct tern_writer_numbers { /* lower bounds from before this arena; see tern_pi
     uint64_t generation, announcement, epoch;
 };
 
-/* Takes over RUN_DIR/arena when it is valid, else makes one of `arena_bytes` aside and renames it into
- * place. TERN_EBUSY when another process holds the writer's lock. */
+/* Takes over RUN_DIR/arena when it is valid, else, or with `replace`, makes one of `arena_bytes` aside
+ * and renames it into place. TERN_EBUSY when another process holds the writer's lock. */
 int tern_writer_open(const char *run_dir, uint64_t arena_bytes,
-                     const struct tern_writer_numbers *numbers, struct tern_writer *writer,
-                     struct tern_error *error);
+                     const struct tern_writer_numbers *numbers, bool replace,
+                     struct tern_writer *writer, struct tern_error *error);
 void tern_writer_close(struct tern_writer *writer);
 
 /* Allocates `length` bytes (fallocate before any store) that no reader knows yet; zeroed. TERN_ENOSPC

@@ -17,7 +17,7 @@ static int setup(TERN_TEST_STATE)
     strcpy(run_dir, "/dev/shm/tern-board-XXXXXX");
     if (mkdtemp(run_dir) == NULL)
         return -1;
-    return tern_writer_open(run_dir, 16 << 20, &numbers, &writer, NULL);
+    return tern_writer_open(run_dir, 16 << 20, &numbers, false, &writer, NULL);
 }
 
 static int teardown(TERN_TEST_STATE)

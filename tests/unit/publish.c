@@ -26,7 +26,8 @@ static int setup(void **state)
 
     strcpy(f->run_dir, "/dev/shm/tern-test-XXXXXX");
     assert_non_null(mkdtemp(f->run_dir));
-    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, &f->writer, &error), 0);
+    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, false, &f->writer, &error),
+                     0);
     assert_false(f->writer.taken_over);
     assert_int_equal(tern_board_open(f->run_dir, true, &f->board, &error), 0);
     assert_int_equal(tern_arena_open(f->run_dir, &f->arena, &error), 0);
@@ -217,7 +218,8 @@ static void announcements_are_never_numbered_twice(void **state)
     withdrawn = f->writer.seq;
     /* the control plane dies here, with its candidate announced, and comes back */
     tern_writer_close(&f->writer);
-    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, &f->writer, NULL), 0);
+    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, false, &f->writer, NULL),
+                     0);
     assert_true(f->writer.taken_over);
     assert_int_equal(tern_reclaim_take_over(&f->writer, NULL), 0);
     assert_int_equal(tern_arena_envelope(&f->arena)->announced, 0);
@@ -239,7 +241,8 @@ static void a_take_over_keeps_what_is_served_and_pinned(void **state)
     tern_reader_leave(reader);
     served = publish(f, 'b', 2);
     tern_writer_close(&f->writer);
-    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, &f->writer, NULL), 0);
+    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, false, &f->writer, NULL),
+                     0);
     assert_int_equal(tern_reclaim_take_over(&f->writer, NULL), 0);
     tern_reclaim_collect(&f->writer);
     for (uint8_t i = 0; i < 50; i++) {
@@ -258,7 +261,7 @@ static void a_second_writer_is_refused(void **state)
     struct tern_error error = {0};
     struct tern_writer second;
 
-    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, &second, &error),
+    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, false, &second, &error),
                      TERN_EBUSY);
     assert_non_null(strstr(error.message, "another tern-control"));
 }
