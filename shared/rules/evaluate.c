@@ -41,18 +41,20 @@ static void start_exact(const struct tern_unit_view *unit, const struct tern_fac
     for (unsigned i = 0; i < count; i++) {
         const union tern_value *value = &facts[i]->values[field];
         uint8_t bytes[16];
-        size_t length;
 
         if (!tern_facts_has(facts[i], field))
             continue;
-        if (unit->type == TERN_TYPE_STRING)
+        if (unit->type == TERN_TYPE_STRING) {
             hashes[i] = tern_hash_key(exact->seed, value->string.bytes, value->string.length);
-        else if (unit->type == TERN_TYPE_U64 || unit->type == TERN_TYPE_I64)
+        } else if (unit->type == TERN_TYPE_U64 || unit->type == TERN_TYPE_I64) {
             hashes[i] = tern_hash_key(exact->seed, &value->u64, sizeof value->u64);
-        else
-            hashes[i] = tern_hash_key(
-                exact->seed,
-                tern_table_key_bytes((enum tern_type)unit->type, value, bytes, &length), length);
+        } else {
+            size_t length;
+            const void *key =
+                tern_table_key_bytes((enum tern_type)unit->type, value, bytes, &length);
+
+            hashes[i] = tern_hash_key(exact->seed, key, length);
+        }
         tern_exact_prefetch(exact, hashes[i]);
     }
 }
