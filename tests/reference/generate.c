@@ -167,7 +167,9 @@ static void atom(uint64_t *random, struct tern_buffer *out)
                     {"users.vip", TERN_TYPE_BOOL, false},
                     {"users.home", TERN_TYPE_IP, false},
                     {"paths[path].score", TERN_TYPE_I64, false},
-                    {"paths[path].hits", TERN_TYPE_U64, false}};
+                    {"paths[path].hits", TERN_TYPE_U64, false},
+                    {"peers.note", TERN_TYPE_STRING, false},
+                    {"peers[ip].note", TERN_TYPE_STRING, false}};
     static const char *const memberships[] = {"ip in $bad_nets",
                                               "peer in $bad_nets",
                                               "host in $bad_hosts",
@@ -180,11 +182,13 @@ static void atom(uint64_t *random, struct tern_buffer *out)
                                               "users.home in $bad_nets",
                                               "asn.number in $ids",
                                               "users.home in $asn",
-                                              "paths[path].hits in $ids"};
+                                              "paths[path].hits in $ids",
+                                              "ip in $peers"};
     static const char *const presences[] = {
         "exists(ip)",          "exists(path)",  "exists(secure)", "exists(asn)",
         "exists(users)",       "exists(user)",  "exists(peer)",   "exists(asn[peer])",
-        "exists(users.trust)", "exists(delta)", "exists(host)",   "exists(paths[path].hits)"};
+        "exists(users.trust)", "exists(delta)", "exists(host)",   "exists(paths[path].hits)",
+        "exists(peers)"};
     uint64_t which = below(random, 10);
 
     if (which < 2) {

@@ -102,6 +102,11 @@ static void add_rows(struct tern_table_builder *builder, enum world_table table,
             key.u64 = i * 5;
             status = tern_table_builder_add(builder, &key, NULL, 0);
             break;
+        case WORLD_PEERS:
+            key = world_key(WORLD_PEER, i * 2ull, text);
+            cells[0] = string_value(name, "note%llu", i % 5);
+            status = tern_table_builder_add(builder, &key, cells, present);
+            break;
         default:
             key = world_key(WORLD_PATH, i, text);
             cells[0].i64 = (int64_t)(i % 20) - 10;
@@ -162,6 +167,7 @@ static const struct {
      0,
      0,
      {{"score", TERN_TYPE_I64}, {"hits", TERN_TYPE_U64}}},
+    {"peers", TERN_TABLE_EXACT_MAP, TERN_TYPE_IP, 0, WORLD_PEER, {{"note", TERN_TYPE_STRING}}},
 };
 
 static void *aligned_copy(const void *data, size_t length)

@@ -29,7 +29,8 @@ enum world_table {                     /* ids */
                    WORLD_TOKENS,    /* exact_set of string */
                    WORLD_IDS,       /* exact_set of u64 */
                    WORLD_PATHS, /* exact_map of string, joined by nothing: score i64, hits u64 */
-                   WORLD_TABLES = WORLD_PATHS,
+                   WORLD_PEERS, /* exact_map by peer: note string */
+                   WORLD_TABLES = WORLD_PEERS,
 };
 
 struct world {
