@@ -157,12 +157,35 @@ static uint32_t classify_value(const struct tern_unit_view *unit, const union te
         return tern_address_is_v4(value->address)
                    ? tern_intervals_find(&unit->narrow, (uint32_t)value->address.low)
                    : tern_intervals_find_wide(&unit->wide, value->address);
-    case TERN_UNIT_STRING:
-        return tern_trie_find(&unit->trie, value->string.bytes, value->string.length);
-    case TERN_UNIT_SUFFIX:
-        return tern_trie_find_reversed(&unit->trie, value->string.bytes, value->string.length);
     default:
         return TERN_CLASS_BASE;
+    }
+}
+
+/* Strings and their ends: all items level by level. */
+static void classify_strings(const struct tern_rules *rules, uint32_t index,
+                             const struct tern_facts *const facts[], unsigned count,
+                             uint32_t *classes)
+{
+    const struct tern_unit_view *unit = &rules->units[index];
+    struct tern_trie_key keys[TERN_VECTOR_WIDTH];
+    uint32_t found[TERN_VECTOR_WIDTH];
+    unsigned items[TERN_VECTOR_WIDTH], gathered = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        const union tern_value *value = &facts[i]->values[unit->field];
+
+        if (!tern_facts_has(facts[i], unit->field)) {
+            classes[(size_t)i * rules->unit_count + index] = TERN_CLASS_MISSING;
+            continue;
+        }
+        keys[gathered] = (struct tern_trie_key){value->string.bytes, value->string.length};
+        items[gathered++] = i;
+    }
+    tern_trie_find_vector(&unit->trie, keys, gathered, unit->kind == TERN_UNIT_SUFFIX, found);
+    for (unsigned i = 0; i < gathered; i++) {
+        classes[(size_t)items[i] * rules->unit_count + index] = found[i];
+        __builtin_prefetch(&unit->rows[found[i]]);
     }
 }
 
@@ -249,7 +272,9 @@ static void classify_group(const struct tern_rules *rules, struct tern_scratch *
         if (needs_probe(&rules->units[u]))
             started = start_probes(&rules->units[u], facts, count, started);
     for (uint32_t u = first; u < last; u++)
-        if (!needs_probe(&rules->units[u]))
+        if (rules->units[u].kind == TERN_UNIT_STRING || rules->units[u].kind == TERN_UNIT_SUFFIX)
+            classify_strings(rules, u, facts, count, classes);
+        else if (!needs_probe(&rules->units[u]))
             classify_values(rules, u, facts, count, classes);
     for (uint32_t u = first; u < last; u++) {
         uint32_t found[TERN_VECTOR_WIDTH];

@@ -52,28 +52,79 @@ INLINE bool has(const uint64_t bitmap[4], uint8_t byte)
     return (bitmap[byte >> 6] >> (byte & 63)) & 1;
 }
 
-/* The byte that a parent branches on is the first byte of the child's label, so a label is compared
- * whole; every step consumes at least one byte. */
+/* One look-up under way. `node` is where the value may go on; whether it does, its label tells. */
+struct walk {
+    const struct tern_trie_node *node;
+    const uint8_t *at; /* the next byte to read */
+    uint32_t left;     /* bytes from there */
+    uint32_t class_on; /* of the node before: the answer when the label differs */
+};
+
+INLINE void start(struct walk *walk, const struct tern_trie_node *nodes, const uint8_t *bytes,
+                  uint32_t length, bool reversed)
+{
+    *walk = (struct walk){nodes, reversed && length > 0 ? bytes + length - 1 : bytes, length, 0};
+}
+
+/* One node further. True with the class when that is known; else the next node is being fetched.
+ * The byte that a parent branches on is the first byte of the child's label, so a label is compared
+ * whole; every step but the root's consumes at least one byte. */
+INLINE bool step(struct walk *walk, const struct tern_trie_node *nodes, bool reversed,
+                 uint32_t *class)
+{
+    const struct tern_trie_node *node = walk->node;
+    unsigned length = node->label_length;
+
+    if (length > walk->left || (length > 0 && !label_is(node->label, length, walk->at, reversed))) {
+        *class = walk->class_on;
+        return true;
+    }
+    walk->at += reversed ? -(ptrdiff_t)length : (ptrdiff_t)length;
+    walk->left -= length;
+    if (walk->left == 0 || !has(node->children, *walk->at)) {
+        *class = walk->left == 0 ? node->class_end : node->class_on;
+        return true;
+    }
+    walk->class_on = node->class_on;
+    walk->node = &nodes[node->first_child + rank(node->children, *walk->at)];
+    __builtin_prefetch(walk->node);
+    return false;
+}
+
 INLINE uint32_t find(const struct tern_trie_node *nodes, const uint8_t *bytes, uint32_t length,
                      bool reversed)
 {
-    const struct tern_trie_node *node = nodes;
-    const uint8_t *at = reversed && length > 0 ? bytes + length - 1 : bytes;
-    ptrdiff_t step = reversed ? -1 : 1;
-    uint32_t left = length;
+    struct walk walk;
+    uint32_t class;
 
-    while (left > 0 && has(node->children, *at)) {
-        const struct tern_trie_node *child = &nodes[node->first_child + rank(node->children, *at)];
-
-        if (child->label_length > left)
-            return node->class_on;
-        if (!label_is(child->label, child->label_length, at, reversed))
-            return node->class_on;
-        at += step * (ptrdiff_t)child->label_length;
-        left -= child->label_length;
-        node = child;
+    start(&walk, nodes, bytes, length, reversed);
+    while (!step(&walk, nodes, reversed, &class)) {
     }
-    return left == 0 ? node->class_end : node->class_on;
+    return class;
+}
+
+INLINE void find_vector(const struct tern_trie_node *nodes, const struct tern_trie_key *keys,
+                        unsigned count, bool reversed, uint32_t *classes)
+{
+    struct walk walks[TERN_VECTOR_WIDTH];
+    uint8_t active[TERN_VECTOR_WIDTH];
+
+    assert(count <= TERN_VECTOR_WIDTH);
+    for (unsigned i = 0; i < count; i++) {
+        start(&walks[i], nodes, keys[i].bytes, keys[i].length, reversed);
+        active[i] = (uint8_t)i;
+    }
+    while (count > 0) {
+        unsigned still = 0;
+
+        for (unsigned i = 0; i < count; i++) {
+            unsigned key = active[i];
+
+            active[still] = (uint8_t)key;
+            still += !step(&walks[key], nodes, reversed, &classes[key]);
+        }
+        count = still;
+    }
 }
 
 static uint32_t find_plain(const struct tern_trie_node *nodes, const uint8_t *bytes,
@@ -88,7 +139,26 @@ static uint32_t find_plain_reversed(const struct tern_trie_node *nodes, const ui
     return find(nodes, bytes, length, true);
 }
 
+static void find_vector_plain(const struct tern_trie_node *nodes, const struct tern_trie_key *keys,
+                              unsigned count, bool reversed, uint32_t *classes)
+{
+    if (reversed)
+        find_vector(nodes, keys, count, true, classes);
+    else
+        find_vector(nodes, keys, count, false, classes);
+}
+
 #if defined(__x86_64__)
+__attribute__((target("popcnt,bmi"))) static void
+find_vector_popcount(const struct tern_trie_node *nodes, const struct tern_trie_key *keys,
+                     unsigned count, bool reversed, uint32_t *classes)
+{
+    if (reversed)
+        find_vector(nodes, keys, count, true, classes);
+    else
+        find_vector(nodes, keys, count, false, classes);
+}
+
 __attribute__((target("popcnt,bmi"))) static uint32_t
 find_popcount(const struct tern_trie_node *nodes, const uint8_t *bytes, uint32_t length)
 {
@@ -125,11 +195,13 @@ int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint
             return tern_error_set(error, TERN_ECORRUPT, "trie: node %zu of %zu is out of bounds", i,
                                   count);
     }
-    *trie = (struct tern_trie){nodes, (uint32_t)count, find_plain, find_plain_reversed};
+    *trie = (struct tern_trie){nodes, (uint32_t)count, find_plain, find_plain_reversed,
+                               find_vector_plain};
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi")) {
         trie->find = find_popcount;
         trie->find_reversed = find_popcount_reversed;
+        trie->find_vector = find_vector_popcount;
     }
 #endif
     return 0;

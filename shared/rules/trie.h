@@ -11,6 +11,7 @@
 #include "shared/base.h"
 #include "shared/error.h"
 #include "shared/layout.h"
+#include "shared/limits.h"
 
 #define TERN_TRIE_LABEL 19
 
@@ -30,6 +31,11 @@ TERN_LAYOUT_FIELD(tern_trie_node, class_end, 40);
 TERN_LAYOUT_FIELD(tern_trie_node, label_length, 44);
 TERN_LAYOUT_FIELD(tern_trie_node, label, 45);
 
+struct tern_trie_key {
+    const uint8_t *bytes;
+    uint32_t length;
+};
+
 struct tern_trie { /* a handle; node 0 is the root, with an empty label */
     const struct tern_trie_node *nodes;
     uint32_t count;
@@ -37,6 +43,8 @@ struct tern_trie { /* a handle; node 0 is the root, with an empty label */
     uint32_t (*find)(const struct tern_trie_node *nodes, const uint8_t *bytes, uint32_t length);
     uint32_t (*find_reversed)(const struct tern_trie_node *nodes, const uint8_t *bytes,
                               uint32_t length);
+    void (*find_vector)(const struct tern_trie_node *nodes, const struct tern_trie_key *keys,
+                        unsigned count, bool reversed, uint32_t *classes);
 };
 
 /* Validates `length` bytes of nodes (64-byte aligned): children lie behind their parent, classes
@@ -56,6 +64,15 @@ static inline uint32_t tern_trie_find_reversed(const struct tern_trie *trie, con
                                                uint32_t length)
 {
     return trie->find_reversed(trie->nodes, bytes, length);
+}
+
+/* The same for `count` strings at once (count ≤ TERN_VECTOR_WIDTH), node by node, so that the
+ * memory latency of a level is paid once a vector. */
+static inline void tern_trie_find_vector(const struct tern_trie *trie,
+                                         const struct tern_trie_key *keys, unsigned count,
+                                         bool reversed, uint32_t *classes)
+{
+    trie->find_vector(trie->nodes, keys, count, reversed, classes);
 }
 
 #endif
