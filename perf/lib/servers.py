@@ -130,8 +130,8 @@ class Tern:
     def status(self):
         return json.loads(self.ternctl("status", "--json"))
 
-    def apply(self, config):
-        return json.loads(self.ternctl("apply", config, "--json"))
+    def apply(self, config, cpu="server"):
+        return json.loads(self.ternctl("apply", config, "--json", cpu=cpu))
 
     def close(self):
         if self.process.poll() is None:

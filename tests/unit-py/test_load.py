@@ -114,7 +114,7 @@ def redis(tmp_path):
             break
         except OSError:
             assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.01)
+            time.sleep(0.01)  # a pause between looks
     yield "unix://%s" % path
     process.terminate()
     process.wait(20)
