@@ -88,7 +88,8 @@ static bool append(struct bytes *bytes, const void *data, size_t length)
         bytes->data = larger;
         bytes->capacity = capacity;
     }
-    memcpy(bytes->data + bytes->length, data, length);
+    if (length > 0)
+        memcpy(bytes->data + bytes->length, data, length);
     bytes->length += length;
     return true;
 }
@@ -177,7 +178,7 @@ static void take(struct echo *echo, struct peer *peer, const uint8_t *bytes, siz
             return;
         }
         used = echo_frames(peer, peer->spill.data, peer->spill.length);
-        if (used != SIZE_MAX) {
+        if (used != SIZE_MAX && used > 0) {
             memmove(peer->spill.data, peer->spill.data + used, peer->spill.length - used);
             peer->spill.length -= used;
         }

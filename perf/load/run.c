@@ -18,6 +18,7 @@
 #define OUT_BYTES_MAX    (4u << 20)
 #define IN_BYTES         (1u << 20)
 #define DRAIN_NS         10000000000ull
+#define SILENCE_NS       20000000000ull /* --count: so long without an answer ends it */
 #define DIRECT_MAX       2u /* spinning on so few sockets, epoll would only be in the way */
 
 struct schedule { /* of the open loop */
@@ -250,7 +251,8 @@ static void measure(struct load_run *run)
             start_measuring(run, now_ns);
         if (!run->draining &&
             (now_ns >= end_ns || load_stopped() ||
-             (by_count && run->meter.sent >= options->count && run->in_flight == 0))) {
+             (by_count && run->meter.sent >= options->count && run->in_flight == 0) ||
+             (by_count && now_ns - run->last_good_ns > SILENCE_NS))) {
             if (!run->measuring)
                 start_measuring(run, now_ns);
             stop_measuring(run, now_ns);

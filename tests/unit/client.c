@@ -677,7 +677,13 @@ static void addresses_are_checked(TERN_TEST_STATE)
     assert_null(client);
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/* A sanitizer brings its own allocator: gcc says so by macros, clang by features. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define COUNTS_ALLOCATIONS 0
 static _Thread_local unsigned allocations;
 static _Thread_local bool counting;
