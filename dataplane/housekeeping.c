@@ -213,7 +213,7 @@ static void prepare_root(struct tern_housekeeping *keeper, const struct target *
 
 static void prepare_announcement(struct tern_housekeeping *keeper, const struct target *target)
 {
-    struct tern_offer *prepared;
+    struct tern_offer *prepared = NULL;
     struct tern_error error;
 
     if (prepare(keeper, target->announced, target->base, &prepared, &error) < 0) {
