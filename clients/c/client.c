@@ -61,16 +61,19 @@ static void back_off(struct tern_client *client)
 
 static int reconnect(struct tern_client *client, uint64_t deadline_ns, struct tern_error *error)
 {
+    struct tern_error last = {.message = "the pause after a failed attempt"};
+
     for (;;) {
         int code;
 
         if (client->attempt_ns >= deadline_ns) {
             pause_until(deadline_ns);
             return tern_error_set(error, TERN_EUNREACHABLE,
-                                  "%s: not reachable within the call's timeout", client->address);
+                                  "%s: not reachable within the call's timeout: %s",
+                                  client->address, last.message);
         }
         pause_until(client->attempt_ns);
-        code = connect_now(client, deadline_ns, error);
+        code = connect_now(client, deadline_ns, &last);
         if (code == 0) {
             client->attempt_ns = 0;
             client->backoff_ns = client->options.backoff_first_ms * NS_PER_MS;
@@ -80,7 +83,7 @@ static int reconnect(struct tern_client *client, uint64_t deadline_ns, struct te
         /* Waiting does not help against these. */
         if (code == TERN_EINVAL || code == TERN_EACCES || code == TERN_EABI ||
             code == TERN_ECORRUPT || code == TERN_ENOMEM)
-            return code;
+            return tern_error_set(error, code, "%s", last.message);
     }
 }
 

@@ -19,6 +19,8 @@
 #define IN_BYTES         (1u << 20)
 #define DRAIN_NS         10000000000ull
 #define SILENCE_NS       20000000000ull /* --count: so long without an answer ends it */
+#define REOPEN_NS        1000000ull     /* between two looks at connections that are down */
+#define LOOK_NS          100000000ull   /* the longest sleep: a signal must be seen */
 #define DIRECT_MAX       2u /* spinning on so few sockets, epoll would only be in the way */
 
 struct schedule { /* of the open loop */
@@ -226,6 +228,19 @@ static void stop_measuring(struct load_run *run, uint64_t now_ns)
         meter->gap_ns = now_ns - run->last_good_ns;
 }
 
+/* Whether nothing more is to be sent. */
+static bool is_over(const struct load_run *run, uint64_t now_ns, uint64_t end_ns)
+{
+    uint64_t count = run->options->count;
+
+    if (now_ns >= end_ns || load_stopped())
+        return true;
+    if (count == 0)
+        return false;
+    return (run->meter.sent >= count && run->in_flight == 0) ||
+           now_ns - run->last_good_ns > SILENCE_NS;
+}
+
 static void measure(struct load_run *run)
 {
     const struct load_options *options = run->options;
@@ -249,10 +264,7 @@ static void measure(struct load_run *run)
 
         if (!run->measuring && now_ns >= warm_ns)
             start_measuring(run, now_ns);
-        if (!run->draining &&
-            (now_ns >= end_ns || load_stopped() ||
-             (by_count && run->meter.sent >= options->count && run->in_flight == 0) ||
-             (by_count && now_ns - run->last_good_ns > SILENCE_NS))) {
+        if (!run->draining && is_over(run, now_ns, end_ns)) {
             if (!run->measuring)
                 start_measuring(run, now_ns);
             stop_measuring(run, now_ns);
@@ -268,10 +280,9 @@ static void measure(struct load_run *run)
         }
         if (run->down > 0) {
             reopen_lost(run, now_ns);
-            until_ns = tern_min_u64(until_ns, now_ns + 1000000);
+            until_ns = tern_min_u64(until_ns, now_ns + REOPEN_NS);
         }
-        /* A signal must be seen, and a long pause must not be. */
-        until_ns = tern_min_u64(until_ns, now_ns + 100000000);
+        until_ns = tern_min_u64(until_ns, now_ns + LOOK_NS);
         turn(run, now_ns, until_ns);
         now_ns = load_now_ns();
     }

@@ -523,6 +523,7 @@ static void a_server_that_is_gone_is_waited_for_within_the_timeout(void **state)
     tern_client_set_timeout(pair.client, 50);
     assert_int_equal(tern_client_decide(pair.client, ask(pair, ANSWER, 1), NULL, &decision, &error),
                      TERN_EUNREACHABLE);
+    assert_non_null(strstr(error.message, "not ready: soon"));
     server->hello_status = 0;
     tern_client_set_timeout(pair.client, 5000);
     assert_int_equal(tern_client_decide(pair.client, ask(pair, ANSWER, 1), NULL, &decision, &error),
