@@ -1,0 +1,112 @@
+"""What perf/run does with its measurements: order of runs, medians, ratios, verdicts, tables, input."""
+
+import json
+import math
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "perf"))
+
+from lib import config, report  # noqa: E402
+from lib.bench import Bench, Result, ratios  # noqa: E402
+from lib.data import Data  # noqa: E402
+
+
+def bench(tmp_path, rounds):
+    return Bench(ROOT, ROOT / "build", tmp_path, None, rounds, False, 0, 1)
+
+
+def test_runs_alternate_so_that_drift_meets_all_alike(tmp_path):
+    order = []
+    parties = {name: (lambda name=name: order.append(name) or len(order)) for name in "ABC"}
+    runs = bench(tmp_path, 4).interleave(parties)
+    assert "".join(order) == "ABC" "CBA" "ABC" "CBA"
+    assert runs["A"] == [1, 6, 7, 12]
+
+
+def test_ratios_are_of_the_same_round():
+    assert ratios([10, 30], [5, 10]) == [2, 3]
+    assert ratios([10, 30], [0, 10]) == [3], "a round without a measurement is left out"
+
+
+@pytest.mark.parametrize(
+    "result, values, reached",
+    [
+        (Result("x", "", "", "×").at_least(3), [2.9, 3.1, 9], True),
+        (Result("x", "", "", "×").at_least(3), [2.9, 2.9, 9], False),
+        (Result("x", "", "", "ms").no_more(50), [40, 50, 300], True),
+        (Result("x", "", "", "ms").no_more(50), [51, 50, 300], False),
+        (Result("x", "", "", "ms").no_more(50), [], False),
+        (Result("x", "", "", "answers").no_more(0), [0, 0, 0], True),
+    ],
+)
+def test_the_median_decides(result, values, reached):
+    result.values = values
+    assert result.reached is reached
+
+
+def test_nothing_measured_is_said_to_be_nothing(tmp_path):
+    result = Result("empty", "a figure", "≤ 1", "ms").no_more(1)
+    environment = bench(tmp_path, 1).environment()
+    report.save(tmp_path, "00-empty", [result], environment)
+    results, environment = report.load(tmp_path)
+    assert math.isnan(results[0]["median"])
+    assert "| a figure | ≤ 1 | not measured | **no** |" in report.markdown(results, environment)
+
+
+def test_the_document_gets_the_table_and_keeps_the_rest(tmp_path):
+    path = tmp_path / "performance.md"
+    path.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.into_document(path, "new \\1\n")
+    assert path.read_text() == f"before\n{report.BEGIN}\nnew \\1\n{report.END}\nafter\n"
+    path.write_text("no marks")
+    with pytest.raises(SystemExit):
+        report.into_document(path, "new")
+
+
+def test_the_project_document_has_the_marks():
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert text.index(report.BEGIN) < text.index(report.END)
+
+
+def write_all(folder):
+    folder.mkdir()
+    data = Data(None, 0.001)
+    data.write_users(folder / "users.csv", 200)
+    data.write_tokens(folder / "tokens.txt", 200)
+    data.write_asn(folder / "asn.csv")
+    data.write_requests(folder / "requests.csv", 50, 180)
+    config.write(folder / "c.yaml", ["tcp://127.0.0.1:1"], config.Rules(data, 100).lines,
+                 tokens="tokens.txt")
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_synthetic_input_is_the_same_every_time(tmp_path):
+    one = write_all(tmp_path / "a")
+    assert one == write_all(tmp_path / "b")
+    assert Data(None).origin.startswith("synthetic")
+    assert all(one.values())
+
+
+def test_versions_of_a_table_share_the_keys_that_are_asked_for(tmp_path):
+    data = Data(None, 0.001)
+    keys = []
+    for version in (0, 1):
+        stable = data.write_users(tmp_path / "users.csv", 1000, version)
+        rows = (tmp_path / "users.csv").read_text().splitlines()[1:]
+        keys.append({int(row.split(",")[0]) for row in rows})
+    assert set(range(1, stable + 1)) <= keys[0] & keys[1]
+    assert len(keys[0]) == len(keys[1]) == 1000
+    assert not {key for key in keys[0] ^ keys[1] if key <= 2 * stable}, "asked for by no request"
+
+
+def test_saved_results_are_plain_json(tmp_path):
+    result = Result("one", "figure", "≥ 3×", "×").at_least(3)
+    result.values = [3.5]
+    report.save(tmp_path, "01-one", [result], {"commit": "abc"})
+    document = json.loads((tmp_path / "01-one.json").read_text())
+    assert document["results"][0]["reached"] is True
+    assert document["environment"] == {"commit": "abc"}
