@@ -3,10 +3,12 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 START_SECONDS = 120
@@ -100,7 +102,8 @@ class Tern:
 
     def __init__(self, bench, config, name="tern"):
         self.bench = bench
-        self.run_dir = bench.folder / f"{name}-run"
+        # On tmpfs itself: elsewhere the arena would lie beside it, and outlive it as it should.
+        self.run_dir = pathlib.Path(tempfile.mkdtemp(prefix="tern-perf-", dir="/dev/shm"))
         self.state_dir = bench.folder / f"{name}-state"
         self.log = open(bench.folder / f"{name}.log", "w")
         self.process = subprocess.Popen(
@@ -143,6 +146,7 @@ class Tern:
                 self.process.wait()
         self.process.stdout.close()
         self.log.close()
+        shutil.rmtree(self.run_dir, ignore_errors=True)
 
 
 def import_client(root):
