@@ -72,6 +72,8 @@ const uint32_t *tern_signatures_toggles(const struct tern_signatures *signatures
     size_t end = class + 1 < signatures->starts.count ? starts[class + 1] : signatures->committed;
 
     *count = end - starts[class];
+    if (*count == 0)
+        return NULL; /* perhaps nobody toggles anything, and there is no list */
     return (const uint32_t *)signatures->toggles.data + starts[class];
 }
 

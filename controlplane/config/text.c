@@ -192,9 +192,11 @@ static void walk_itself(struct walk *walk, const struct tern_text *text)
 
 struct tern_place tern_text_place(const struct tern_text *text, size_t offset)
 {
-    struct walk walk = {text->raw, text->raw + text->raw_length, text->place,
+    struct walk walk = {text->raw, NULL, text->place,
                         offset < text->length ? offset : text->length};
 
+    if (text->raw != NULL)
+        walk.end = text->raw + text->raw_length;
     if (text->raw == NULL) /* made by hand */
         walk_itself(&walk, text);
     else if (text->style == TERN_TEXT_LITERAL || text->style == TERN_TEXT_FOLDED)
