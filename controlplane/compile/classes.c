@@ -99,6 +99,16 @@ static int open_column(struct column *column, const struct tern_compile_input *i
     return status;
 }
 
+static uint32_t class_of_string(const struct tern_trie *trie, const union tern_value *value,
+                                bool reversed)
+{
+    const struct tern_trie_key key = {value->string.bytes, value->string.length};
+    uint32_t class;
+
+    tern_trie_find(trie, &key, 1, reversed, &class);
+    return class;
+}
+
 static uint32_t class_of_value(const struct column *column, const union tern_value *value)
 {
     switch (column->classifier.kind) {
@@ -109,9 +119,9 @@ static uint32_t class_of_value(const struct column *column, const union tern_val
     case TERN_UNIT_NUMBER:
         return tern_intervals_find(&column->narrow, tern_interval_key(column->column_type, value));
     case TERN_UNIT_STRING:
-        return tern_trie_find(&column->trie, value->string.bytes, value->string.length);
+        return class_of_string(&column->trie, value, false);
     case TERN_UNIT_SUFFIX:
-        return tern_trie_find_reversed(&column->trie, value->string.bytes, value->string.length);
+        return class_of_string(&column->trie, value, true);
     case TERN_UNIT_SET:
         return tern_table_find(column->set, value) == TERN_NOT_FOUND ? TERN_CLASS_BASE
                                                                      : TERN_CLASS_FIRST;

@@ -141,10 +141,16 @@ static int classify(struct tern_classifier *classifier, const struct tern_list *
     return status;
 }
 
-struct pending { /* a node whose children are still to be written */
+struct pending { /* a node whose children are still to be made */
     uint32_t node;
-    uint32_t first, last; /* its groups */
-    uint32_t depth;
+    uint32_t first, last; /* the groups below it */
+    uint32_t depth;       /* bytes up to the end of its label */
+    uint32_t inherited;   /* the class of a value that goes on from there */
+};
+
+struct packing {
+    const struct group *groups;
+    struct tern_list nodes, pairs, queue;
 };
 
 static uint32_t common_length(const struct group *a, const struct group *b, uint32_t from)
@@ -156,79 +162,130 @@ static uint32_t common_length(const struct group *a, const struct group *b, uint
     return at - from;
 }
 
-/* Appends the children of one node side by side. The buffer may move, so nodes go in by copy. */
-static int pack_children(const struct group *groups, const struct pending *parent,
-                         struct tern_buffer *out, struct tern_list *queue)
+static int push_pair(struct packing *packing, uint32_t on, uint32_t end)
 {
-    uint32_t first = parent->first, first_child = (uint32_t)(out->length / 64);
-    uint64_t children[4] = {0};
-    uint32_t inherited;
+    struct tern_trie_pair *pair = tern_list_push(&packing->pairs, sizeof *pair);
 
-    memcpy(&inherited,
-           out->data + (size_t)parent->node * 64 + offsetof(struct tern_trie_node, class_on),
-           sizeof inherited);
-    if (first < parent->last && groups[first].length == parent->depth)
-        first++; /* the node's own string */
-    while (first < parent->last) {
+    if (pair == NULL)
+        return TERN_ENOMEM;
+    *pair = (struct tern_trie_pair){on, end};
+    return 0;
+}
+
+/* Makes the node over groups [first, last), which go on alike from `depth`: the label runs as far
+ * as they do, past those that end along it. */
+static int pack_node(struct packing *packing, uint32_t first, uint32_t last, uint32_t depth,
+                     uint32_t inherited)
+{
+    const struct group *groups = packing->groups;
+    struct tern_trie_node node = {.first_pair = (uint32_t)packing->pairs.count}, *packed;
+    struct pending *pending;
+    uint32_t at = depth;
+    int status = push_pair(packing, inherited, inherited);
+
+    while (status == 0 && first < last && at - depth < TERN_TRIE_LABEL) {
+        uint32_t length = common_length(&groups[first], &groups[last - 1], at);
+
+        if (length == 0)
+            break;
+        at += (uint32_t)tern_min_u64(length, TERN_TRIE_LABEL - (at - depth));
+        if (groups[first].length == at) {
+            node.cuts |= 1ull << (at - depth - 1);
+            status = push_pair(packing, groups[first].class_on, groups[first].class_end);
+            inherited = groups[first++].class_on;
+        }
+    }
+    if (status != 0)
+        return status;
+    node.label_length = (uint8_t)(at - depth);
+    memcpy(node.label, groups[last - 1].bytes + depth, node.label_length);
+    pending = tern_list_push(&packing->queue, sizeof *pending);
+    packed = tern_list_push(&packing->nodes, sizeof *packed);
+    if (pending == NULL || packed == NULL || packing->nodes.count > UINT32_MAX)
+        return TERN_ENOMEM;
+    *pending = (struct pending){(uint32_t)packing->nodes.count - 1, first, last, at, inherited};
+    *packed = node;
+    return 0;
+}
+
+/* Makes the children of a node side by side. */
+static int pack_children(struct packing *packing, const struct pending *parent)
+{
+    const struct group *groups = packing->groups;
+    uint32_t first = parent->first, first_child = (uint32_t)packing->nodes.count;
+    struct tern_trie_node *node;
+    uint64_t children[4] = {0};
+    int status = 0;
+
+    while (first < parent->last && status == 0) {
         uint8_t byte = groups[first].bytes[parent->depth];
-        struct tern_trie_node node = {.class_on = inherited, .class_end = inherited};
-        struct pending *pending;
-        uint32_t last = first + 1, length;
+        uint32_t last = first + 1;
 
         while (last < parent->last && groups[last].bytes[parent->depth] == byte)
             last++;
-        length = common_length(&groups[first], &groups[last - 1], parent->depth);
-        if (length > TERN_TRIE_LABEL)
-            length = TERN_TRIE_LABEL;
-        node.label_length = (uint8_t)length;
-        memcpy(node.label, groups[first].bytes + parent->depth, length);
-        if (groups[first].length == parent->depth + length) {
-            node.class_on = groups[first].class_on;
-            node.class_end = groups[first].class_end;
-        }
         children[byte >> 6] |= 1ull << (byte & 63);
-        pending = tern_list_push(queue, sizeof *pending);
-        if (pending == NULL || out->length / 64 >= UINT32_MAX)
-            return TERN_ENOMEM;
-        *pending =
-            (struct pending){(uint32_t)(out->length / 64), first, last, parent->depth + length};
-        if (tern_buffer_append(out, &node, sizeof node) != 0)
-            return TERN_ENOMEM;
+        status = pack_node(packing, first, last, parent->depth, parent->inherited);
         first = last;
     }
-    memcpy(out->data + (size_t)parent->node * 64, children, sizeof children);
-    memcpy(out->data + (size_t)parent->node * 64 + offsetof(struct tern_trie_node, first_child),
-           &first_child, sizeof first_child);
-    return 0;
+    node = (struct tern_trie_node *)packing->nodes.data + parent->node;
+    memcpy(node->children, children, sizeof children);
+    node->first_child = first_child;
+    return status;
+}
+
+/* The root has an empty label and the classes of the empty string. */
+static int pack_root(struct packing *packing, uint32_t count)
+{
+    struct tern_trie_node *node = tern_list_push(&packing->nodes, sizeof *node);
+    struct pending *pending = tern_list_push(&packing->queue, sizeof *pending);
+
+    if (node == NULL || pending == NULL)
+        return TERN_ENOMEM;
+    *node = (struct tern_trie_node){0};
+    *pending = (struct pending){0, 1, count, 0, packing->groups[0].class_on};
+    return push_pair(packing, packing->groups[0].class_on, packing->groups[0].class_end);
+}
+
+static int write_out(const struct packing *packing, struct tern_buffer *out)
+{
+    const struct tern_trie_header header = {.node_count = (uint32_t)packing->nodes.count,
+                                            .pair_count = (uint32_t)packing->pairs.count};
+    int status = tern_buffer_append(out, &header, sizeof header);
+
+    if (status == 0)
+        status = tern_buffer_append(out, packing->nodes.data,
+                                    packing->nodes.count * sizeof(struct tern_trie_node));
+    if (status == 0)
+        status = tern_buffer_append(out, packing->pairs.data,
+                                    packing->pairs.count * sizeof(struct tern_trie_pair));
+    return status;
 }
 
 int tern_classifier_trie(struct tern_classifier *classifier, const struct tern_unit_atom *atoms,
                          const uint32_t *indexes, uint32_t count)
 {
-    struct tern_list entries = {0}, groups = {0}, queue = {0};
+    struct tern_list entries = {0}, groups = {0};
     struct tern_region region = {0};
+    struct packing packing = {0};
     int status = collect(classifier, atoms, indexes, count, &region, &entries);
 
     if (status == 0)
         status = classify(classifier, &entries, &groups);
-    if (status == 0) {
-        const struct group *root = groups.data;
-        struct tern_trie_node node = {.class_on = root->class_on, .class_end = root->class_end};
-        struct pending *pending = tern_list_push(&queue, sizeof *pending);
+    packing.groups = groups.data;
+    if (status == 0)
+        status = pack_root(&packing, (uint32_t)groups.count);
+    for (size_t i = 0; i < packing.queue.count && status == 0; i++) { /* breadth first */
+        struct pending parent = ((const struct pending *)packing.queue.data)[i];
 
-        status = pending == NULL ? TERN_ENOMEM
-                                 : tern_buffer_append(&classifier->bytes, &node, sizeof node);
-        if (pending != NULL)
-            *pending = (struct pending){0, 0, (uint32_t)groups.count, 0};
+        status = pack_children(&packing, &parent);
     }
-    for (size_t i = 0; i < queue.count && status == 0; i++) { /* breadth first */
-        struct pending parent = ((const struct pending *)queue.data)[i];
-
-        status = pack_children(groups.data, &parent, &classifier->bytes, &queue);
-    }
+    if (status == 0)
+        status = write_out(&packing, &classifier->bytes);
+    tern_list_free(&packing.nodes);
+    tern_list_free(&packing.pairs);
+    tern_list_free(&packing.queue);
     tern_list_free(&entries);
     tern_list_free(&groups);
-    tern_list_free(&queue);
     tern_region_free(&region);
     return status;
 }

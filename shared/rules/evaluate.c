@@ -182,7 +182,7 @@ static void classify_strings(const struct tern_rules *rules, uint32_t index,
         keys[gathered] = (struct tern_trie_key){value->string.bytes, value->string.length};
         items[gathered++] = i;
     }
-    tern_trie_find_vector(&unit->trie, keys, gathered, unit->kind == TERN_UNIT_SUFFIX, found);
+    tern_trie_find(&unit->trie, keys, gathered, unit->kind == TERN_UNIT_SUFFIX, found);
     for (unsigned i = 0; i < gathered; i++) {
         classes[(size_t)items[i] * rules->unit_count + index] = found[i];
         __builtin_prefetch(&unit->rows[found[i]]);

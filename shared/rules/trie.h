@@ -1,10 +1,13 @@
-/* Strings and their prefixes: a radix trie with one cache line a node.
+/* Strings and their prefixes: a radix trie whose edges carry the literals that end along them.
  *
- * A node holds the bytes that lead to it from its parent (at most TERN_TRIE_LABEL; longer ones make
- * a chain), the set of bytes that go on as a bitmap, and its children side by side, indexed by a
- * population count. Each node carries its ancestors' hits already: `class_on` is the class of a
- * value that goes on past the node without reaching another, `class_end` of the value that ends
- * there. */
+ * A node is two cache lines. Its label is the bytes that lead on from its parent, as far as no
+ * literals part ways (at most TERN_TRIE_LABEL; longer ones make a chain); `cuts` marks after which
+ * bytes of it a literal ends. So a set of literals that are prefixes of one another is one node,
+ * and a look-up compares words of eight bytes and visits a node only where literals branch.
+ *
+ * Classes stand beside the nodes in pairs: one for the entry of the label, then one for each cut.
+ * `on` is the class of a value that goes on, `end` of one that ends right there; both hold what the
+ * shorter literals say already. */
 #ifndef TERN_RULES_TRIE_H
 #define TERN_RULES_TRIE_H
 
@@ -13,66 +16,69 @@
 #include "shared/layout.h"
 #include "shared/limits.h"
 
-#define TERN_TRIE_LABEL 19
+#define TERN_TRIE_LABEL 47
+
+/* Classifier bytes: this header, `node_count` nodes, `pair_count` pairs. */
+struct tern_trie_header {
+    uint32_t node_count; /* at least 1: the root, with an empty label */
+    uint32_t pair_count;
+    uint8_t reserved[56];
+};
+TERN_LAYOUT_SIZE(tern_trie_header, 64);
+TERN_LAYOUT_FIELD(tern_trie_header, node_count, 0);
+TERN_LAYOUT_FIELD(tern_trie_header, pair_count, 4);
+TERN_LAYOUT_FIELD(tern_trie_header, reserved, 8);
 
 struct tern_trie_node {
-    uint64_t children[4]; /* bitmap over the next byte */
-    uint32_t first_child;
-    uint32_t class_on;
-    uint32_t class_end;
-    uint8_t label_length;
     uint8_t label[TERN_TRIE_LABEL];
-} TERN_ALIGNED(64);
-TERN_LAYOUT_SIZE(tern_trie_node, 64);
-TERN_LAYOUT_FIELD(tern_trie_node, children, 0);
-TERN_LAYOUT_FIELD(tern_trie_node, first_child, 32);
-TERN_LAYOUT_FIELD(tern_trie_node, class_on, 36);
-TERN_LAYOUT_FIELD(tern_trie_node, class_end, 40);
-TERN_LAYOUT_FIELD(tern_trie_node, label_length, 44);
-TERN_LAYOUT_FIELD(tern_trie_node, label, 45);
+    uint8_t label_length;
+    uint64_t cuts;        /* bit i: a literal ends after label[i] */
+    uint32_t first_pair;  /* its 1 + popcount(cuts) pairs */
+    uint32_t first_child; /* its children stand side by side, in the order of `children` */
+    uint64_t children[4]; /* bitmap over the byte after the label */
+    uint8_t reserved[32];
+};
+TERN_LAYOUT_SIZE(tern_trie_node, 128);
+TERN_LAYOUT_FIELD(tern_trie_node, label, 0);
+TERN_LAYOUT_FIELD(tern_trie_node, label_length, 47);
+TERN_LAYOUT_FIELD(tern_trie_node, cuts, 48);
+TERN_LAYOUT_FIELD(tern_trie_node, first_pair, 56);
+TERN_LAYOUT_FIELD(tern_trie_node, first_child, 60);
+TERN_LAYOUT_FIELD(tern_trie_node, children, 64);
+TERN_LAYOUT_FIELD(tern_trie_node, reserved, 96);
+
+struct tern_trie_pair {
+    uint32_t on, end;
+};
+TERN_LAYOUT_SIZE(tern_trie_pair, 8);
+TERN_LAYOUT_FIELD(tern_trie_pair, on, 0);
+TERN_LAYOUT_FIELD(tern_trie_pair, end, 4);
 
 struct tern_trie_key {
     const uint8_t *bytes;
     uint32_t length;
 };
 
-struct tern_trie { /* a handle; node 0 is the root, with an empty label */
+struct tern_trie { /* a handle; nothing to free */
     const struct tern_trie_node *nodes;
-    uint32_t count;
+    const struct tern_trie_pair *pairs;
     /* as the processor allows: with its population count or without */
-    uint32_t (*find)(const struct tern_trie_node *nodes, const uint8_t *bytes, uint32_t length);
-    uint32_t (*find_reversed)(const struct tern_trie_node *nodes, const uint8_t *bytes,
-                              uint32_t length);
-    void (*find_vector)(const struct tern_trie_node *nodes, const struct tern_trie_key *keys,
-                        unsigned count, bool reversed, uint32_t *classes);
+    void (*find)(const struct tern_trie *trie, const struct tern_trie_key *keys, unsigned count,
+                 bool reversed, uint32_t *classes);
 };
 
-/* Validates `length` bytes of nodes (64-byte aligned): children lie behind their parent, classes
- * are below `class_count`. */
+/* Validates `length` bytes at `data` (64-byte aligned): children lie behind their parent, pairs and
+ * classes are in bounds. */
 int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint32_t class_count,
                    struct tern_error *error);
 
-/* The class of a string. */
-static inline uint32_t tern_trie_find(const struct tern_trie *trie, const uint8_t *bytes,
-                                      uint32_t length)
+/* The classes of `count` strings (at most TERN_VECTOR_WIDTH), read from their first byte to the
+ * last or `reversed`: node by node for all of them, so that the memory latency of a level is paid
+ * once a vector. Reads no byte outside the strings. */
+static inline void tern_trie_find(const struct tern_trie *trie, const struct tern_trie_key *keys,
+                                  unsigned count, bool reversed, uint32_t *classes)
 {
-    return trie->find(trie->nodes, bytes, length);
-}
-
-/* The same over the bytes from the last to the first. */
-static inline uint32_t tern_trie_find_reversed(const struct tern_trie *trie, const uint8_t *bytes,
-                                               uint32_t length)
-{
-    return trie->find_reversed(trie->nodes, bytes, length);
-}
-
-/* The same for `count` strings at once (count ≤ TERN_VECTOR_WIDTH), node by node, so that the
- * memory latency of a level is paid once a vector. */
-static inline void tern_trie_find_vector(const struct tern_trie *trie,
-                                         const struct tern_trie_key *keys, unsigned count,
-                                         bool reversed, uint32_t *classes)
-{
-    trie->find_vector(trie->nodes, keys, count, reversed, classes);
+    trie->find(trie, keys, count, reversed, classes);
 }
 
 #endif
