@@ -208,49 +208,61 @@ static int pack_node(struct packing *packing, uint32_t first, uint32_t last, uin
     return 0;
 }
 
-/* Makes the children of a node side by side. */
-static int pack_children(struct packing *packing, const struct pending *parent)
+/* Makes the nodes over groups [first, last) that part ways at `depth`, side by side, and notes
+ * the byte of each. */
+static int pack_side_by_side(struct packing *packing, uint32_t first, uint32_t end, uint32_t depth,
+                             uint32_t inherited, uint64_t children[4])
 {
     const struct group *groups = packing->groups;
-    uint32_t first = parent->first, first_child = (uint32_t)packing->nodes.count;
-    struct tern_trie_node *node;
-    uint64_t children[4] = {0};
     int status = 0;
 
-    while (first < parent->last && status == 0) {
-        uint8_t byte = groups[first].bytes[parent->depth];
+    while (first < end && status == 0) {
+        uint8_t byte = groups[first].bytes[depth];
         uint32_t last = first + 1;
 
-        while (last < parent->last && groups[last].bytes[parent->depth] == byte)
+        while (last < end && groups[last].bytes[depth] == byte)
             last++;
         children[byte >> 6] |= 1ull << (byte & 63);
-        status = pack_node(packing, first, last, parent->depth, parent->inherited);
+        status = pack_node(packing, first, last, depth, inherited);
         first = last;
     }
+    return status;
+}
+
+static int pack_children(struct packing *packing, const struct pending *parent)
+{
+    uint32_t first_child = (uint32_t)packing->nodes.count;
+    struct tern_trie_node *node;
+    uint64_t children[4] = {0};
+    int status = pack_side_by_side(packing, parent->first, parent->last, parent->depth,
+                                   parent->inherited, children);
+
     node = (struct tern_trie_node *)packing->nodes.data + parent->node;
     memcpy(node->children, children, sizeof children);
     node->first_child = first_child;
     return status;
 }
 
-/* The root has an empty label and the classes of the empty string. */
-static int pack_root(struct packing *packing, uint32_t count)
+/* Group 0 is the empty string: pair 0, and the nodes that the header leads to. */
+static int pack_first(struct packing *packing, uint32_t count, struct tern_trie_header *header)
 {
-    struct tern_trie_node *node = tern_list_push(&packing->nodes, sizeof *node);
-    struct pending *pending = tern_list_push(&packing->queue, sizeof *pending);
+    const struct group *root = packing->groups;
+    uint64_t children[4] = {0};
+    uint32_t node = 0;
+    int status = push_pair(packing, root->class_on, root->class_end);
 
-    if (node == NULL || pending == NULL)
-        return TERN_ENOMEM;
-    *node = (struct tern_trie_node){0};
-    *pending = (struct pending){0, 1, count, 0, packing->groups[0].class_on};
-    return push_pair(packing, packing->groups[0].class_on, packing->groups[0].class_end);
+    if (status == 0)
+        status = pack_side_by_side(packing, 1, count, 0, root->class_on, children);
+    for (unsigned byte = 0; byte < 256; byte++)
+        if (children[byte >> 6] >> (byte & 63) & 1)
+            header->first[byte] = ++node;
+    return status;
 }
 
-static int write_out(const struct packing *packing, struct tern_buffer *out)
+static int write_out(const struct packing *packing, const struct tern_trie_header *header,
+                     struct tern_buffer *out)
 {
-    const struct tern_trie_header header = {.node_count = (uint32_t)packing->nodes.count,
-                                            .pair_count = (uint32_t)packing->pairs.count};
-    int status = tern_buffer_append(out, &header, sizeof header);
+    int status = tern_buffer_append(out, header, sizeof *header);
 
     if (status == 0)
         status = tern_buffer_append(out, packing->nodes.data,
@@ -266,6 +278,7 @@ int tern_classifier_trie(struct tern_classifier *classifier, const struct tern_u
 {
     struct tern_list entries = {0}, groups = {0};
     struct tern_region region = {0};
+    struct tern_trie_header header = {0};
     struct packing packing = {0};
     int status = collect(classifier, atoms, indexes, count, &region, &entries);
 
@@ -273,14 +286,16 @@ int tern_classifier_trie(struct tern_classifier *classifier, const struct tern_u
         status = classify(classifier, &entries, &groups);
     packing.groups = groups.data;
     if (status == 0)
-        status = pack_root(&packing, (uint32_t)groups.count);
+        status = pack_first(&packing, (uint32_t)groups.count, &header);
     for (size_t i = 0; i < packing.queue.count && status == 0; i++) { /* breadth first */
         struct pending parent = ((const struct pending *)packing.queue.data)[i];
 
         status = pack_children(&packing, &parent);
     }
+    header.node_count = (uint32_t)packing.nodes.count;
+    header.pair_count = (uint32_t)packing.pairs.count;
     if (status == 0)
-        status = write_out(&packing, &classifier->bytes);
+        status = write_out(&packing, &header, &classifier->bytes);
     tern_list_free(&packing.nodes);
     tern_list_free(&packing.pairs);
     tern_list_free(&packing.queue);

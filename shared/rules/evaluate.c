@@ -162,7 +162,7 @@ static uint32_t classify_value(const struct tern_unit_view *unit, const union te
     }
 }
 
-/* Strings and their ends: all items level by level. */
+/* Strings and their ends. */
 static void classify_strings(const struct tern_rules *rules, uint32_t index,
                              const struct tern_facts *const facts[], unsigned count,
                              uint32_t *classes)

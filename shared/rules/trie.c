@@ -37,10 +37,9 @@ INLINE uint8_t byte_at(const struct walk *walk, uint32_t at, bool reversed)
     return walk->bytes[reversed ? walk->length - 1 - at : at];
 }
 
-INLINE void start(struct walk *walk, const struct tern_trie *trie, const struct tern_trie_key *key,
-                  bool reversed)
+INLINE void start(struct walk *walk, const struct tern_trie_key *key, bool reversed)
 {
-    *walk = (struct walk){trie->nodes, key->bytes, key->length, 0, 0};
+    *walk = (struct walk){NULL, key->bytes, key->length, 0, 0};
     if (key->length < 8)
         for (uint32_t i = 0; i < key->length; i++)
             walk->small |= (uint64_t)byte_at(walk, i, reversed) << 8 * i;
@@ -83,42 +82,51 @@ INLINE unsigned matched(const struct walk *walk, bool reversed)
     return most;
 }
 
-/* One node further. True with the class when that is known; else the next node is being fetched. */
-INLINE bool step(struct walk *walk, const struct tern_trie *trie, bool reversed, uint32_t *class)
+/* The class of a value that leaves the trie `same` bytes into the label of the walk's node. */
+INLINE uint32_t class_at(const struct walk *walk, const struct tern_trie *trie, unsigned same)
 {
     const struct tern_trie_node *node = walk->node;
-    const struct tern_trie_pair *pair;
-    unsigned same = matched(walk, reversed);
+    const struct tern_trie_pair *pair =
+        &trie->pairs[node->first_pair +
+                     (unsigned)__builtin_popcountll(node->cuts & ((1ull << same) - 1))];
 
-    walk->at += same;
-    if (same == node->label_length && walk->at < walk->length) {
-        uint8_t byte = byte_at(walk, walk->at, reversed);
+    /* a node's first byte is the one it was chosen by, so `same` is at least 1 */
+    return walk->at == walk->length && node->cuts >> (same - 1) & 1 ? pair->end : pair->on;
+}
 
-        if (has(node->children, byte)) {
-            walk->node = &trie->nodes[node->first_child + rank(node->children, byte)];
-            __builtin_prefetch(walk->node);
-            __builtin_prefetch(walk->node->children);
-            return false;
-        }
+INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_key *key,
+                         bool reversed)
+{
+    struct walk walk;
+    uint32_t first;
+
+    start(&walk, key, reversed);
+    if (key->length == 0)
+        return trie->pairs[0].end;
+    first = trie->first[byte_at(&walk, 0, reversed)];
+    if (first == 0)
+        return trie->pairs[0].on;
+    walk.node = &trie->nodes[first - 1];
+    for (;;) {
+        const struct tern_trie_node *node = walk.node;
+        unsigned same = matched(&walk, reversed);
+        uint8_t byte;
+
+        walk.at += same;
+        if (same < node->label_length || walk.at == walk.length)
+            return class_at(&walk, trie, same);
+        byte = byte_at(&walk, walk.at, reversed);
+        if (!has(node->children, byte))
+            return class_at(&walk, trie, same);
+        walk.node = &trie->nodes[node->first_child + rank(node->children, byte)];
     }
-    pair = &trie->pairs[node->first_pair +
-                        (unsigned)__builtin_popcountll(node->cuts & ((1ull << same) - 1))];
-    /* a child's first byte is the one it was chosen by, so only the root matches none */
-    *class = walk->at == walk->length && (same == 0 || node->cuts >> (same - 1) & 1) ? pair->end
-                                                                                     : pair->on;
-    return true;
 }
 
 INLINE void find(const struct tern_trie *trie, const struct tern_trie_key *keys, unsigned count,
                  bool reversed, uint32_t *classes)
 {
-    for (unsigned i = 0; i < count; i++) {
-        struct walk walk;
-
-        start(&walk, trie, &keys[i], reversed);
-        while (!step(&walk, trie, reversed, &classes[i])) {
-        }
-    }
+    for (unsigned i = 0; i < count; i++)
+        classes[i] = find_one(trie, &keys[i], reversed);
 }
 
 static void find_plain(const struct tern_trie *trie, const struct tern_trie_key *keys,
@@ -150,7 +158,7 @@ static bool node_is_sound(const struct tern_trie_header *header, const struct te
 
     for (unsigned word = 0; word < 4; word++)
         children += (unsigned)__builtin_popcountll(node->children[word]);
-    return node->label_length <= TERN_TRIE_LABEL && (node->label_length > 0) == (index > 0) &&
+    return node->label_length > 0 && node->label_length <= TERN_TRIE_LABEL &&
            node->cuts >> node->label_length == 0 &&
            tern_range_inside(node->first_pair, 1 + (unsigned)__builtin_popcountll(node->cuts),
                              header->pair_count) &&
@@ -166,7 +174,7 @@ int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint
     const struct tern_trie_pair *pairs;
 
     if (length < sizeof *header || (uintptr_t)data % TERN_CACHE_LINE != 0 ||
-        header->node_count == 0 ||
+        header->pair_count == 0 ||
         length != sizeof *header + header->node_count * sizeof *nodes +
                       header->pair_count * sizeof *pairs)
         return tern_error_set(error, TERN_ECORRUPT, "trie: %zu bytes are not what it says", length);
@@ -175,11 +183,15 @@ int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint
         if (!node_is_sound(header, nodes, i))
             return tern_error_set(error, TERN_ECORRUPT, "trie: node %u of %u is out of bounds", i,
                                   header->node_count);
+    for (unsigned byte = 0; byte < 256; byte++)
+        if (header->first[byte] > header->node_count)
+            return tern_error_set(error, TERN_ECORRUPT,
+                                  "trie: the node of byte %u is out of bounds", byte);
     for (uint32_t i = 0; i < header->pair_count; i++)
         if (pairs[i].on >= class_count || pairs[i].end >= class_count)
             return tern_error_set(error, TERN_ECORRUPT, "trie: pair %u of %u is out of bounds", i,
                                   header->pair_count);
-    *trie = (struct tern_trie){nodes, pairs, find_plain};
+    *trie = (struct tern_trie){header->first, nodes, pairs, find_plain};
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi") &&
         __builtin_cpu_supports("bmi2"))

@@ -18,16 +18,20 @@
 
 #define TERN_TRIE_LABEL 47
 
-/* Classifier bytes: this header, `node_count` nodes, `pair_count` pairs. */
+/* Classifier bytes: this header, `node_count` nodes, `pair_count` pairs. There is no root node:
+ * `first` is its children by their first byte, pair 0 its classes (of a value that no literal
+ * begins with, and of the empty one). */
 struct tern_trie_header {
-    uint32_t node_count; /* at least 1: the root, with an empty label */
-    uint32_t pair_count;
+    uint32_t node_count;
+    uint32_t pair_count; /* at least 1 */
     uint8_t reserved[56];
+    uint32_t first[256]; /* 1 + the node's index, 0: none */
 };
-TERN_LAYOUT_SIZE(tern_trie_header, 64);
+TERN_LAYOUT_SIZE(tern_trie_header, 1088);
 TERN_LAYOUT_FIELD(tern_trie_header, node_count, 0);
 TERN_LAYOUT_FIELD(tern_trie_header, pair_count, 4);
 TERN_LAYOUT_FIELD(tern_trie_header, reserved, 8);
+TERN_LAYOUT_FIELD(tern_trie_header, first, 64);
 
 struct tern_trie_node {
     uint8_t label[TERN_TRIE_LABEL];
@@ -60,6 +64,7 @@ struct tern_trie_key {
 };
 
 struct tern_trie { /* a handle; nothing to free */
+    const uint32_t *first;
     const struct tern_trie_node *nodes;
     const struct tern_trie_pair *pairs;
     /* as the processor allows: with its population count or without */
