@@ -108,10 +108,11 @@ class Instance:
     """`options` fill CONFIG; `binaries` is a build directory; `user` runs it as somebody else."""
 
     def __init__(self, *, binaries=None, backend=None, races=False, user=None, run_dir_in="/dev/shm",
+                 log_format=None,
                  config=CONFIG, rules=RULES, data=None, **options):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="tern-test-", dir=run_dir_in))
         self.binaries = pathlib.Path(binaries or BUILD)
-        self.backend, self.user = backend, user
+        self.backend, self.user, self.log_format = backend, user, log_format
         self.run_dir, self.state_dir = self.directory / "run", self.directory / "state"
         self.sources = self.directory / "config"
         self.race_dir = self.directory / "races" if races else None
@@ -175,6 +176,8 @@ class Instance:
                    "--run-dir", str(self.run_dir), "--state-dir", str(self.state_dir)]
         if self.backend:
             command += ["--backend", self.backend]
+        if self.log_format:
+            command += ["--log", self.log_format]
         self.output = self.directory / "ready"
         with open(self.log, "ab") as log, open(self.output, "wb") as output:
             self.supervisor = subprocess.Popen(self._as_user(command), stdin=subprocess.DEVNULL,

@@ -192,3 +192,15 @@ def test_closing_at_the_end_answers_what_was_received(make_instance):
     assert instance.stop() == 0
     for identity in sent:
         assert client.collect_verdicts(identity, 1)[0].action is Action.DENY
+
+
+def test_a_server_that_stops_says_goodbye(make_instance):
+    instance = make_instance().start()
+    clients = [instance.client(), instance.client(instance.unix)]
+    for client in clients:
+        client.ping()
+    assert instance.stop() == 0
+    for client in clients:
+        with pytest.raises(ConnectionClosed):
+            client.collect(0xfffffff0)  # nobody's id: reads until the end
+        assert client.goaway is not None and client.goaway.drain_ms > 0

@@ -1,4 +1,5 @@
 """Starting: the second on one directory, as an ordinary user, after a reboot, on a disk."""
+import json
 import os
 import shutil
 import signal
@@ -164,3 +165,42 @@ def test_several_workers(make_instance):
     generation = instance.apply()["generation"]
     for client in clients:
         wait_until(lambda: client.decide({"ip": "192.0.2.1"}).generation == generation, "adopted")
+
+
+def test_logs_as_json(make_instance):
+    instance = make_instance(log_format="json").start()
+    instance.ctl("apply", instance.sources / "none.yaml")
+    assert instance.stop() == 0
+    lines = [line for line in instance.log_text().splitlines() if "warning: no rule uses" not in line]
+    assert len(lines) > 3
+    for line in lines:
+        assert json.loads(line)
+
+
+def test_a_lost_arena_is_made_anew_and_followed(make_instance):
+    """Somebody deletes the arena: the running ternd serves on from what it maps, a restarted control
+    plane makes another from the last good generation, and ternd moves over."""
+    instance = make_instance().start()
+    before, ternd = instance.generation(), instance.ternd_pid()
+    client = instance.client()
+    control = instance.control_pid()
+    (instance.run_dir / "arena").unlink()
+    os.kill(control, signal.SIGKILL)
+    wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": control}})
+               ["controlplane"]["pid"] != control, "a new control plane")
+    wait_until(lambda: not instance.status()["controlplane"]["starting"], "it has started")
+    assert instance.generation() > before
+    wait_until(lambda: client.decide({"ip": "192.0.2.1"}).generation == instance.generation(),
+               "ternd has followed")
+    assert client.decide({"ip": "192.0.2.1"}).action is Action.DENY
+    assert instance.apply()["acknowledged"]
+    assert instance.ternd_pid() == ternd
+
+
+def test_backends_live_side_by_side(make_instance):
+    instance = make_instance(backend="io_uring").start()
+    other = instance.start_process("ternd", "--backend", "epoll")
+    wait_until(lambda: other.pid in {seat["pid"] for seat in instance.status()["seats"]}, "joined")
+    assert len({seat["backend"] for seat in instance.status()["seats"]}) in (1, 2)
+    told = instance.apply()
+    assert told["acknowledged"] and len(told["seats"]) == 2
