@@ -3,6 +3,7 @@
 #include "controlplane/log.h"
 #include "controlplane/message.h"
 #include "controlplane/reply.h"
+#include "shared/clock.h"
 #include "shared/proto/tern.pb-c.h"
 
 #include <errno.h>
@@ -133,7 +134,7 @@ static void accept_one(struct tern_api *api)
         .id = ++api->next_id,
         .uid = (uint32_t)peer.uid,
         .pid = (uint32_t)peer.pid,
-        .active_us = tern_time_monotonic_us(),
+        .active_us = tern_clock_now_us(),
     };
 }
 
@@ -345,7 +346,7 @@ static int receive(struct connection *connection)
     if (bytes < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : TERN_ECLOSED;
     connection->in.length += (size_t)bytes;
-    connection->active_us = tern_time_monotonic_us();
+    connection->active_us = tern_clock_now_us();
     return 0;
 }
 
@@ -358,7 +359,7 @@ static int transmit(struct connection *connection)
         if (bytes < 0)
             return errno == EAGAIN || errno == EINTR ? 0 : TERN_ECLOSED;
         connection->sent += (size_t)bytes;
-        connection->active_us = tern_time_monotonic_us();
+        connection->active_us = tern_clock_now_us();
     }
     connection->sent = 0;
     connection->out.length = 0;
@@ -429,7 +430,7 @@ static void turn(struct tern_api *api, struct connection *connection, short even
     /* What was sent may have made room for the next request. */
     if (rc == 0)
         rc = take_requests(api, connection);
-    if (rc != 0 || is_overdue(connection, tern_time_monotonic_us()))
+    if (rc != 0 || is_overdue(connection, tern_clock_now_us()))
         drop(api, connection);
 }
 

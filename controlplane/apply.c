@@ -6,6 +6,7 @@
 #include "controlplane/pipeline.h"
 #include "controlplane/publish/publish.h"
 #include "controlplane/publish/reclaim.h"
+#include "shared/clock.h"
 
 #include <xxhash.h>
 
@@ -21,19 +22,20 @@ static int check_schema_grows(const struct tern_schema *live, const struct tern_
     for (unsigned i = 0; i < live->field_count; i++)
         if (i >= next->field_count || strcmp(old_fields[i].name, fields[i].name) != 0 ||
             old_fields[i].type != fields[i].type || old_fields[i].dim != fields[i].dim)
-            return tern_error_set(error, TERN_EREFUSED,
-                                  "field %u was `%s: %s` and clients know it by that id: fields may "
-                                  "only be added at the end",
-                                  i + 1, old_fields[i].name,
-                                  tern_type_name((enum tern_type)old_fields[i].type));
+            return tern_error_set(
+                error, TERN_EREFUSED,
+                "field %u was `%s: %s` and clients know it by that id: fields may "
+                "only be added at the end",
+                i + 1, old_fields[i].name, tern_type_name((enum tern_type)old_fields[i].type));
     for (unsigned i = 0; i < live->table_count; i++)
         if (i >= next->table_count || strcmp(old_tables[i].name, tables[i].name) != 0 ||
             old_tables[i].kind != tables[i].kind || old_tables[i].key_type != tables[i].key_type)
-            return tern_error_set(error, TERN_EREFUSED,
-                                  "table %u was `%s` (%s) and clients know it by that id: tables may "
-                                  "only be added at the end",
-                                  i + 1, old_tables[i].name,
-                                  tern_table_kind_name((enum tern_table_kind)old_tables[i].kind));
+            return tern_error_set(
+                error, TERN_EREFUSED,
+                "table %u was `%s` (%s) and clients know it by that id: tables may "
+                "only be added at the end",
+                i + 1, old_tables[i].name,
+                tern_table_kind_name((enum tern_table_kind)old_tables[i].kind));
     return 0;
 }
 
@@ -49,8 +51,8 @@ static int add_described(struct tern_pipeline *pipeline, struct tern_image *imag
     if (result != 0)
         tern_error_set(error, result, "no memory for settings and schema");
     else
-        result = tern_image_add(pipeline, image, kind, 0, NULL, bytes.data, bytes.length, NULL,
-                                error);
+        result =
+            tern_image_add(pipeline, image, kind, 0, NULL, bytes.data, bytes.length, NULL, error);
     tern_buffer_free(&bytes);
     return result;
 }
@@ -73,7 +75,8 @@ static bool find_classes(void *context, const uint8_t hash[16], const void **dat
     return true;
 }
 
-/* The handle of a section that the live generation shares: it was validated when that was verified. */
+/* The handle of a section that the live generation shares: it was validated when that was verified.
+ */
 static const struct tern_table *live_table(const struct tern_pipeline *pipeline, uint64_t offset)
 {
     const struct tern_view *live = pipeline->live;
@@ -129,8 +132,7 @@ static int add_rules(struct tern_pipeline *pipeline, struct tern_image *image,
     int failed;
 
     if (tables == NULL || hashes == NULL)
-        failed = tern_error_set(error, TERN_ENOMEM, "no memory for %u tables",
-                                config->table_count);
+        failed = tern_error_set(error, TERN_ENOMEM, "no memory for %u tables", config->table_count);
     else
         failed = open_tables(pipeline, image, tables, hashes, error);
     if (failed == 0) {
@@ -180,11 +182,11 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
                  struct tern_diagnostics *diagnostics, struct tern_error *error)
 {
     const struct tern_schema *schema;
-    uint64_t start = tern_monotonic_us();
+    uint64_t start = tern_clock_now_ns();
     int failed;
 
-    failed = add_described(pipeline, image, config, TERN_SECTION_SETTINGS, tern_settings_build,
-                           error);
+    failed =
+        add_described(pipeline, image, config, TERN_SECTION_SETTINGS, tern_settings_build, error);
     if (failed != 0)
         return failed;
     /* a ternd that waits for the first generation can bind and say NOT_READY meanwhile */
@@ -203,15 +205,15 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
     if (pipeline->live != NULL)
         failed = check_schema_grows(pipeline->live->schema, schema, error);
     if (failed == 0)
-        failed = tern_image_add_tables(pipeline, image, config, options, result, diagnostics,
-                                       error);
-    result->build_ms = tern_ms_since(start);
+        failed =
+            tern_image_add_tables(pipeline, image, config, options, result, diagnostics, error);
+    result->build_ms = tern_clock_ms_since(start);
     if (failed != 0)
         return failed;
-    start = tern_monotonic_us();
+    start = tern_clock_now_ns();
     tern_report_progress(options, "rules", 0, 0);
     failed = add_rules(pipeline, image, config, schema, result, diagnostics, error);
-    result->compile_ms = tern_ms_since(start);
+    result->compile_ms = tern_clock_ms_since(start);
     return failed;
 }
 
@@ -222,7 +224,7 @@ int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config
     XXH128_canonical_t config_hash;
     struct tern_image image = {0};
     struct tern_error unwanted;
-    uint64_t start = tern_monotonic_us();
+    uint64_t start = tern_clock_now_ns();
     uint64_t schema_hash = 0;
     int failed;
 
@@ -237,7 +239,7 @@ int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config
     if (failed != 0)
         return tern_error_set(error, failed, "%zu error%s in %s", diagnostics->error_count,
                               diagnostics->error_count == 1 ? "" : "s", config->path);
-    result->read_ms = tern_ms_since(start);
+    result->read_ms = tern_clock_ms_since(start);
     tern_reclaim_collect(&pipeline->writer);
     failed = build(pipeline, &image, config, options, result, &schema_hash, diagnostics, error);
     if (failed == 0)
@@ -246,6 +248,6 @@ int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config
     tern_candidate_discard(pipeline); /* a failure's and a dry run's; nothing after a publish */
     tern_image_free(&image);
     tern_pipeline_refresh_status(pipeline);
-    result->total_ms = tern_ms_since(start);
+    result->total_ms = tern_clock_ms_since(start);
     return failed;
 }

@@ -2,6 +2,7 @@
 
 #include "controlplane/job.h"
 #include "controlplane/log.h"
+#include "shared/clock.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -60,7 +61,7 @@ static void append(struct tern_job **list, struct tern_job *job)
 static void note_progress(void *context, const struct tern_progress *progress)
 {
     struct tern_builder *builder = context;
-    uint64_t now_us = tern_time_monotonic_us();
+    uint64_t now_us = tern_clock_now_us();
     bool tell;
 
     pthread_mutex_lock(&builder->mutex);
@@ -114,7 +115,7 @@ static void run_next(struct tern_builder *builder)
     state->sequence++;
     state->permille = 0;
     state->rows = 0;
-    state->started_at_us = tern_time_wall_us();
+    state->started_at_us = tern_clock_wall_us();
     snprintf(state->step, sizeof state->step, "reading");
     snprintf(state->path, sizeof state->path, "%s", job->path != NULL ? job->path : "");
     pthread_mutex_unlock(&builder->mutex);

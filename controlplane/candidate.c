@@ -4,10 +4,11 @@
 #include "controlplane/publish/publish.h"
 #include "controlplane/publish/reclaim.h"
 #include "controlplane/verify.h"
+#include "shared/clock.h"
 #include "shared/race.h"
 
-#define ANSWER_BASE_MS   5000 /* DESIGN 1.3: 5 s + 1 s/GiB, then a silent seat is LAGGING */
-#define ANSWER_GIB_MS    1000
+#define ANSWER_BASE_MS 5000 /* DESIGN 1.3: 5 s + 1 s/GiB, then a silent seat is LAGGING */
+#define ANSWER_GIB_MS  1000
 
 void tern_report_progress(const struct tern_apply_options *options, const char *step,
                           unsigned permille, uint64_t rows)
@@ -32,7 +33,7 @@ static int announce(struct tern_pipeline *pipeline, uint64_t offset, uint64_t by
                     struct tern_apply_result *result, struct tern_error *error)
 {
     struct tern_publish_answer answers[TERN_SEATS_MAX];
-    uint64_t start = tern_monotonic_us();
+    uint64_t start = tern_clock_now_ns();
     uint64_t timeout_ms = ANSWER_BASE_MS + ANSWER_GIB_MS * (bytes >> 30);
     int failed = 0;
 
@@ -54,7 +55,7 @@ static int announce(struct tern_pipeline *pipeline, uint64_t offset, uint64_t by
     }
     if (result->seats == NULL)
         result->seat_count = 0;
-    result->announce_ms = tern_ms_since(start);
+    result->announce_ms = tern_clock_ms_since(start);
     return failed;
 }
 
@@ -109,10 +110,10 @@ static int publish(struct tern_pipeline *pipeline, struct tern_image *image, uin
         return failed;
     }
     tern_report_progress(options, "publish", 0, 0);
-    start = tern_monotonic_us();
+    start = tern_clock_now_ns();
     tern_publish_swap(writer, offset);
     tern_publish_settings(writer, section_of_kind(image, TERN_SECTION_SETTINGS));
-    result->publish_ms = tern_ms_since(start);
+    result->publish_ms = tern_clock_ms_since(start);
     result->published = true;
     tern_view_close(pipeline->live);
     pipeline->live = view;
@@ -126,14 +127,14 @@ static int publish(struct tern_pipeline *pipeline, struct tern_image *image, uin
 int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *image,
                            uint64_t schema_hash, const struct tern_config *config,
                            const struct tern_apply_options *options,
-                           struct tern_apply_result *result,
-                           struct tern_diagnostics *diagnostics, struct tern_error *error)
+                           struct tern_apply_result *result, struct tern_diagnostics *diagnostics,
+                           struct tern_error *error)
 {
     struct tern_writer *writer = &pipeline->writer;
     const struct tern_publish_root root = {
         .generation = writer->generation + 1,
         .schema_hash = schema_hash,
-        .published_at_us = tern_wall_us(),
+        .published_at_us = tern_clock_wall_us(),
     };
     struct tern_view *view = NULL;
     uint64_t offset, start;
@@ -147,13 +148,13 @@ int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *im
         return failed;
     TERN_RACE_POINT("publish-built");
     tern_report_progress(options, "verify", 0, 0);
-    start = tern_monotonic_us();
+    start = tern_clock_now_ns();
     failed = tern_verify(&writer->reader, offset, pipeline->live, config, &view, error);
     if (failed != 0)
         return failed;
     if (config != NULL)
         failed = tern_expectations_check(view, config, diagnostics, error);
-    result->verify_ms = tern_ms_since(start);
+    result->verify_ms = tern_clock_ms_since(start);
     if (failed == 0 && !options->dry_run)
         failed = publish(pipeline, image, offset, view, options, result, error);
     if (failed != 0 || options->dry_run) {

@@ -1,6 +1,7 @@
 #include "controlplane/pipeline.h"
 
 #include "controlplane/publish/reclaim.h"
+#include "shared/clock.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -56,14 +57,14 @@ static int append(struct tern_image *image, const struct tern_section *section,
 static int put_patiently(struct tern_pipeline *pipeline, const void *bytes, uint64_t length,
                          struct tern_section *section, struct tern_error *error)
 {
-    uint64_t start = tern_monotonic_us();
+    uint64_t start = tern_clock_now_ns();
     int result;
 
     for (;;) {
         result = tern_writer_put(&pipeline->writer, bytes, length, section, error);
         if (result != TERN_ENOSPC ||
             tern_extents_bytes(&pipeline->writer.extents, TERN_EXTENT_RETIRED) == 0 ||
-            tern_ms_since(start) > SPACE_WAIT_MS)
+            tern_clock_ms_since(start) > SPACE_WAIT_MS)
             return result;
         if (tern_reclaim_collect(&pipeline->writer) == 0)
             poll(NULL, 0, 1);
@@ -128,8 +129,8 @@ static int source_digest(struct tern_pipeline *pipeline, const char *path, uint8
     if (result != 0)
         return result;
     if (known == NULL) {
-        struct tern_source_known *sources = realloc(
-            pipeline->sources, (pipeline->source_count + 1) * sizeof *pipeline->sources);
+        struct tern_source_known *sources =
+            realloc(pipeline->sources, (pipeline->source_count + 1) * sizeof *pipeline->sources);
 
         if (sources == NULL)
             return tern_error_set(error, TERN_ENOMEM, "no memory for the list of sources");
@@ -208,8 +209,8 @@ static void report_load(void *context, unsigned permille, uint64_t rows)
     tern_report_progress(progress->options, progress->step, permille, rows);
 }
 
-/* Reads the source and builds the section; the digest of what was read decides its identity, so a file
- * replaced in between is built as what it is now. */
+/* Reads the source and builds the section; the digest of what was read decides its identity, so a
+ * file replaced in between is built as what it is now. */
 static int build_table(struct tern_pipeline *pipeline, struct tern_image *image,
                        const struct tern_config_table *table, uint32_t id, uint8_t hash[16],
                        const struct tern_apply_options *options, struct tern_apply_table *report,
@@ -255,7 +256,7 @@ static int add_table(struct tern_pipeline *pipeline, struct tern_image *image,
 {
     const struct tern_image *live = &pipeline->live_image;
     const struct tern_section *known;
-    uint64_t start = tern_monotonic_us();
+    uint64_t start = tern_clock_now_ns();
     uint8_t digest[16], hash[16];
     int result;
 
@@ -285,13 +286,12 @@ static int add_table(struct tern_pipeline *pipeline, struct tern_image *image,
             return tern_error_set(error, TERN_EREFUSED, "table %s: %llu rows, min_rows is %llu",
                                   report->name, (unsigned long long)info.rows,
                                   (unsigned long long)table->min_rows);
-        result = tern_image_add(pipeline, image, TERN_SECTION_TABLE, id, hash, NULL, 0, &info,
-                                error);
+        result =
+            tern_image_add(pipeline, image, TERN_SECTION_TABLE, id, hash, NULL, 0, &info, error);
     } else {
-        result = build_table(pipeline, image, table, id, hash, options, report, diagnostics,
-                             error);
+        result = build_table(pipeline, image, table, id, hash, options, report, diagnostics, error);
     }
-    report->build_ms = tern_ms_since(start);
+    report->build_ms = tern_clock_ms_since(start);
     return result;
 }
 

@@ -1,6 +1,7 @@
 #include "controlplane/job.h"
 
 #include "controlplane/log.h"
+#include "shared/clock.h"
 
 #include <unistd.h>
 
@@ -112,8 +113,8 @@ static void conclude(const struct tern_job_context *context, const struct tern_j
             row->rows += result->tables[i].rows;
     }
     row->bytes = result->new_bytes + result->shared_bytes;
-    row->at_us = tern_time_wall_us();
-    row->duration_ms = (double)(tern_time_monotonic_us() - began_us) / 1000;
+    row->at_us = tern_clock_wall_us();
+    row->duration_ms = (double)(tern_clock_now_us() - began_us) / 1000;
     if (!job->dry_run && tern_store_finish(context->store, row, &error) != 0)
         tern_control_log(TERN_LOG_ERROR, "cannot write history: %s", error.message);
     if (!publication->quiet)
@@ -144,7 +145,7 @@ static void read_config(struct tern_job *job)
 static void apply(const struct tern_job_context *context, struct tern_job *job,
                   enum tern_history_kind kind, bool quiet)
 {
-    uint64_t began_us = tern_time_monotonic_us();
+    uint64_t began_us = tern_clock_now_us();
     struct publication publication = {
         .context = context,
         .quiet = quiet,
@@ -157,7 +158,7 @@ static void apply(const struct tern_job_context *context, struct tern_job *job,
         .context = &publication,
     };
 
-    publication.row.at_us = tern_time_wall_us();
+    publication.row.at_us = tern_clock_wall_us();
     read_config(job);
     if (job->rc == 0) {
         publication.row.config_text = job->config->text;
@@ -176,7 +177,7 @@ static void apply(const struct tern_job_context *context, struct tern_job *job,
 static void restore(const struct tern_job_context *context, struct tern_job *job,
                     enum tern_history_kind kind, struct tern_history_row *source)
 {
-    uint64_t began_us = tern_time_monotonic_us(), from = source->generation;
+    uint64_t began_us = tern_clock_now_us(), from = source->generation;
     char message[64];
     struct publication publication = {.context = context};
     const struct tern_apply_options options = {
@@ -189,7 +190,7 @@ static void restore(const struct tern_job_context *context, struct tern_job *job
     publication.row = (struct tern_history_row){
         .kind = kind,
         .uid = job->uid,
-        .at_us = tern_time_wall_us(),
+        .at_us = tern_clock_wall_us(),
         .message = job->message != NULL && job->message[0] != '\0' ? job->message : message,
         .config_path = source->config_path,
         .config_text = source->config_text,

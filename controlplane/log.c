@@ -1,6 +1,7 @@
 #include "controlplane/log.h"
 
 #include "shared/buffer.h"
+#include "shared/clock.h"
 
 #include <stdarg.h>
 #include <time.h>
@@ -40,22 +41,6 @@ void tern_time_format(uint64_t at_us, char text[TERN_TIME_TEXT])
     snprintf(text + used, TERN_TIME_TEXT - used, ".%03uZ", (unsigned)(at_us / 1000 % 1000));
 }
 
-uint64_t tern_time_wall_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-uint64_t tern_time_monotonic_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 /* Written by hand rather than through tern_buffer: a message about memory must not need any. */
 void tern_control_log(enum tern_log_level level, const char *format, ...)
 {
@@ -68,7 +53,7 @@ void tern_control_log(enum tern_log_level level, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(message, sizeof message, format, arguments);
     va_end(arguments);
-    tern_time_format(tern_time_wall_us(), time);
+    tern_time_format(tern_clock_wall_us(), time);
     if (log_format == TERN_LOG_JSON &&
         tern_buffer_json_string(&json, message, strlen(message)) == 0) {
         length = snprintf(line, sizeof line,

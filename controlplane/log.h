@@ -29,9 +29,5 @@ void tern_control_log(enum tern_log_level level, const char *format, ...) TERN_P
 /* "2026-11-22T08:15:04.123Z" of µs since 1970. */
 #define TERN_TIME_TEXT 32
 void tern_time_format(uint64_t at_us, char text[TERN_TIME_TEXT]);
-/* µs since 1970. */
-uint64_t tern_time_wall_us(void);
-/* CLOCK_MONOTONIC in µs. */
-uint64_t tern_time_monotonic_us(void);
 
 #endif

@@ -4,6 +4,7 @@
 #include "controlplane/builder.h"
 #include "controlplane/directory.h"
 #include "controlplane/log.h"
+#include "shared/clock.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -283,7 +284,7 @@ int main(int argc, char **argv)
     if (rc != 0)
         return rc - 1;
     umask(0027);
-    control.started_at_us = tern_time_wall_us();
+    control.started_at_us = tern_clock_wall_us();
     rc = open_all(&control, &options, &error);
     if (rc == 0) {
         tern_control_log(TERN_LOG_INFO,

@@ -2,33 +2,11 @@
 
 #include "controlplane/publish/publish.h"
 #include "controlplane/publish/reclaim.h"
+#include "shared/clock.h"
 
 #include <time.h>
 
 #define STUCK_MS 5000 /* how long a reader may hold retired memory before status names it */
-
-static uint64_t clock_us(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
-uint64_t tern_monotonic_us(void)
-{
-    return clock_us(CLOCK_MONOTONIC);
-}
-
-uint64_t tern_wall_us(void)
-{
-    return clock_us(CLOCK_REALTIME);
-}
-
-double tern_ms_since(uint64_t start_us)
-{
-    return (double)(tern_monotonic_us() - start_us) / 1000.0;
-}
 
 /* The sections of the root found in a taken-over arena, with what the archive knows about them. */
 static int adopt_live_image(struct tern_pipeline *pipeline, struct tern_error *error)
@@ -204,7 +182,7 @@ void tern_pipeline_refresh_status(struct tern_pipeline *pipeline)
     };
     struct tern_reclaim_seat seats[TERN_SEATS_MAX];
     bool grace_is_long = status.quarantined_bytes > 0 &&
-                         tern_monotonic_us() / 1000 - writer->retired_at_ms > STUCK_MS;
+                         tern_clock_now_ns() / 1000000 - writer->retired_at_ms > STUCK_MS;
     uint64_t root = tern_arena_root(&writer->reader);
 
     _Static_assert(TERN_COUNT(status.seats) == TERN_SEATS_MAX, "one entry a seat");

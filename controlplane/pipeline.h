@@ -1,6 +1,6 @@
-/* The inside of struct tern_pipeline, shared by the files that carry a configuration from its tables to
- * the swap: pipeline.c (open, status), image.c (tables → sections), apply.c and restore.c (the ways in),
- * candidate.c (verify → announce → swap). */
+/* The inside of struct tern_pipeline, shared by the files that carry a configuration from its
+ * tables to the swap: pipeline.c (open, status), image.c (tables → sections), apply.c and restore.c
+ * (the ways in), candidate.c (verify → announce → swap). */
 #ifndef TERN_PIPELINE_H
 #define TERN_PIPELINE_H
 
@@ -41,17 +41,14 @@ struct tern_pipeline {
 };
 
 /* pipeline.c */
-uint64_t tern_monotonic_us(void);
-uint64_t tern_wall_us(void);
-double tern_ms_since(uint64_t start_us);
 /* Takes a fresh picture for tern_pipeline_status. */
 void tern_pipeline_refresh_status(struct tern_pipeline *pipeline);
 
 /* image.c */
 const struct tern_section *tern_image_find(const struct tern_image *image, unsigned kind,
                                            const uint8_t hash[16]);
-/* Adds a section of these bytes: shared with the live image when that has the same kind and hash, else
- * written to the arena. `hash` NULL: the hash of the bytes. */
+/* Adds a section of these bytes: shared with the live image when that has the same kind and hash,
+ * else written to the arena. `hash` NULL: the hash of the bytes. */
 int tern_image_add(struct tern_pipeline *pipeline, struct tern_image *image, unsigned kind,
                    uint32_t owner, const uint8_t *hash, const void *bytes, uint64_t length,
                    const struct tern_section_info *info, struct tern_error *error);
@@ -64,14 +61,14 @@ int tern_image_add_tables(struct tern_pipeline *pipeline, struct tern_image *ima
 void tern_image_free(struct tern_image *image);
 
 /* candidate.c: writes root and manifest over the image, verifies by reading it back (and, with
- * `config`, by comparing a sample with the reference evaluator and by its own tests, whose failures go to
- * `diagnostics`), and unless it is a dry run announces
- * and swaps. Takes the image over when it succeeds. */
+ * `config`, by comparing a sample with the reference evaluator and by its own tests, whose failures
+ * go to `diagnostics`), and unless it is a dry run announces and swaps. Takes the image over when
+ * it succeeds. */
 int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *image,
                            uint64_t schema_hash, const struct tern_config *config,
                            const struct tern_apply_options *options,
-                           struct tern_apply_result *result,
-                           struct tern_diagnostics *diagnostics, struct tern_error *error);
+                           struct tern_apply_result *result, struct tern_diagnostics *diagnostics,
+                           struct tern_error *error);
 /* Gives back everything written for a candidate that no reader has been told of. */
 void tern_candidate_discard(struct tern_pipeline *pipeline);
 void tern_report_progress(const struct tern_apply_options *options, const char *step,

@@ -2,6 +2,7 @@
 
 #include "controlplane/pipeline.h"
 #include "controlplane/publish/reclaim.h"
+#include "shared/clock.h"
 
 /* Adds one retained section: shared with the live image, or read back from the state directory. */
 static int add_retained(struct tern_pipeline *pipeline, struct tern_image *image,
@@ -12,8 +13,8 @@ static int add_retained(struct tern_pipeline *pipeline, struct tern_image *image
     int result;
 
     if (tern_image_find(&pipeline->live_image, section->kind, section->content_hash) != NULL)
-        return tern_image_add(pipeline, image, section->kind, section->owner,
-                              section->content_hash, NULL, 0, info, error);
+        return tern_image_add(pipeline, image, section->kind, section->owner, section->content_hash,
+                              NULL, 0, info, error);
     result = tern_archive_section(pipeline->state_dir, section, &bytes, error);
     if (result == 0)
         result = tern_image_add(pipeline, image, section->kind, section->owner,
@@ -28,7 +29,7 @@ int tern_pipeline_restore(struct tern_pipeline *pipeline, uint64_t generation,
 {
     struct tern_archive_list list;
     struct tern_image image = {0};
-    uint64_t start = tern_monotonic_us();
+    uint64_t start = tern_clock_now_ns();
     int failed;
 
     *result = (struct tern_apply_result){0};
@@ -47,6 +48,6 @@ int tern_pipeline_restore(struct tern_pipeline *pipeline, uint64_t generation,
     tern_image_free(&image);
     tern_archive_list_free(&list);
     tern_pipeline_refresh_status(pipeline);
-    result->total_ms = tern_ms_since(start);
+    result->total_ms = tern_clock_ms_since(start);
     return failed;
 }

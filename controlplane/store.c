@@ -1,4 +1,5 @@
 #include "controlplane/store.h"
+#include "shared/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,14 +70,6 @@ void tern_store_config_hash(const char *text, size_t length, uint8_t hash[16])
 
     XXH128_canonicalFromHash(&canonical, XXH3_128bits(text, length));
     memcpy(hash, canonical.digest, 16);
-}
-
-static uint64_t wall_clock_us(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
 /* Every failure names the file: the operator must know which one to look at. */
@@ -579,7 +572,7 @@ int tern_store_audit(struct tern_store *store, uint32_t uid, uint32_t pid, const
                  "INSERT INTO audit (at_us, uid, pid, action, outcome) VALUES (?, ?, ?, ?, ?)",
                  &statement, error);
     if (rc == 0) {
-        sqlite3_bind_int64(statement, 1, (sqlite3_int64)wall_clock_us());
+        sqlite3_bind_int64(statement, 1, (sqlite3_int64)tern_clock_wall_us());
         sqlite3_bind_int64(statement, 2, uid);
         sqlite3_bind_int64(statement, 3, pid);
         bind_text(statement, 4, action);

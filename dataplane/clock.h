@@ -3,23 +3,7 @@
 #ifndef TERN_DATAPLANE_CLOCK_H
 #define TERN_DATAPLANE_CLOCK_H
 
-#include "shared/base.h"
-
-#include <time.h>
-
-static inline uint64_t tern_clock_ns(clockid_t clock)
-{
-    struct timespec now;
-
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-/* Monotonic, in ns: what durations and deadlines are made of. */
-static inline uint64_t tern_clock_now_ns(void)
-{
-    return tern_clock_ns(CLOCK_MONOTONIC);
-}
+#include "shared/clock.h"
 
 /* Tells the CPU that this is a spin: the other hardware thread gets the core. */
 static inline void tern_cpu_relax(void)

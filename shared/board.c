@@ -1,4 +1,5 @@
 #include "shared/board.h"
+#include "shared/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,7 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Makes a complete board beside `path` and links it into place; somebody else's winning is success. */
+/* Makes a complete board beside `path` and links it into place; somebody else's winning is success.
+ */
 static int create_board(const char *path, struct tern_error *error)
 {
     char aside[TERN_PATH_MAX + 64];
@@ -67,10 +69,9 @@ static int map_board(const char *path, bool writable, struct tern_board_map *map
     }
     if (atomic_load_explicit(&board->magic, memory_order_acquire) != TERN_BOARD_MAGIC ||
         board->abi != TERN_BOARD_ABI || board->seat_bytes != sizeof(struct tern_seat)) {
-        result = tern_error_set(error, TERN_EABI,
-                                "%s has ABI %u with seats of %u bytes, this build has %u with %zu",
-                                path, board->abi, board->seat_bytes, TERN_BOARD_ABI,
-                                sizeof(struct tern_seat));
+        result = tern_error_set(
+            error, TERN_EABI, "%s has ABI %u with seats of %u bytes, this build has %u with %zu",
+            path, board->abi, board->seat_bytes, TERN_BOARD_ABI, sizeof(struct tern_seat));
         munmap(board, sizeof *board);
         goto fail;
     }
@@ -155,9 +156,8 @@ int tern_seat_claim(struct tern_board_map *map, const struct tern_arena *arena, 
     assert(loop_count >= 1 && loop_count <= TERN_LOOPS_MAX);
     for (unsigned i = 0; i < TERN_SEATS_MAX; i++) {
         struct tern_seat *seat = &map->board->seats[i];
-        size_t bytes = offsetof(struct tern_seat, boards) +
-                       loop_count * sizeof(struct tern_loop_board);
-        struct timespec now;
+        size_t bytes =
+            offsetof(struct tern_seat, boards) + loop_count * sizeof(struct tern_loop_board);
         int result = tern_lock_byte(map->fd, F_WRLCK, i);
 
         if (result == TERN_EBUSY)
@@ -165,20 +165,20 @@ int tern_seat_claim(struct tern_board_map *map, const struct tern_arena *arena, 
         if (result != 0)
             return tern_error_set(error, result, "cannot lock seat %u of the board", i);
         /* space first: a full tmpfs is an error here, not SIGBUS at the first count */
-        if (fallocate(map->fd, 0, (off_t)((uint8_t *)seat - (uint8_t *)map->board),
-                      (off_t)bytes) < 0) {
+        if (fallocate(map->fd, 0, (off_t)((uint8_t *)seat - (uint8_t *)map->board), (off_t)bytes) <
+            0) {
             result = tern_error_system(error, errno, "no space for seat %u of the board", i);
             tern_lock_byte(map->fd, F_UNLCK, i);
             return result;
         }
         /* not ready before anything else of the dead owner's is wiped */
         atomic_store_explicit(&seat->ready, 0, memory_order_release);
-        atomic_thread_fence(memory_order_seq_cst); /* pairs with the acquire of `ready` in reclaim */
+        atomic_thread_fence(
+            memory_order_seq_cst); /* pairs with the acquire of `ready` in reclaim */
         memset((uint8_t *)seat + sizeof seat->ready, 0, bytes - sizeof seat->ready);
-        clock_gettime(CLOCK_REALTIME, &now);
         seat->pid = (uint32_t)getpid();
         seat->loop_count = loop_count;
-        seat->started_at_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+        seat->started_at_us = tern_clock_wall_us();
         seat->start_ticks = own_start_ticks();
         snprintf(seat->build, sizeof seat->build, "%s", TERN_VERSION);
         result = tern_seat_attach(seat, i, arena, error);

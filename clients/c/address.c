@@ -1,5 +1,6 @@
 /* From "tcp://host:port" or "unix:///path" to a connected, non-blocking socket. */
 #include "clients/c/client.h"
+#include "shared/clock.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -13,19 +14,11 @@
 
 #define HOST_MAX 255
 
-uint64_t tern_client_now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static int wait_connected(int fd, uint64_t deadline_ns)
 {
     for (;;) {
         struct pollfd pollfd = {.fd = fd, .events = POLLOUT};
-        uint64_t now = tern_client_now_ns();
+        uint64_t now = tern_clock_now_ns();
         int ready;
 
         if (now >= deadline_ns)

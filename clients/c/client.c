@@ -1,5 +1,6 @@
 /* A client's life: open, stay connected, close. */
 #include "clients/c/client.h"
+#include "shared/clock.h"
 
 #include <errno.h>
 #include <time.h>
@@ -12,7 +13,7 @@
 
 uint64_t tern_client_deadline_ns(const struct tern_client *client)
 {
-    return tern_client_now_ns() + client->options.call_timeout_ms * NS_PER_MS;
+    return tern_clock_now_ns() + client->options.call_timeout_ms * NS_PER_MS;
 }
 
 static uint64_t next_random(struct tern_client *client)
@@ -26,7 +27,7 @@ static uint64_t next_random(struct tern_client *client)
 
 static int connect_now(struct tern_client *client, uint64_t deadline_ns, struct tern_error *error)
 {
-    uint64_t limit = tern_client_now_ns() + client->options.connect_timeout_ms * NS_PER_MS;
+    uint64_t limit = tern_clock_now_ns() + client->options.connect_timeout_ms * NS_PER_MS;
     int code;
 
     limit = tern_min_u64(limit, deadline_ns);
@@ -34,7 +35,7 @@ static int connect_now(struct tern_client *client, uint64_t deadline_ns, struct 
     if (code != 0)
         return code;
     client->going_away = false;
-    client->active_ns = tern_client_now_ns();
+    client->active_ns = tern_clock_now_ns();
     code = tern_client_hello(client, limit, error);
     if (code != 0)
         tern_client_break(client, code, "could not introduce itself");
@@ -55,7 +56,7 @@ static void back_off(struct tern_client *client)
     uint64_t last = client->options.backoff_last_ms * NS_PER_MS;
     uint64_t pause = client->backoff_ns;
 
-    client->attempt_ns = tern_client_now_ns() + pause / 2 + next_random(client) % (pause / 2 + 1);
+    client->attempt_ns = tern_clock_now_ns() + pause / 2 + next_random(client) % (pause / 2 + 1);
     client->backoff_ns = tern_min_u64(pause * 2, last);
 }
 
@@ -90,7 +91,7 @@ static int reconnect(struct tern_client *client, uint64_t deadline_ns, struct te
 int tern_client_ensure(struct tern_client *client, uint64_t deadline_ns, struct tern_error *error)
 {
     if (client->fd >= 0 && client->in_flight == 0 && client->out.end == 0 &&
-        tern_client_now_ns() - client->active_ns > STALE_NS)
+        tern_clock_now_ns() - client->active_ns > STALE_NS)
         tern_client_poll(client, NULL); /* breaks it when it is closed */
     if (client->fd >= 0 && !client->going_away)
         return 0;
@@ -148,7 +149,7 @@ int tern_client_open(const char *address, const struct tern_client_options *opti
     if (opened == NULL)
         return tern_error_set(error, TERN_ENOMEM, "no memory for a client");
     opened->fd = -1;
-    opened->random = tern_client_now_ns() ^ ((uint64_t)getpid() << 32) ^ (uintptr_t)opened;
+    opened->random = tern_clock_now_ns() ^ ((uint64_t)getpid() << 32) ^ (uintptr_t)opened;
     opened->random |= 1; /* xorshift's one forbidden state is 0 */
     code = take_options(opened, options, error);
     if (code == 0) {
@@ -161,7 +162,7 @@ int tern_client_open(const char *address, const struct tern_client_options *opti
     }
     if (code == 0)
         code = connect_now(
-            opened, tern_client_now_ns() + opened->options.connect_timeout_ms * NS_PER_MS, error);
+            opened, tern_clock_now_ns() + opened->options.connect_timeout_ms * NS_PER_MS, error);
     if (code != 0) {
         tern_client_close(opened);
         return code;

@@ -87,8 +87,6 @@ struct tern_request {
 
 #pragma GCC visibility push(hidden)
 
-uint64_t tern_client_now_ns(void);
-
 /* address.c. Fails like tern_client_open; the socket is non-blocking. */
 int tern_client_dial(const char *address, uint64_t deadline_ns, int *fd, struct tern_error *error);
 

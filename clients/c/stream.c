@@ -1,6 +1,7 @@
 /* Bytes out and in. One rule keeps two full pipes from waiting for each other: whoever waits to
  * send also reads. */
 #include "clients/c/client.h"
+#include "shared/clock.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -90,7 +91,7 @@ static int fill(struct tern_client *client, struct tern_error *error)
 
         if (got > 0) {
             in->end += (size_t)got;
-            client->active_ns = tern_client_now_ns();
+            client->active_ns = tern_clock_now_ns();
             return take_frames(client, error);
         }
         if (got == 0)
@@ -107,7 +108,7 @@ static int wait_for(struct tern_client *client, short events, uint64_t deadline_
 {
     for (;;) {
         struct pollfd pollfd = {.fd = client->fd, .events = events};
-        uint64_t now = tern_client_now_ns();
+        uint64_t now = tern_clock_now_ns();
         struct timespec timeout;
         int ready;
 
@@ -151,7 +152,7 @@ int tern_client_push(struct tern_client *client, uint64_t deadline_ns, struct te
         }
     }
     out->start = out->end = 0;
-    client->active_ns = tern_client_now_ns();
+    client->active_ns = tern_clock_now_ns();
     return 0;
 }
 
@@ -191,7 +192,7 @@ int tern_client_pull(struct tern_client *client, uint64_t deadline_ns, struct te
     int code;
 
     if (client->options.spin_us != 0) {
-        uint64_t until = tern_client_now_ns() + client->options.spin_us * 1000ull;
+        uint64_t until = tern_clock_now_ns() + client->options.spin_us * 1000ull;
 
         until = tern_min_u64(until, deadline_ns);
         do {
@@ -199,7 +200,7 @@ int tern_client_pull(struct tern_client *client, uint64_t deadline_ns, struct te
             if (code != TERN_EAGAIN)
                 return code;
             __builtin_ia32_pause();
-        } while (tern_client_now_ns() < until);
+        } while (tern_clock_now_ns() < until);
     }
     do {
         if (wait_for(client, POLLIN, deadline_ns, &came) != 0)

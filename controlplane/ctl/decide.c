@@ -2,6 +2,7 @@
 #include "controlplane/ctl/json.h"
 #include "controlplane/ctl/print.h"
 #include "controlplane/ctl/request.h"
+#include "shared/clock.h"
 
 #include <time.h>
 
@@ -29,14 +30,6 @@ struct answer {
     uint64_t round_trip_ns;
 };
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 static int ask(struct tern_client *client, const struct tern_request *request,
                struct answer *answer, struct tern_error *error)
 {
@@ -44,12 +37,12 @@ static int ask(struct tern_client *client, const struct tern_request *request,
 
     for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         struct tern_client_page page = {0};
-        uint64_t begun_ns = now_ns();
+        uint64_t begun_ns = tern_clock_now_ns();
         int rc = tern_client_decide(client, request, &call, &answer->decision, error);
 
         if (rc != 0)
             return rc;
-        answer->round_trip_ns = now_ns() - begun_ns;
+        answer->round_trip_ns = tern_clock_now_ns() - begun_ns;
         answer->rule.name[0] = '\0';
         if (answer->decision.verdict.rule == 0)
             return 0;

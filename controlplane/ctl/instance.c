@@ -4,6 +4,7 @@
 #include "controlplane/log.h"
 #include "controlplane/message.h"
 #include "shared/arena.h"
+#include "shared/clock.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -164,11 +165,11 @@ int tern_instance_connect(const struct tern_invocation *invocation, struct tern_
 /* Waits until `fd` is ready for `events`; 0, TERN_ETIMEDOUT. */
 static int await(int fd, short events, uint64_t timeout_us)
 {
-    uint64_t until_us = tern_time_monotonic_us() + timeout_us;
+    uint64_t until_us = tern_clock_now_us() + timeout_us;
 
     for (;;) {
         struct pollfd polled = {.fd = fd, .events = events};
-        uint64_t now_us = tern_time_monotonic_us();
+        uint64_t now_us = tern_clock_now_us();
         int wait_ms = timeout_us == 0      ? -1
                       : now_us >= until_us ? 0
                                            : (int)((until_us - now_us) / 1000 + 1);

@@ -1,6 +1,7 @@
 #include "controlplane/ctl/print.h"
 
 #include "controlplane/log.h"
+#include "shared/clock.h"
 #include "shared/limits.h"
 
 const char *tern_print_bytes(char text[TERN_PRINT_TEXT], uint64_t bytes)
@@ -51,7 +52,7 @@ const char *tern_print_ns(char text[TERN_PRINT_TEXT], uint64_t ns)
 
 const char *tern_print_age(char text[TERN_PRINT_TEXT], uint64_t at_us)
 {
-    uint64_t now_us = tern_time_wall_us();
+    uint64_t now_us = tern_clock_wall_us();
     unsigned long long s = now_us > at_us ? (now_us - at_us) / 1000000 : 0;
 
     if (s < 120)

@@ -4,6 +4,7 @@
 #include "controlplane/ctl/print.h"
 #include "controlplane/ctl/seats.h"
 #include "controlplane/log.h"
+#include "shared/clock.h"
 
 static const struct {
     const char *key, *heading;
@@ -209,7 +210,7 @@ static void print_readers(const struct tern_seats *seats, uint64_t now_us)
 int tern_ctl_readers(const struct tern_invocation *invocation)
 {
     struct tern_seats seats = {0};
-    uint64_t now_us = tern_time_monotonic_us();
+    uint64_t now_us = tern_clock_now_us();
     int code = read_seats(invocation, &seats);
 
     if (code == TERN_EXIT_OK && invocation->json)

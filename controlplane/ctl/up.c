@@ -5,6 +5,7 @@
 #include "controlplane/ctl/seats.h"
 #include "controlplane/directory.h"
 #include "controlplane/log.h"
+#include "shared/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -102,7 +103,7 @@ static void start_child(struct child *child)
 {
     pid_t parent = getpid(), pid = fork();
 
-    child->started_us = tern_time_monotonic_us();
+    child->started_us = tern_clock_now_us();
     if (pid == 0) {
         begin_child(parent, SIGTERM);
         execvp(child->path, (char *const *)(uintptr_t)child->arguments);
@@ -234,7 +235,7 @@ static void describe_death(char *text, size_t size, int status)
 
 static void child_died(struct supervisor *supervisor, struct child *child, int status)
 {
-    uint64_t now_us = tern_time_monotonic_us(), pause_us = 0;
+    uint64_t now_us = tern_clock_now_us(), pause_us = 0;
     pid_t pid = child->pid;
     char how[96];
 
@@ -323,7 +324,7 @@ static bool is_alive(const struct supervisor *supervisor)
 /* Starts what is due and says how long nothing else is, in ms. */
 static int restart_due(struct supervisor *supervisor)
 {
-    uint64_t now_us = tern_time_monotonic_us();
+    uint64_t now_us = tern_clock_now_us();
     int wait_ms = -1;
 
     for (unsigned i = 0; i < CHILDREN; i++) {
@@ -354,7 +355,7 @@ static void supervise(struct supervisor *supervisor)
         if (!supervisor->stopping) {
             wait_ms = restart_due(supervisor);
         } else {
-            uint64_t now_us = tern_time_monotonic_us();
+            uint64_t now_us = tern_clock_now_us();
 
             if (stop_us == 0)
                 stop_us = now_us + STOP_US;

@@ -2,6 +2,7 @@
 #include "controlplane/ctl/instance.h"
 #include "controlplane/ctl/seats.h"
 #include "controlplane/log.h"
+#include "shared/clock.h"
 
 #include <time.h>
 
@@ -18,7 +19,7 @@ static bool is_served(const struct tern_seats *seats, uint64_t generation, uint6
 int tern_ctl_wait(const struct tern_invocation *invocation)
 {
     const struct timespec pause = {.tv_nsec = LOOK_NS};
-    uint64_t until_us = tern_time_monotonic_us() + invocation->timeout_us, lowest = 0;
+    uint64_t until_us = tern_clock_now_us() + invocation->timeout_us, lowest = 0;
     struct tern_seats seats = {0};
     struct tern_error error;
     char *run_dir = NULL;
@@ -37,7 +38,7 @@ int tern_ctl_wait(const struct tern_invocation *invocation)
         if (rc == 0)
             served = is_served(&seats, invocation->generation, &lowest);
         tern_seats_free(&seats);
-        if (served || tern_time_monotonic_us() >= until_us)
+        if (served || tern_clock_now_us() >= until_us)
             break;
         nanosleep(&pause, NULL);
     }

@@ -1,6 +1,7 @@
 #include "controlplane/publish/publish.h"
 
 #include "controlplane/publish/reclaim.h"
+#include "shared/clock.h"
 #include "shared/race.h"
 
 #include <limits.h>
@@ -14,8 +15,8 @@
 #define MANIFEST_AT sizeof(struct tern_root)
 
 int tern_publish_write(struct tern_writer *writer, const struct tern_section *sections,
-                       unsigned count, const struct tern_publish_root *described,
-                       uint64_t *offset, struct tern_error *error)
+                       unsigned count, const struct tern_publish_root *described, uint64_t *offset,
+                       struct tern_error *error)
 {
     size_t list_bytes = count * sizeof *sections;
     struct tern_manifest *manifest;
@@ -77,7 +78,8 @@ void tern_publish_swap(struct tern_writer *writer, uint64_t offset)
     TERN_RACE_POINT("publish-swapping");
     for (unsigned i = 0; i < TERN_ROOTS; i++)
         if (envelope->roots[i].abi == TERN_SNAPSHOT_ABI)
-            atomic_store_explicit(&envelope->roots[i].offset, offset, memory_order_release); /* C1 */
+            atomic_store_explicit(&envelope->roots[i].offset, offset,
+                                  memory_order_release); /* C1 */
     TERN_RACE_POINT("publish-swapped");
     atomic_store_explicit(&envelope->announced, 0, memory_order_release);
     writer->generation = root->generation;
@@ -91,14 +93,6 @@ void tern_publish_settings(struct tern_writer *writer, const struct tern_section
                           memory_order_relaxed);
     atomic_store_explicit(&writer->envelope->settings, section->offset, memory_order_release);
     tern_reclaim_publish_extents(writer);
-}
-
-static uint64_t now_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 /* One look at every live seat. */
@@ -136,13 +130,13 @@ unsigned tern_publish_wait(struct tern_writer *writer, uint64_t offset, uint64_t
                            struct tern_publish_answer answers[TERN_SEATS_MAX])
 {
     const struct tern_root *root = (const struct tern_root *)(writer->base + offset);
-    uint64_t start = now_ms();
+    uint64_t start = tern_clock_now_ns() / 1000000;
 
     for (;;) {
         bool all, rejected;
         unsigned count = collect_answers(writer, root, answers, &all, &rejected);
 
-        if (all || rejected || now_ms() - start >= timeout_ms)
+        if (all || rejected || tern_clock_now_ns() / 1000000 - start >= timeout_ms)
             return count;
         /* The answers lie on a board this process only reads, in up to sixteen places: look again
          * soon rather than ask every seat for a wake. */

@@ -1,5 +1,6 @@
 #include "controlplane/publish/reclaim.h"
 
+#include "shared/clock.h"
 #include "shared/race.h"
 
 #include <errno.h>
@@ -92,14 +93,6 @@ void tern_reclaim_publish_extents(struct tern_writer *writer)
     }
 }
 
-static uint64_t monotonic_ms(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 /* Begins a new epoch; readers still in the one returned may hold what was reachable until now. */
 static uint64_t next_epoch(struct tern_writer *writer)
 {
@@ -107,7 +100,7 @@ static uint64_t next_epoch(struct tern_writer *writer)
 
     atomic_store_explicit(&writer->envelope->epoch, epoch + 1, memory_order_release); /* C2 */
     atomic_thread_fence(memory_order_seq_cst); /* C3 pairs with R2 in tern_reader_enter */
-    writer->retired_at_ms = monotonic_ms();
+    writer->retired_at_ms = tern_clock_now_ns() / 1000000;
     return epoch;
 }
 
@@ -190,7 +183,8 @@ uint64_t tern_reclaim_collect(struct tern_writer *writer)
         return 0;
     if (!each_reader(writer, look_at_epoch, &oldest))
         return 0;
-    /* Pins after epochs: a reader pins within its epoch, so whoever is seen past it is seen pinned. */
+    /* Pins after epochs: a reader pins within its epoch, so whoever is seen past it is seen pinned.
+     */
     unmark_all(writer);
     if (!each_reader(writer, look_at_pin, NULL))
         return 0;
@@ -223,9 +217,10 @@ int tern_reclaim_take_over(struct tern_writer *writer, struct tern_error *error)
     atomic_store_explicit(&envelope->announced, 0, memory_order_release);
     epoch = next_epoch(writer);
     if (walk_own(writer, visit_insert) != 0)
-        return tern_error_set(error, TERN_ECORRUPT, "the arena's root or a section list is damaged");
-    /* What pins reach is only a list of extents: a pin that cannot be read leaves its memory among the
-     * retired, and collect frees nothing while that seat lives. */
+        return tern_error_set(error, TERN_ECORRUPT,
+                              "the arena's root or a section list is damaged");
+    /* What pins reach is only a list of extents: a pin that cannot be read leaves its memory among
+     * the retired, and collect frees nothing while that seat lives. */
     each_reader(writer, insert_pinned, NULL);
     if (tern_extents_retire_gaps(&writer->extents, high_water, epoch) != 0)
         return tern_error_set(error, TERN_ENOMEM, "no memory for the list of extents");
@@ -237,8 +232,8 @@ int tern_reclaim_take_over(struct tern_writer *writer, struct tern_error *error)
 
         writer->generation = tern_max_u64(writer->generation, live->generation);
     }
-    writer->seq = tern_max_u64(
-        writer->seq, atomic_load_explicit(&envelope->announcement, memory_order_relaxed));
+    writer->seq = tern_max_u64(writer->seq,
+                               atomic_load_explicit(&envelope->announcement, memory_order_relaxed));
     return 0;
 }
 

@@ -1,7 +1,7 @@
+#include "shared/clock.h"
 #include "shared/rules/rules.h"
 
 #include <math.h>
-#include <time.h>
 
 #define UNMATCHED_MAX 20 /* rules that did not match that are shown */
 #define BITS_MAX      8  /* conjunctions of one rule that are shown */
@@ -24,14 +24,6 @@ static const char *unit_name(uint8_t kind)
     default:
         return "map";
     }
-}
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 /* One bit of a class's row, read from the deltas the decision reads. */
@@ -204,13 +196,13 @@ int tern_rules_explain(const struct tern_rules *rules, struct tern_scratch *scra
                        const struct tern_facts *facts, struct tern_buffer *out)
 {
     struct tern_verdict verdict;
-    uint64_t started = now_ns(), classified, decided;
+    uint64_t started = tern_clock_now_ns(), classified, decided;
     int status;
 
     tern_rules_classify(rules, scratch, &facts, 1);
-    classified = now_ns();
+    classified = tern_clock_now_ns();
     rules->decide(rules, scratch, scratch->classes, &verdict);
-    decided = now_ns();
+    decided = tern_clock_now_ns();
     status = append_verdict(rules, &verdict, out);
     if (status == 0)
         status = tern_buffer_printf(out, ",\"lookups\":[");
