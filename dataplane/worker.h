@@ -102,6 +102,14 @@ void tern_worker_free(struct tern_worker *worker);
 /* From any thread: makes a sleeping loop look around. */
 void tern_worker_wake(struct tern_worker *worker);
 
+/* Called by the turn (these and all below are of traffic.c). */
+/* Gives the large batches their share of the turn, in turn. */
+void tern_worker_run_batches(struct tern_worker *worker);
+/* Closes the connections whose time is up. */
+void tern_worker_expire(struct tern_worker *worker);
+/* Everything that became due for the touched connections: run on, send, pause, read on, end. */
+void tern_worker_settle(struct tern_worker *worker);
+
 /* Called by the backend. */
 void tern_worker_accepted(struct tern_worker *worker, int fd);
 /* Out of descriptors or memory: accepting stopped and is tried again a little later. */
