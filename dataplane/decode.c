@@ -5,6 +5,41 @@
 
 #include <stdarg.h>
 
+struct tern_decode_field tern_decode_field_of(enum tern_type type, uint8_t flags, uint32_t dim,
+                                              uint32_t max_bytes)
+{
+    struct tern_decode_field field = {.type = (uint8_t)type, .flags = flags};
+
+    switch (type) {
+    case TERN_TYPE_IP:
+        field.least_bytes = 4;
+        field.spare_bytes = 12;
+        break;
+    case TERN_TYPE_STRING:
+        field.spare_bytes =
+            max_bytes == 0 || max_bytes > TERN_STRING_MAX ? TERN_STRING_MAX : max_bytes;
+        break;
+    case TERN_TYPE_U64:
+    case TERN_TYPE_I64:
+        field.least_bytes = 8;
+        break;
+    case TERN_TYPE_F32:
+        field.least_bytes = 4;
+        break;
+    case TERN_TYPE_BOOL:
+        field.least_bytes = 1;
+        break;
+    case TERN_TYPE_VECTOR:
+        field.least_bytes = (uint16_t)(dim * 4);
+        break;
+    case TERN_TYPE_U32:
+    case TERN_TYPE_NONE:
+        field.least_bytes = UINT16_MAX; /* longer than any field of an item */
+        break;
+    }
+    return field;
+}
+
 void tern_decoder_init(struct tern_decoder *decoder, const struct tern_schema *schema,
                        bool ignore_unknown)
 {
@@ -13,109 +48,92 @@ void tern_decoder_init(struct tern_decoder *decoder, const struct tern_schema *s
     memset(decoder, 0, sizeof *decoder);
     decoder->field_count = schema->field_count;
     decoder->ignore_unknown = ignore_unknown;
-    for (unsigned i = 0; i < schema->field_count; i++) {
-        struct tern_decode_field *field = &decoder->fields[fields[i].id];
-
-        field->type = fields[i].type;
-        field->flags = fields[i].flags;
-        if (field->type == TERN_TYPE_VECTOR)
-            field->max_bytes = fields[i].dim * 4;
-        else if (fields[i].max_bytes == 0 || fields[i].max_bytes > TERN_STRING_MAX)
-            field->max_bytes = TERN_STRING_MAX;
-        else
-            field->max_bytes = fields[i].max_bytes;
-    }
+    for (unsigned id = 0; id < TERN_COUNT(decoder->fields); id++)
+        decoder->fields[id] = tern_decode_field_of(TERN_TYPE_NONE, 0, 0, 0);
+    for (unsigned i = 0; i < schema->field_count; i++)
+        decoder->fields[fields[i].id] = tern_decode_field_of(
+            (enum tern_type)fields[i].type, fields[i].flags, fields[i].dim, fields[i].max_bytes);
 }
 
-#define ONES 0x0101010101010101ull
-#define TOPS 0x8080808080808080ull
-
-/* The top bit of each byte that is an ASCII capital or a colon; carries make it inexact only above
- * a byte that really is one, which is enough to tell whether there is any. */
-static inline uint64_t needs_folding(uint64_t bytes)
+/* One comparison: what is below the least wraps to something large. */
+static inline bool has_length(const struct tern_decode_field *field, size_t length)
 {
-    uint64_t low = bytes & ~TOPS;
-    uint64_t from_a = low + (0x80 - 'A') * ONES;
-    uint64_t past_z = low + (0x80 - 'Z' - 1) * ONES;
-    uint64_t colon = bytes ^ ':' * ONES;
-
-    return (((from_a ^ past_z) & ~bytes) | ((colon - ONES) & ~colon)) & TOPS;
+    return (uint32_t)length - field->least_bytes <= field->spare_bytes;
 }
 
-/* Most hosts arrive folded: then they are used where they lie. */
-static bool host_is_folded(const uint8_t *bytes, size_t length)
+static bool decode_rare_value(const struct tern_decode_field *field, const uint8_t *bytes,
+                              size_t length, union tern_value *value)
 {
-    size_t at = 0;
+    float number;
 
-    if (length > 0 && (bytes[length - 1] == '.' || bytes[0] == '['))
-        return false;
-    for (; at + 8 <= length; at += 8) {
-        if (needs_folding(tern_load_u64(bytes + at)))
-            return false;
-    }
-    for (; at < length; at++) {
-        if (bytes[at] == ':' || (bytes[at] >= 'A' && bytes[at] <= 'Z'))
-            return false;
-    }
-    return true;
-}
-
-static inline const char *decode_value(const struct tern_decode_field *field, const uint8_t *bytes,
-                                       size_t length, union tern_value *value, uint8_t *space,
-                                       size_t *space_used)
-{
     switch ((enum tern_type)field->type) {
-    case TERN_TYPE_IP:
+    case TERN_TYPE_F32:
+        number = tern_load_f32(bytes);
+        value->f32 = number + 0.0f; /* -0 becomes +0 */
+        return number == number;
+    case TERN_TYPE_BOOL:
+        value->boolean = bytes[0] != 0;
+        return bytes[0] <= 1;
+    case TERN_TYPE_VECTOR:
+        value->string.bytes = bytes;
+        value->string.length = (uint32_t)length;
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* A value of a right length; false when it is wrong all the same. The types that every request
+ * carries are tested one by one: that costs less than a jump through a table. */
+static inline bool decode_value(const struct tern_decode_field *field, const uint8_t *bytes,
+                                size_t length, union tern_value *value, uint8_t *space,
+                                size_t *space_used)
+{
+    unsigned type = field->type;
+
+    if (type == TERN_TYPE_STRING) {
+        /* Most hosts arrive folded: then they are used where they lie. */
+        if ((field->flags & TERN_FIELD_HOST) && !tern_host_is_folded(bytes, length)) {
+            uint8_t *folded = space + *space_used;
+
+            tern_host_fold(bytes, length, folded, &length);
+            *space_used += length;
+            bytes = folded;
+        }
+        value->string.bytes = bytes;
+        value->string.length = (uint32_t)length;
+    } else if (type == TERN_TYPE_U64 || type == TERN_TYPE_I64) {
+        value->u64 = tern_load_u64(bytes);
+    } else if (type == TERN_TYPE_IP) {
         if (length == 4)
             value->address = tern_address_from_4(bytes);
         else if (length == 16)
             value->address = tern_address_from_16(bytes);
         else
-            return "expected an address of 4 or 16 bytes";
-        return NULL;
-    case TERN_TYPE_STRING:
-        if (length > field->max_bytes)
-            return "longer than the field's maximum";
-        if ((field->flags & TERN_FIELD_HOST) && !host_is_folded(bytes, length)) {
-            size_t folded;
+            return false;
+    } else {
+        return decode_rare_value(field, bytes, length, value);
+    }
+    return true;
+}
 
-            tern_host_fold(bytes, length, space + *space_used, &folded);
-            value->string.bytes = space + *space_used;
-            value->string.length = (uint32_t)folded;
-            *space_used += folded;
-        } else {
-            value->string.bytes = bytes;
-            value->string.length = (uint32_t)length;
-        }
-        return NULL;
+/* What was expected instead of a value that is wrong. */
+static const char *expected_of(const struct tern_decode_field *field, size_t length)
+{
+    switch ((enum tern_type)field->type) {
+    case TERN_TYPE_IP:
+        return "expected an address of 4 or 16 bytes";
+    case TERN_TYPE_STRING:
+        return "longer than the field's maximum";
     case TERN_TYPE_U64:
     case TERN_TYPE_I64:
-        if (length != 8)
-            return "expected an integer of 8 bytes";
-        value->u64 = tern_load_u64(bytes);
-        return NULL;
-    case TERN_TYPE_F32: {
-        float number;
-
-        if (length != 4)
-            return "expected a float of 4 bytes";
-        number = tern_load_f32(bytes);
-        if (number != number)
-            return "not a number";
-        value->f32 = number + 0.0f; /* -0 becomes +0 */
-        return NULL;
-    }
+        return "expected an integer of 8 bytes";
+    case TERN_TYPE_F32:
+        return length == 4 ? "not a number" : "expected a float of 4 bytes";
     case TERN_TYPE_BOOL:
-        if (length != 1 || bytes[0] > 1)
-            return "expected one byte, 0 or 1";
-        value->boolean = bytes[0] != 0;
-        return NULL;
+        return "expected one byte, 0 or 1";
     case TERN_TYPE_VECTOR:
-        if (length != field->max_bytes)
-            return "expected four bytes a dimension";
-        value->string.bytes = bytes;
-        value->string.length = (uint32_t)length;
-        return NULL;
+        return "expected four bytes a dimension";
     case TERN_TYPE_U32:
     case TERN_TYPE_NONE:
         break;
@@ -127,7 +145,9 @@ const char *tern_decode_value(const struct tern_decode_field *field, const uint8
                               size_t length, union tern_value *value, uint8_t *space,
                               size_t *space_used)
 {
-    return decode_value(field, bytes, length, value, space, space_used);
+    if (has_length(field, length) && decode_value(field, bytes, length, value, space, space_used))
+        return NULL;
+    return expected_of(field, length);
 }
 
 static int fail(struct tern_decode_failure *failure, enum tern_status status, const char *format,
@@ -145,51 +165,74 @@ static int fail(struct tern_decode_failure *failure, enum tern_status status, co
     return TERN_EINVAL;
 }
 
+/* What is no ordinary field of the schema: the decision key, an unknown field, or a mistake. Out of
+ * the way of the others. */
+struct oddities {
+    int ignored;
+    bool has_key;
+};
+
+static __attribute__((noinline, cold)) int
+decode_oddity(const struct tern_decoder *decoder, const uint8_t *bytes, size_t size, unsigned item,
+              unsigned id, struct tern_facts *facts, struct oddities *odd,
+              struct tern_decode_failure *failure)
+{
+    const struct tern_decode_field *field = &decoder->fields[id];
+
+    if (id == 0) {
+        if (size != 8 || odd->has_key)
+            return fail(failure, TERN_STATUS_BAD_FIELD, "item %u: the decision key %s", item,
+                        odd->has_key ? "is repeated" : "has 8 bytes");
+        facts->decision_key = tern_load_u64(bytes);
+        odd->has_key = true;
+        return 0;
+    }
+    if (field->type == TERN_TYPE_NONE) {
+        if (!decoder->ignore_unknown)
+            return fail(failure, TERN_STATUS_BAD_FIELD, "item %u: there is no field %u (of %u)",
+                        item, id, decoder->field_count);
+        odd->ignored++;
+        return 0;
+    }
+    if (tern_facts_has(facts, id))
+        return fail(failure, TERN_STATUS_BAD_FIELD, "item %u: field %u is repeated", item, id);
+    return fail(failure, TERN_STATUS_BAD_FIELD, "item %u: field %u of %zu bytes: %s", item, id,
+                size, expected_of(field, size));
+}
+
 int tern_decode_item(const struct tern_decoder *decoder, const uint8_t *bytes, size_t length,
                      unsigned item, struct tern_facts *facts, uint8_t *space, size_t *space_used,
                      struct tern_decode_failure *failure)
 {
-    size_t at = 0;
-    int ignored = 0;
-    bool has_key = false;
+    struct oddities odd = {0};
 
     tern_facts_clear(facts);
-    while (at < length) {
-        unsigned id;
-        size_t size;
-        const char *expected;
+    while (length >= 3) {
+        const struct tern_decode_field *field;
+        unsigned id = bytes[0];
+        size_t size = tern_load_u16(bytes + 1);
+        uint64_t *present, bit;
 
-        if (length - at < 3)
-            return fail(failure, TERN_STATUS_BAD_FRAME, "item %u: a field's header is cut off",
-                        item);
-        id = bytes[at];
-        size = tern_load_u16(bytes + at + 1);
-        at += 3;
-        if (size > length - at)
+        bytes += 3;
+        length -= 3;
+        if (TERN_UNLIKELY(size > length))
             return fail(failure, TERN_STATUS_BAD_FRAME, "item %u: field %u reaches past the item",
                         item, id);
-        if (id == 0) {
-            if (size != 8 || has_key)
-                return fail(failure, TERN_STATUS_BAD_FIELD, "item %u: the decision key %s", item,
-                            has_key ? "is repeated" : "has 8 bytes");
-            facts->decision_key = tern_load_u64(bytes + at);
-            has_key = true;
-        } else if (TERN_UNLIKELY(decoder->fields[id].type == TERN_TYPE_NONE)) {
-            if (!decoder->ignore_unknown)
-                return fail(failure, TERN_STATUS_BAD_FIELD, "item %u: there is no field %u (of %u)",
-                            item, id, decoder->field_count);
-            ignored++;
-        } else if (TERN_UNLIKELY(tern_facts_has(facts, id))) {
-            return fail(failure, TERN_STATUS_BAD_FIELD, "item %u: field %u is repeated", item, id);
+        field = &decoder->fields[id];
+        present = &facts->present[id / 64];
+        bit = 1ull << (id % 64);
+        if (TERN_UNLIKELY(
+                !has_length(field, size) || (*present & bit) != 0 ||
+                !decode_value(field, bytes, size, &facts->values[id], space, space_used))) {
+            if (decode_oddity(decoder, bytes, size, item, id, facts, &odd, failure) < 0)
+                return TERN_EINVAL;
         } else {
-            expected = decode_value(&decoder->fields[id], bytes + at, size, &facts->values[id],
-                                    space, space_used);
-            if (TERN_UNLIKELY(expected != NULL))
-                return fail(failure, TERN_STATUS_BAD_FIELD, "item %u: field %u of %zu bytes: %s",
-                            item, id, size, expected);
-            tern_facts_set_present(facts, id);
+            *present |= bit;
         }
-        at += size;
+        bytes += size;
+        length -= size;
     }
-    return ignored;
+    if (TERN_UNLIKELY(length > 0))
+        return fail(failure, TERN_STATUS_BAD_FRAME, "item %u: a field's header is cut off", item);
+    return odd.ignored;
 }

@@ -10,10 +10,10 @@
 #include "shared/wire.h"
 
 struct tern_decode_field {
-    uint8_t type;  /* enum tern_type, TERN_TYPE_NONE where there is no such field */
-    uint8_t flags; /* enum tern_field_flags */
-    uint16_t reserved;
-    uint32_t max_bytes; /* strings; vectors: exactly this many */
+    uint8_t type;         /* enum tern_type, TERN_TYPE_NONE where there is no such field */
+    uint8_t flags;        /* enum tern_field_flags */
+    uint16_t least_bytes; /* a value has so many, */
+    uint32_t spare_bytes; /* and so many more at most */
 };
 
 /* A schema in the form that decoding wants: one small array by field id. */
@@ -33,6 +33,11 @@ struct tern_decode_failure {
 
 void tern_decoder_init(struct tern_decoder *decoder, const struct tern_schema *schema,
                        bool ignore_unknown);
+
+/* How a value of that type is decoded. `dim`: of vectors; `max_bytes`: of strings, 0 for the limit
+ * of all. Of TERN_TYPE_NONE, and of types that no request carries, no value is right. */
+struct tern_decode_field tern_decode_field_of(enum tern_type type, uint8_t flags, uint32_t dim,
+                                              uint32_t max_bytes);
 
 /* Decodes one item's fields, all `length` bytes. `space` has room for `length` bytes; `*space_used`
  * is what folded values took of it. `facts` has room for the schema's fields. Returns how many

@@ -188,9 +188,8 @@ void tern_query_lookup(struct tern_worker *worker, struct tern_connection *conne
     }
     table = &view->tables[id];
     schema_table = &tern_schema_tables(view->schema)[id - 1];
-    key_field = (struct tern_decode_field){.type = schema_table->key_type,
-                                           .flags = schema_table->key_flags,
-                                           .max_bytes = TERN_STRING_MAX};
+    key_field = tern_decode_field_of((enum tern_type)schema_table->key_type,
+                                     schema_table->key_flags, 0, TERN_STRING_MAX);
     if (schema_table->kind == TERN_TABLE_PATTERN_SET) {
         tern_reply_status(worker, connection, frame, TERN_STATUS_UNSUPPORTED,
                           "a pattern set is not looked up by key");

@@ -69,7 +69,7 @@ void tern_reply_status(struct tern_worker *worker, struct tern_connection *conne
         memcpy(body, message, length);
 }
 
-int64_t tern_request_measure(const struct tern_worker *worker, const uint8_t *bytes, size_t length)
+static inline int64_t measure(const struct tern_worker *worker, const uint8_t *bytes, size_t length)
 {
     uint32_t body_length;
 
@@ -81,6 +81,11 @@ int64_t tern_request_measure(const struct tern_worker *worker, const uint8_t *by
     if (body_length > worker->max_frame_bytes)
         return -(int64_t)TERN_STATUS_TOO_LARGE;
     return (int64_t)TERN_FRAME_HEADER + body_length;
+}
+
+int64_t tern_request_measure(const struct tern_worker *worker, const uint8_t *bytes, size_t length)
+{
+    return measure(worker, bytes, length);
 }
 
 void tern_request_refuse(struct tern_worker *worker, struct tern_connection *connection,
@@ -153,11 +158,11 @@ static void decide_frame(struct tern_worker *worker, struct tern_connection *con
     if (TERN_UNLIKELY(unknown > 0))
         tern_counter_add(&worker->board->counters.unknown_fields, unknown);
     group = &vector->groups[vector->group_count++];
-    *group = (struct tern_group){.connection = connection,
-                                 .request_id = frame->request_id,
-                                 .flags = frame->flags,
-                                 .first = (uint8_t)vector->count,
-                                 .count = (uint8_t)count};
+    group->connection = connection;
+    group->request_id = frame->request_id;
+    group->flags = frame->flags;
+    group->first = (uint8_t)vector->count;
+    group->count = (uint8_t)count;
     vector->count += count;
     vector->space_used = space_used;
     if (vector->count == TERN_VECTOR_WIDTH)
@@ -277,7 +282,7 @@ size_t tern_request_run(struct tern_worker *worker, struct tern_connection *conn
     uint64_t accepted = 0;
 
     while (at < length && !tern_connection_is_blocked(connection)) {
-        int64_t frame_bytes = tern_request_measure(worker, bytes + at, length - at);
+        int64_t frame_bytes = measure(worker, bytes + at, length - at);
         struct tern_frame frame;
 
         if (TERN_UNLIKELY(frame_bytes < 0)) {

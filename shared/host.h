@@ -16,4 +16,8 @@
  * Cannot fail, allocates nothing, thread-safe: the request path calls it for every host field. */
 void tern_host_fold(const uint8_t *in, size_t length, uint8_t *out, size_t *out_length);
 
+/* True when folding would change nothing, so that the host can be used where it lies. Says false,
+ * to be fast, also of some that end in a digit or hold other bytes than names are made of. */
+bool tern_host_is_folded(const uint8_t *in, size_t length);
+
 #endif

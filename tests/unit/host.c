@@ -15,6 +15,8 @@ static void assert_folds(const char *in, const char *expected)
         fail_msg("\"%s\" gives \"%.*s\", not \"%s\"", in, (int)out_length, out, expected);
 
     memcpy(same, in, length);
+    if (tern_host_is_folded(same, length))
+        assert_string_equal(in, expected);
     tern_host_fold(same, length, same, &out_length);
     assert_int_equal(out_length, strlen(expected));
     assert_memory_equal(same, expected, out_length);
@@ -68,12 +70,38 @@ static void other_bytes_stay(TERN_TEST_STATE)
     }
 }
 
+/* Across every length, with the one byte that matters at every place. */
+static void names_in_small_letters_are_folded(TERN_TEST_STATE)
+{
+    assert_true(tern_host_is_folded(NULL, 0));
+    for (size_t length = 1; length < 70; length++) {
+        uint8_t *in = malloc(length); /* a sanitizer sees a read past it */
+
+        assert_non_null(in);
+        memset(in, 'a', length);
+        assert_true(tern_host_is_folded(in, length));
+        for (size_t i = 0; i < length; i++) {
+            in[i] = i + 1 < length ? '-' : 'z';
+            assert_true(tern_host_is_folded(in, length));
+            in[i] = i % 2 == 0 ? 'A' : 'Z';
+            assert_false(tern_host_is_folded(in, length));
+            in[i] = 'a';
+        }
+        in[length - 1] = '.';
+        assert_false(tern_host_is_folded(in, length));
+        in[length - 1] = '0'; /* it may be a port's */
+        assert_false(tern_host_is_folded(in, length));
+        free(in);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(case_dot_and_port_fold),
         cmocka_unit_test(addresses_keep_their_colons),
         cmocka_unit_test(other_bytes_stay),
+        cmocka_unit_test(names_in_small_letters_are_folded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
