@@ -172,16 +172,27 @@ static int push_pair(struct packing *packing, uint32_t on, uint32_t end)
     return 0;
 }
 
+/* The first pairs of a node stand in it, the rest together elsewhere. */
+static int add_pair(struct packing *packing, struct tern_trie_node *node, unsigned index,
+                    uint32_t on, uint32_t end)
+{
+    if (index >= TERN_TRIE_PAIRS)
+        return push_pair(packing, on, end);
+    node->pairs[index] = (struct tern_trie_pair){on, end};
+    return 0;
+}
+
 /* Makes the node over groups [first, last), which go on alike from `depth`: the label runs as far
  * as they do, past those that end along it. */
 static int pack_node(struct packing *packing, uint32_t first, uint32_t last, uint32_t depth,
                      uint32_t inherited)
 {
     const struct group *groups = packing->groups;
-    struct tern_trie_node node = {.first_pair = (uint32_t)packing->pairs.count}, *packed;
+    struct tern_trie_node node = {.more_pairs = (uint32_t)packing->pairs.count}, *packed;
     struct pending *pending;
     uint32_t at = depth;
-    int status = push_pair(packing, inherited, inherited);
+    unsigned pairs = 0;
+    int status = add_pair(packing, &node, pairs++, inherited, inherited);
 
     while (status == 0 && first < last && at - depth < TERN_TRIE_LABEL) {
         uint32_t length = common_length(&groups[first], &groups[last - 1], at);
@@ -190,8 +201,9 @@ static int pack_node(struct packing *packing, uint32_t first, uint32_t last, uin
             break;
         at += (uint32_t)tern_min_u64(length, TERN_TRIE_LABEL - (at - depth));
         if (groups[first].length == at) {
-            node.cuts |= 1ull << (at - depth - 1);
-            status = push_pair(packing, groups[first].class_on, groups[first].class_end);
+            node.cuts |= 1u << (at - depth - 1);
+            status =
+                add_pair(packing, &node, pairs++, groups[first].class_on, groups[first].class_end);
             inherited = groups[first++].class_on;
         }
     }
@@ -239,7 +251,7 @@ static int pack_children(struct packing *packing, const struct pending *parent)
 
     node = (struct tern_trie_node *)packing->nodes.data + parent->node;
     memcpy(node->children, children, sizeof children);
-    node->first_child = first_child;
+    node->first_child = packing->nodes.count > first_child ? first_child : 0;
     return status;
 }
 

@@ -86,9 +86,10 @@ INLINE unsigned matched(const struct walk *walk, bool reversed)
 INLINE uint32_t class_at(const struct walk *walk, const struct tern_trie *trie, unsigned same)
 {
     const struct tern_trie_node *node = walk->node;
+    unsigned cut = (unsigned)__builtin_popcount(node->cuts & ((1u << same) - 1));
     const struct tern_trie_pair *pair =
-        &trie->pairs[node->first_pair +
-                     (unsigned)__builtin_popcountll(node->cuts & ((1ull << same) - 1))];
+        cut < TERN_TRIE_PAIRS ? &node->pairs[cut]
+                              : &trie->pairs[node->more_pairs + cut - TERN_TRIE_PAIRS];
 
     /* a node's first byte is the one it was chosen by, so `same` is at least 1 */
     return walk->at == walk->length && node->cuts >> (same - 1) & 1 ? pair->end : pair->on;
@@ -113,7 +114,7 @@ INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_ke
         uint8_t byte;
 
         walk.at += same;
-        if (same < node->label_length || walk.at == walk.length)
+        if (same < node->label_length || walk.at == walk.length || node->first_child == 0)
             return class_at(&walk, trie, same);
         byte = byte_at(&walk, walk.at, reversed);
         if (!has(node->children, byte))
@@ -151,19 +152,24 @@ find_popcount(const struct tern_trie *trie, const struct tern_trie_key *keys, un
 #endif
 
 static bool node_is_sound(const struct tern_trie_header *header, const struct tern_trie_node *nodes,
-                          uint32_t index)
+                          uint32_t index, uint32_t class_count)
 {
     const struct tern_trie_node *node = &nodes[index];
-    uint64_t children = 0;
+    unsigned pairs = 1 + (unsigned)__builtin_popcount(node->cuts);
+    unsigned children = 0;
 
     for (unsigned word = 0; word < 4; word++)
         children += (unsigned)__builtin_popcountll(node->children[word]);
+    for (unsigned i = 0; i < TERN_TRIE_PAIRS; i++)
+        if (node->pairs[i].on >= class_count || node->pairs[i].end >= class_count)
+            return false;
     return node->label_length > 0 && node->label_length <= TERN_TRIE_LABEL &&
            node->cuts >> node->label_length == 0 &&
-           tern_range_inside(node->first_pair, 1 + (unsigned)__builtin_popcountll(node->cuts),
-                             header->pair_count) &&
-           (children == 0 || (node->first_child > index &&
-                              tern_range_inside(node->first_child, children, header->node_count)));
+           (pairs <= TERN_TRIE_PAIRS ||
+            tern_range_inside(node->more_pairs, pairs - TERN_TRIE_PAIRS, header->pair_count)) &&
+           (node->first_child == 0 ||
+            (node->first_child > index &&
+             tern_range_inside(node->first_child, children, header->node_count)));
 }
 
 int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint32_t class_count,
@@ -180,7 +186,7 @@ int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint
         return tern_error_set(error, TERN_ECORRUPT, "trie: %zu bytes are not what it says", length);
     pairs = (const void *)(nodes + header->node_count);
     for (uint32_t i = 0; i < header->node_count; i++)
-        if (!node_is_sound(header, nodes, i))
+        if (!node_is_sound(header, nodes, i, class_count))
             return tern_error_set(error, TERN_ECORRUPT, "trie: node %u of %u is out of bounds", i,
                                   header->node_count);
     for (unsigned byte = 0; byte < 256; byte++)

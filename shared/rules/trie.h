@@ -1,11 +1,12 @@
 /* Strings and their prefixes: a radix trie whose edges carry the literals that end along them.
  *
- * A node is two cache lines. Its label is the bytes that lead on from its parent, as far as no
- * literals part ways (at most TERN_TRIE_LABEL; longer ones make a chain); `cuts` marks after which
- * bytes of it a literal ends. So a set of literals that are prefixes of one another is one node,
- * and a look-up compares words of eight bytes and visits a node only where literals branch.
+ * A node is two cache lines, and the second is read only where literals branch. Its label is the
+ * bytes that lead on from its parent, as far as no literals part ways (at most TERN_TRIE_LABEL;
+ * longer ones make a chain); `cuts` marks after which bytes of it a literal ends. So a set of
+ * literals that are prefixes of one another is one node, and a look-up compares words of eight
+ * bytes and visits a node only where literals branch.
  *
- * Classes stand beside the nodes in pairs: one for the entry of the label, then one for each cut.
+ * Classes come in pairs: one for the entry of the label, then one for each cut.
  * `on` is the class of a value that goes on, `end` of one that ends right there; both hold what the
  * shorter literals say already. */
 #ifndef TERN_RULES_TRIE_H
@@ -16,7 +17,8 @@
 #include "shared/layout.h"
 #include "shared/limits.h"
 
-#define TERN_TRIE_LABEL 47
+#define TERN_TRIE_LABEL 31
+#define TERN_TRIE_PAIRS 2 /* in the node itself; most need no more */
 
 /* Classifier bytes: this header, `node_count` nodes, `pair_count` pairs. There is no root node:
  * `first` is its children by their first byte, pair 0 its classes (of a value that no literal
@@ -33,30 +35,34 @@ TERN_LAYOUT_FIELD(tern_trie_header, pair_count, 4);
 TERN_LAYOUT_FIELD(tern_trie_header, reserved, 8);
 TERN_LAYOUT_FIELD(tern_trie_header, first, 64);
 
-struct tern_trie_node {
-    uint8_t label[TERN_TRIE_LABEL];
-    uint8_t label_length;
-    uint64_t cuts;        /* bit i: a literal ends after label[i] */
-    uint32_t first_pair;  /* its 1 + popcount(cuts) pairs */
-    uint32_t first_child; /* its children stand side by side, in the order of `children` */
-    uint64_t children[4]; /* bitmap over the byte after the label */
-    uint8_t reserved[32];
-};
-TERN_LAYOUT_SIZE(tern_trie_node, 128);
-TERN_LAYOUT_FIELD(tern_trie_node, label, 0);
-TERN_LAYOUT_FIELD(tern_trie_node, label_length, 47);
-TERN_LAYOUT_FIELD(tern_trie_node, cuts, 48);
-TERN_LAYOUT_FIELD(tern_trie_node, first_pair, 56);
-TERN_LAYOUT_FIELD(tern_trie_node, first_child, 60);
-TERN_LAYOUT_FIELD(tern_trie_node, children, 64);
-TERN_LAYOUT_FIELD(tern_trie_node, reserved, 96);
-
 struct tern_trie_pair {
     uint32_t on, end;
 };
 TERN_LAYOUT_SIZE(tern_trie_pair, 8);
 TERN_LAYOUT_FIELD(tern_trie_pair, on, 0);
 TERN_LAYOUT_FIELD(tern_trie_pair, end, 4);
+
+struct tern_trie_node {
+    uint8_t label[TERN_TRIE_LABEL];
+    uint8_t label_length;
+    uint32_t cuts; /* bit i: a literal ends after label[i] */
+    struct tern_trie_pair pairs[TERN_TRIE_PAIRS];
+    uint32_t more_pairs;  /* where the rest of its 1 + popcount(cuts) pairs begins */
+    uint32_t first_child; /* its children stand side by side, in the order of `children`; 0: none */
+    uint8_t reserved0[4];
+    uint64_t children[4]; /* bitmap over the byte after the label */
+    uint8_t reserved1[32];
+};
+TERN_LAYOUT_SIZE(tern_trie_node, 128);
+TERN_LAYOUT_FIELD(tern_trie_node, label, 0);
+TERN_LAYOUT_FIELD(tern_trie_node, label_length, 31);
+TERN_LAYOUT_FIELD(tern_trie_node, cuts, 32);
+TERN_LAYOUT_FIELD(tern_trie_node, pairs, 36);
+TERN_LAYOUT_FIELD(tern_trie_node, more_pairs, 52);
+TERN_LAYOUT_FIELD(tern_trie_node, first_child, 56);
+TERN_LAYOUT_FIELD(tern_trie_node, reserved0, 60);
+TERN_LAYOUT_FIELD(tern_trie_node, children, 64);
+TERN_LAYOUT_FIELD(tern_trie_node, reserved1, 96);
 
 struct tern_trie_key {
     const uint8_t *bytes;
