@@ -148,9 +148,9 @@ static int save_list(const char *state_dir, const struct tern_archive_list *list
 {
     struct tern_buffer text = {0};
     char path[PATH_BYTES];
-    int result = tern_buffer_printf(&text, "tern-generation 1\ngeneration %" PRIu64
-                                           "\nschema %016" PRIx64 "\n",
-                                    list->generation, list->schema_hash);
+    int result = tern_buffer_printf(
+        &text, "tern-generation 1\ngeneration %" PRIu64 "\nschema %016" PRIx64 "\n",
+        list->generation, list->schema_hash);
 
     for (unsigned i = 0; result == 0 && i < list->count; i++) {
         const struct tern_section *section = &list->sections[i];

@@ -1,6 +1,7 @@
 /* Packed sections kept in the state directory: what a reboot or a rollback serves when a source is
  * gone. STATE_DIR/sections/HASH.section holds one section's bytes, STATE_DIR/generations/N lists a
- * generation. Files are written aside, synced, and renamed: one that is there is whole. One thread. */
+ * generation. Files are written aside, synced, and renamed: one that is there is whole. One thread.
+ */
 #ifndef TERN_ARCHIVE_H
 #define TERN_ARCHIVE_H
 

@@ -2,8 +2,8 @@
 
 #include "controlplane/compile/reference.h"
 
-/* The reference walks every rule for every sample: the more rules, the fewer samples, so that a publish
- * spends a few milliseconds on them. The property tests look far wider. */
+/* The reference walks every rule for every sample: the more rules, the fewer samples, so that a
+ * publish spends a few milliseconds on them. The property tests look far wider. */
 #define SAMPLES_MAX  512u
 #define SAMPLES_MIN  64u
 #define RULES_WALKED 128000u
@@ -15,8 +15,8 @@ static uint64_t sample_count(uint32_t rules)
 
 /* Compares one vector of sample items; TERN_EREFUSED at the first difference. */
 static int compare_sample(const struct tern_view *view, struct tern_scratch *scratch,
-                          const struct tern_reference *reference, uint64_t index,
-                          uint8_t *strings, struct tern_facts *facts, struct tern_error *error)
+                          const struct tern_reference *reference, uint64_t index, uint8_t *strings,
+                          struct tern_facts *facts, struct tern_error *error)
 {
     const struct tern_facts *items[1] = {facts};
     struct tern_verdict compiled, expected;
@@ -26,14 +26,13 @@ static int compare_sample(const struct tern_view *view, struct tern_scratch *scr
     tern_reference_decide(reference, facts, &expected);
     if (tern_verdict_equal(&compiled, &expected))
         return 0;
-    return tern_error_set(error, TERN_EREFUSED,
-                          "sample %llu: the compiled rules say %s by rule %u (score %g), the "
-                          "reference evaluator %s by rule %u (score %g); this is a defect of tern",
-                          (unsigned long long)index,
-                          tern_action_name((enum tern_action)compiled.action), compiled.rule,
-                          (double)compiled.score,
-                          tern_action_name((enum tern_action)expected.action), expected.rule,
-                          (double)expected.score);
+    return tern_error_set(
+        error, TERN_EREFUSED,
+        "sample %llu: the compiled rules say %s by rule %u (score %g), the "
+        "reference evaluator %s by rule %u (score %g); this is a defect of tern",
+        (unsigned long long)index, tern_action_name((enum tern_action)compiled.action),
+        compiled.rule, (double)compiled.score, tern_action_name((enum tern_action)expected.action),
+        expected.rule, (double)expected.score);
 }
 
 static int compare_samples(const struct tern_view *view, const struct tern_config *config,
@@ -65,8 +64,7 @@ static int compare_samples(const struct tern_view *view, const struct tern_confi
 }
 
 int tern_verify(const struct tern_arena *arena, uint64_t offset, const struct tern_view *live,
-                const struct tern_config *config, struct tern_view **view,
-                struct tern_error *error)
+                const struct tern_config *config, struct tern_view **view, struct tern_error *error)
 {
     struct tern_view *opened;
     int result = tern_view_open(arena, offset, live, &opened, error);

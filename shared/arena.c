@@ -12,8 +12,7 @@
 
 #include <xxhash.h>
 
-int tern_shm_directory(const char *run_dir, char directory[TERN_PATH_MAX],
-                       struct tern_error *error)
+int tern_shm_directory(const char *run_dir, char directory[TERN_PATH_MAX], struct tern_error *error)
 {
     struct statfs filesystem;
     struct stat status;
@@ -108,8 +107,7 @@ int tern_lock_byte(int fd, short type, int64_t byte)
 
     if (fcntl(fd, F_OFD_SETLK, &lock) == 0)
         return 0;
-    return errno == EAGAIN || errno == EACCES ? TERN_EBUSY
-                                              : tern_error_system(NULL, errno, "lock");
+    return errno == EAGAIN || errno == EACCES ? TERN_EBUSY : tern_error_system(NULL, errno, "lock");
 }
 
 bool tern_lock_held(int fd, int64_t byte)
@@ -218,8 +216,8 @@ bool tern_arena_is_current(const struct tern_arena *arena, const char *run_dir)
 const void *tern_arena_at(const struct tern_arena *arena, uint64_t offset, uint64_t length,
                           uint64_t alignment)
 {
-    uint64_t high = atomic_load_explicit(&tern_arena_envelope(arena)->high_water,
-                                         memory_order_acquire);
+    uint64_t high =
+        atomic_load_explicit(&tern_arena_envelope(arena)->high_water, memory_order_acquire);
 
     if (high > arena->size)
         high = arena->size;

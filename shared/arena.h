@@ -1,4 +1,5 @@
-/* The arena as readers see it: a read-only mapping, its envelope, bounds-checked access by offset. */
+/* The arena as readers see it: a read-only mapping, its envelope, bounds-checked access by offset.
+ */
 #ifndef TERN_ARENA_H
 #define TERN_ARENA_H
 
@@ -7,14 +8,16 @@
 #include "shared/error.h"
 
 /* OFD lock bytes on the arena's inode: seat i holds byte i, in-process reader i holds byte
- * TERN_LOCK_READERS + i, a mapper that has no seat yet TERN_LOCK_JOINING, tern-control (write lock) TERN_LOCK_WRITER. */
+ * TERN_LOCK_READERS + i, a mapper that has no seat yet TERN_LOCK_JOINING, tern-control (write lock)
+ * TERN_LOCK_WRITER. */
 #define TERN_LOCK_SEATS   0
 #define TERN_LOCK_READERS 64
 #define TERN_LOCK_JOINING 200
 #define TERN_LOCK_WRITER  201
 
-/* Where the arena and the board of `run_dir` live: the run directory itself when it is on tmpfs, else
- * /dev/shm/tern-UID-HASH (made with mode 0700 when missing, refused when somebody else owns it). */
+/* Where the arena and the board of `run_dir` live: the run directory itself when it is on tmpfs,
+ * else /dev/shm/tern-UID-HASH (made with mode 0700 when missing, refused when somebody else owns
+ * it). */
 #define TERN_PATH_MAX 512
 int tern_shm_directory(const char *run_dir, char directory[TERN_PATH_MAX],
                        struct tern_error *error);
@@ -44,8 +47,8 @@ void tern_arena_close(struct tern_arena *arena);
 /* True while RUN_DIR/arena still names the inode that `arena` maps. */
 bool tern_arena_is_current(const struct tern_arena *arena, const char *run_dir);
 
-/* Bounds-checked pointer to [offset, offset + length): NULL when any of it lies outside the high-water
- * mark or `offset` is not a multiple of `alignment`. A hole is never touched. */
+/* Bounds-checked pointer to [offset, offset + length): NULL when any of it lies outside the
+ * high-water mark or `offset` is not a multiple of `alignment`. A hole is never touched. */
 const void *tern_arena_at(const struct tern_arena *arena, uint64_t offset, uint64_t length,
                           uint64_t alignment);
 
@@ -53,13 +56,13 @@ const void *tern_arena_at(const struct tern_arena *arena, uint64_t offset, uint6
  * within tern_reader_enter. */
 uint64_t tern_arena_root(const struct tern_arena *arena);
 
-/* Maps `size` bytes of `fd` at an address aligned to TERN_EXTENT, so that a huge page of the file can be
- * one entry of the page table. MAP_FAILED and errno as mmap. */
+/* Maps `size` bytes of `fd` at an address aligned to TERN_EXTENT, so that a huge page of the file
+ * can be one entry of the page table. MAP_FAILED and errno as mmap. */
 void *tern_arena_map(int fd, uint64_t size, int protection);
 
-/* OFD locks, shared by arena and board: `type` is F_RDLCK, F_WRLCK or F_UNLCK; 0, TERN_EBUSY, or the
- * system's error. tern_lock_held tells whether any other open file description holds a lock that
- * would conflict with a write lock. */
+/* OFD locks, shared by arena and board: `type` is F_RDLCK, F_WRLCK or F_UNLCK; 0, TERN_EBUSY, or
+ * the system's error. tern_lock_held tells whether any other open file description holds a lock
+ * that would conflict with a write lock. */
 int tern_lock_byte(int fd, short type, int64_t byte);
 bool tern_lock_held(int fd, int64_t byte);
 

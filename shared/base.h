@@ -12,19 +12,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TERN_CACHE_LINE  64
-#define TERN_PAGE        4096u
-#define TERN_EXTENT      (2u << 20)
+#define TERN_CACHE_LINE 64
+#define TERN_PAGE       4096u
+#define TERN_EXTENT     (2u << 20)
 
-#define TERN_LIKELY(condition)   __builtin_expect(!!(condition), 1)
-#define TERN_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
-#define TERN_ALIGNED(bytes)      __attribute__((aligned(bytes)))
+#define TERN_LIKELY(condition)     __builtin_expect(!!(condition), 1)
+#define TERN_UNLIKELY(condition)   __builtin_expect(!!(condition), 0)
+#define TERN_ALIGNED(bytes)        __attribute__((aligned(bytes)))
 #define TERN_PRINTF(string, first) __attribute__((format(printf, string, first)))
-#define TERN_UNUSED              __attribute__((unused))
-#define TERN_COUNT(array)        (sizeof(array) / sizeof((array)[0]))
+#define TERN_UNUSED                __attribute__((unused))
+#define TERN_COUNT(array)          (sizeof(array) / sizeof((array)[0]))
 
-/* Unaligned little-endian loads and stores; the wire format and the packed tables use them. tern runs
- * on little-endian machines only, so each is one move. */
+/* Unaligned little-endian loads and stores; the wire format and the packed tables use them. tern
+ * runs on little-endian machines only, so each is one move. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "tern needs a little-endian machine");
 
 #define TERN_DEFINE_LOAD(type, name)                                                               \

@@ -1,9 +1,10 @@
-/* The board: where readers say what they use and count what they do. Every seat is written by the one
- * process that holds it and only read by others (tern-control, ternctl).
+/* The board: where readers say what they use and count what they do. Every seat is written by the
+ * one process that holds it and only read by others (tern-control, ternctl).
  *
- * A seat is claimed by an OFD write lock on its byte of the board file and announced alive by an OFD
- * read lock on the same byte of the arena; the kernel releases both when the process dies, so liveness
- * is a lock and not a pid. Seats of the dead are ignored and reused by their next owner. */
+ * A seat is claimed by an OFD write lock on its byte of the board file and announced alive by an
+ * OFD read lock on the same byte of the arena; the kernel releases both when the process dies, so
+ * liveness is a lock and not a pid. Seats of the dead are ignored and reused by their next owner.
+ */
 #ifndef TERN_BOARD_H
 #define TERN_BOARD_H
 
@@ -87,7 +88,7 @@ enum tern_stage {
 #define X(name, text) TERN_STAGE_##name,
     TERN_STAGES(X)
 #undef X
-    TERN_STAGE_COUNT
+        TERN_STAGE_COUNT
 };
 
 /* One decision in the log ring. */
@@ -100,7 +101,8 @@ struct tern_log_record {
     uint8_t tier;
     uint16_t flags;
     float score;
-    uint32_t stage_ns[6]; /* recv, decode, tier1, queue, tier2, reply (0 when the vector's was not timed) */
+    uint32_t stage_ns[6]; /* recv, decode, tier1, queue, tier2, reply (0 when the vector's was not
+                             timed) */
     uint32_t request_id;
 };
 TERN_LAYOUT_SIZE(tern_log_record, 64);
@@ -131,9 +133,9 @@ TERN_LAYOUT_FIELD(tern_loop_board, log_head, 33856);
 TERN_LAYOUT_FIELD(tern_loop_board, log, 33920);
 
 enum tern_answer { /* a seat's word on an announcement */
-    TERN_ANSWER_NONE = 0,
-    TERN_ANSWER_READY = 1,
-    TERN_ANSWER_REJECTED = 2,
+                   TERN_ANSWER_NONE = 0,
+                   TERN_ANSWER_READY = 1,
+                   TERN_ANSWER_REJECTED = 2,
 };
 
 #define TERN_REASON_BYTES 256
@@ -152,7 +154,7 @@ struct tern_seat {
     _Atomic uint32_t answer;      /* enum tern_answer */
     _Atomic uint32_t draining;
     char answer_reason[TERN_REASON_BYTES];
-    struct tern_reader housekeeping;            /* validates candidates */
+    struct tern_reader housekeeping; /* validates candidates */
     struct tern_reader loops[TERN_LOOPS_MAX];
     struct tern_loop_board boards[TERN_LOOPS_MAX]; /* sparse: allocated for `loop_count` loops */
 } TERN_ALIGNED(TERN_PAGE);
@@ -193,15 +195,15 @@ struct tern_board_map {
     int fd;
 };
 
-/* Opens RUN_DIR/board, creating it complete when it is not there (made aside, then linked: the first
- * one wins). `writable` for processes that will claim a seat. */
+/* Opens RUN_DIR/board, creating it complete when it is not there (made aside, then linked: the
+ * first one wins). `writable` for processes that will claim a seat. */
 int tern_board_open(const char *run_dir, bool writable, struct tern_board_map *map,
                     struct tern_error *error);
 void tern_board_close(struct tern_board_map *map);
 
-/* Claims a free seat: write lock on its byte, space for `loop_count` loops allocated, everything in it
- * reset, then the read lock on the arena's byte, then `ready`. The locks live as long as the two fds.
- * TERN_EBUSY when all seats are taken. */
+/* Claims a free seat: write lock on its byte, space for `loop_count` loops allocated, everything in
+ * it reset, then the read lock on the arena's byte, then `ready`. The locks live as long as the two
+ * fds. TERN_EBUSY when all seats are taken. */
 int tern_seat_claim(struct tern_board_map *map, const struct tern_arena *arena, unsigned loop_count,
                     unsigned *seat, struct tern_error *error);
 
@@ -216,8 +218,9 @@ uint64_t tern_seat_ready_value(const uint8_t arena_id[16]);
 /* Tells whether some live process holds seat `index` (asks the lock on the board). */
 bool tern_seat_is_live(const struct tern_board_map *map, unsigned index);
 
-/* Reader enter, R1…R3: after it, whatever the roots reach stays until the thread enters a newer epoch
- * or leaves. Costs one load when the epoch has not moved. Pair: C1…C4 in controlplane/publish/. */
+/* Reader enter, R1…R3: after it, whatever the roots reach stays until the thread enters a newer
+ * epoch or leaves. Costs one load when the epoch has not moved. Pair: C1…C4 in
+ * controlplane/publish/. */
 static inline void tern_reader_enter(struct tern_reader *reader,
                                      const struct tern_envelope *envelope)
 {
@@ -228,8 +231,8 @@ static inline void tern_reader_enter(struct tern_reader *reader,
     for (;;) {
         uint64_t again;
 
-        atomic_store_explicit(&reader->epoch, epoch, memory_order_release); /* R1 */
-        atomic_thread_fence(memory_order_seq_cst);                          /* R2 pairs with C3 */
+        atomic_store_explicit(&reader->epoch, epoch, memory_order_release);   /* R1 */
+        atomic_thread_fence(memory_order_seq_cst);                            /* R2 pairs with C3 */
         again = atomic_load_explicit(&envelope->epoch, memory_order_acquire); /* R3 */
         if (again == epoch)
             return;

@@ -1,17 +1,19 @@
 /* The first page of the arena: frozen, fingerprinted apart from snapshots and board.
  *
- * Written by tern-control only; everyone else maps it read-only. Two roots, one per snapshot ABI, let
- * a new control plane publish for a new ternd beside the old one during an upgrade. */
+ * Written by tern-control only; everyone else maps it read-only. Two roots, one per snapshot ABI,
+ * let a new control plane publish for a new ternd beside the old one during an upgrade. */
 #ifndef TERN_ENVELOPE_H
 #define TERN_ENVELOPE_H
 
 #include "shared/base.h"
 #include "shared/layout.h"
 
-#define TERN_ENVELOPE_MAGIC 0x616e6572612d6e72ull /* stored last: a half-built arena is never joinable */
-#define TERN_ENVELOPE_ABI   1u
-#define TERN_SNAPSHOT_ABI   1u /* of root, manifest, sections; raised when their bytes change meaning */
-#define TERN_ROOTS          2u
+#define TERN_ENVELOPE_MAGIC                                                                        \
+    0x616e6572612d6e72ull /* stored last: a half-built arena is never joinable */
+#define TERN_ENVELOPE_ABI 1u
+#define TERN_SNAPSHOT_ABI                                                                          \
+    1u /* of root, manifest, sections; raised when their bytes change meaning */
+#define TERN_ROOTS 2u
 
 struct tern_envelope {
     /* written once */
@@ -25,7 +27,7 @@ struct tern_envelope {
     _Atomic uint64_t epoch TERN_ALIGNED(64);
     _Atomic uint64_t high_water; /* no section reaches past it */
     struct {
-        uint64_t abi; /* written once, with the magic */
+        uint64_t abi;            /* written once, with the magic */
         _Atomic uint64_t offset; /* of struct tern_root, 0: nothing published */
     } roots[TERN_ROOTS];
     uint8_t reserved2[16];
@@ -33,9 +35,10 @@ struct tern_envelope {
     _Atomic uint64_t announced TERN_ALIGNED(64); /* offset of the candidate root, 0: none */
     _Atomic uint32_t bell; /* futex word: bumped with every announcement, withdrawal and swap */
     uint32_t reserved3;
-    _Atomic uint64_t settings;        /* offset of the newest settings, 0: none yet */
+    _Atomic uint64_t settings; /* offset of the newest settings, 0: none yet */
     _Atomic uint64_t settings_length;
-    _Atomic uint64_t announcement; /* highest seq ever used: survives a crash between two publishes */
+    _Atomic uint64_t
+        announcement; /* highest seq ever used: survives a crash between two publishes */
     uint64_t reserved4[3];
 };
 TERN_LAYOUT_SIZE(tern_envelope, 192);

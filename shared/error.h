@@ -36,7 +36,8 @@ struct tern_error {
     char message[512];
 };
 
-/* The fixed English text of a code ("out of space"); "success" for 0, "unknown error" for others. */
+/* The fixed English text of a code ("out of space"); "success" for 0, "unknown error" for others.
+ */
 const char *tern_error_text(int code);
 
 /* Writes `code` and a formatted message into `error` (NULL: nothing) and returns `code`, so that a

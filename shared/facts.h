@@ -7,7 +7,8 @@
 #include "shared/limits.h"
 
 /* One value in canonical form. Strings point into memory that outlives the decision (the received
- * frame, or the loop's normalization scratch). `i64` fields and `f32` fields keep their own type. */
+ * frame, or the loop's normalization scratch). `i64` fields and `f32` fields keep their own type.
+ */
 union tern_value {
     struct {
         const uint8_t *bytes;
@@ -15,7 +16,7 @@ union tern_value {
     } string; /* strings, hosts (folded), vectors (f32 × dim, unaligned) */
     uint64_t u64;
     int64_t i64;
-    float f32;    /* never NaN; -0 is stored as +0 */
+    float f32; /* never NaN; -0 is stored as +0 */
     bool boolean;
     struct tern_address address;
 };

@@ -5,37 +5,37 @@
 #include "shared/base.h"
 
 /* Language and schema (DESIGN 5). Exceeding one is a build error, never a surprise at run time. */
-#define TERN_RULES_MAX          65536u /* u32 on the wire; bounds compile time and rows */
-#define TERN_CONJUNCTIONS_MAX   64u    /* per rule, after expansion to disjunctive normal form */
-#define TERN_FIELDS_MAX         255u   /* u8 field id on the wire, 0 is the decision key */
-#define TERN_TABLES_MAX         4096u
-#define TERN_COLUMNS_MAX        64u    /* per table; one record row stays a few cache lines */
-#define TERN_STRING_MAX         8192u  /* bytes of one field value or literal */
-#define TERN_DIM_MAX            16000u
-#define TERN_NAME_MAX           63u    /* bytes of a field, table, column, rule or instance name */
-#define TERN_THRESHOLDS_MAX     16u
-#define TERN_UNITS_MAX          1024u  /* classifiers of one rule set; bounds per-loop scratch */
-#define TERN_BLOCK_BITS         512u   /* one cache line of conjunction bits */
-#define TERN_BLOCKS_MAX         2048u  /* 1,048,576 conjunctions; bounds per-loop scratch */
+#define TERN_RULES_MAX        65536u /* u32 on the wire; bounds compile time and rows */
+#define TERN_CONJUNCTIONS_MAX 64u    /* per rule, after expansion to disjunctive normal form */
+#define TERN_FIELDS_MAX       255u   /* u8 field id on the wire, 0 is the decision key */
+#define TERN_TABLES_MAX       4096u
+#define TERN_COLUMNS_MAX      64u   /* per table; one record row stays a few cache lines */
+#define TERN_STRING_MAX       8192u /* bytes of one field value or literal */
+#define TERN_DIM_MAX          16000u
+#define TERN_NAME_MAX         63u /* bytes of a field, table, column, rule or instance name */
+#define TERN_THRESHOLDS_MAX   16u
+#define TERN_UNITS_MAX        1024u /* classifiers of one rule set; bounds per-loop scratch */
+#define TERN_BLOCK_BITS       512u  /* one cache line of conjunction bits */
+#define TERN_BLOCKS_MAX       2048u /* 1,048,576 conjunctions; bounds per-loop scratch */
 
 /* Protocol (DESIGN 4). */
-#define TERN_FRAME_HEADER       16u
-#define TERN_MAX_FRAME_DEFAULT  (1u << 20)
-#define TERN_MAX_FRAME_LIMIT    (64u << 20)
-#define TERN_ITEMS_MAX          4096u
-#define TERN_HELLO_MAX          512u
-#define TERN_VECTOR_WIDTH       32u    /* items decided together; 32 outstanding line fetches */
+#define TERN_FRAME_HEADER      16u
+#define TERN_MAX_FRAME_DEFAULT (1u << 20)
+#define TERN_MAX_FRAME_LIMIT   (64u << 20)
+#define TERN_ITEMS_MAX         4096u
+#define TERN_HELLO_MAX         512u
+#define TERN_VECTOR_WIDTH      32u /* items decided together; 32 outstanding line fetches */
 
 /* Processes. */
-#define TERN_SEATS_MAX          16u
-#define TERN_READERS_MAX        64u
-#define TERN_LOOPS_MAX          64u
-#define TERN_LISTEN_MAX         8u
-#define TERN_LISTEN_BYTES       128u   /* sun_path is 108 */
-#define TERN_SECTIONS_MAX       16384u /* tables + classes + rules of one manifest */
+#define TERN_SEATS_MAX    16u
+#define TERN_READERS_MAX  64u
+#define TERN_LOOPS_MAX    64u
+#define TERN_LISTEN_MAX   8u
+#define TERN_LISTEN_BYTES 128u   /* sun_path is 108 */
+#define TERN_SECTIONS_MAX 16384u /* tables + classes + rules of one manifest */
 
 /* Sources. */
-#define TERN_LINE_MAX           65536u /* one line of a source file */
+#define TERN_LINE_MAX 65536u /* one line of a source file */
 
 _Static_assert(TERN_RULES_MAX * 16ull <= TERN_BLOCKS_MAX * (uint64_t)TERN_BLOCK_BITS,
                "a full rule set has room for 16 conjunctions a rule on average");

@@ -35,7 +35,7 @@ TERN_LAYOUT_FIELD(tern_section, length, 32);
 TERN_LAYOUT_FIELD(tern_section, checksum, 40);
 
 struct tern_manifest { /* followed by `count` sections */
-    uint64_t checksum;  /* XXH3-64 of count, reserved and the sections */
+    uint64_t checksum; /* XXH3-64 of count, reserved and the sections */
     uint32_t count;
     uint32_t reserved;
 };
@@ -49,22 +49,22 @@ enum tern_root_mode {
     TERN_ROOT_SHADOW = 1,
 };
 
-/* One release store of a root's offset changes all of this together. `seq` is the announcement it was
- * announced under: unique among all roots ever, so a reader never takes one for another at the same
- * offset. */
+/* One release store of a root's offset changes all of this together. `seq` is the announcement it
+ * was announced under: unique among all roots ever, so a reader never takes one for another at the
+ * same offset. */
 struct tern_root {
     uint64_t checksum; /* XXH3-64 of the rest */
     uint64_t seq;
     uint64_t generation;
     uint64_t schema_hash;
-    uint64_t stable;       /* manifest offset */
-    uint64_t canary;       /* manifest offset, 0: none */
+    uint64_t stable; /* manifest offset */
+    uint64_t canary; /* manifest offset, 0: none */
     uint64_t salt;
     uint32_t canary_share; /* of 2^32 */
     uint16_t sticky_field;
     uint8_t mode; /* enum tern_root_mode */
     uint8_t reserved0;
-    uint64_t collections; /* offset of the list, 0: none */
+    uint64_t collections;     /* offset of the list, 0: none */
     uint64_t published_at_us; /* wall clock, for display */
     uint8_t reserved[48];
 };

@@ -27,11 +27,11 @@ enum tern_field_flags {
 };
 
 enum tern_normalize { /* steps, applied in this order; a bit set */
-    TERN_NORMALIZE_PERCENT_DECODE = 1,
-    TERN_NORMALIZE_STRIP_QUERY = 2,
-    TERN_NORMALIZE_DOT_SEGMENTS = 4,
-    TERN_NORMALIZE_MERGE_SLASHES = 8,
-    TERN_NORMALIZE_LOWER = 16,
+                      TERN_NORMALIZE_PERCENT_DECODE = 1,
+                      TERN_NORMALIZE_STRIP_QUERY = 2,
+                      TERN_NORMALIZE_DOT_SEGMENTS = 4,
+                      TERN_NORMALIZE_MERGE_SLASHES = 8,
+                      TERN_NORMALIZE_LOWER = 16,
 };
 
 enum tern_table_kind {
@@ -72,8 +72,8 @@ TERN_LAYOUT_FIELD(tern_schema_field, reserved, 78);
 
 struct tern_schema_table {
     uint16_t id;
-    uint8_t kind;     /* enum tern_table_kind */
-    uint8_t key_type; /* enum tern_type of what is looked up */
+    uint8_t kind;      /* enum tern_table_kind */
+    uint8_t key_type;  /* enum tern_type of what is looked up */
     uint8_t key_flags; /* enum tern_field_flags: TERN_FIELD_HOST keys are folded before look-up */
     uint8_t reserved0;
     uint16_t by_field; /* maps: the field joined by default, 0 for none */

@@ -21,10 +21,10 @@ enum tern_verdict_flags {
 };
 
 enum tern_cause { /* why this action; u16 on the wire with DETAIL */
-    TERN_CAUSE_DEFAULT = 0,
-    TERN_CAUSE_RULE = 1,
-    TERN_CAUSE_THRESHOLD = 2,
-    TERN_CAUSE_ESCALATION_UNAVAILABLE = 3,
+                  TERN_CAUSE_DEFAULT = 0,
+                  TERN_CAUSE_RULE = 1,
+                  TERN_CAUSE_THRESHOLD = 2,
+                  TERN_CAUSE_ESCALATION_UNAVAILABLE = 3,
 };
 
 struct tern_verdict {

@@ -34,8 +34,8 @@ static const struct tern_section *find_same(const struct tern_view *base,
     return NULL;
 }
 
-/* Brings the section in and compares its checksum: the border behind which its bytes are trusted to be
- * what the builder wrote. */
+/* Brings the section in and compares its checksum: the border behind which its bytes are trusted to
+ * be what the builder wrote. */
 static int check_section(const struct tern_arena *arena, const struct tern_section *section,
                          struct tern_error *error)
 {
@@ -174,15 +174,14 @@ static int open_rules(const struct tern_arena *arena, struct tern_view *view,
                 .length = view->sections[i].length,
                 .unit = view->sections[i].owner,
             };
-    result = tern_rules_open(&view->rules, arena->base + rules->offset, rules->length,
-                             view->schema, view->tables, view->table_count, classes, count, error);
+    result = tern_rules_open(&view->rules, arena->base + rules->offset, rules->length, view->schema,
+                             view->tables, view->table_count, classes, count, error);
     free(classes);
     return result;
 }
 
 static int open_view(const struct tern_arena *arena, uint64_t root_offset,
-                     const struct tern_view *base, struct tern_view *view,
-                     struct tern_error *error)
+                     const struct tern_view *base, struct tern_view *view, struct tern_error *error)
 {
     const struct tern_section *schema, *settings;
     int result = read_manifest(arena, root_offset, view, error);
@@ -200,8 +199,8 @@ static int open_view(const struct tern_arena *arena, uint64_t root_offset,
     result = tern_schema_open(arena->base + schema->offset, schema->length, &view->schema);
     if (result != 0)
         return tern_error_set(error, result, "the schema section is malformed");
-    result = tern_settings_open(arena->base + settings->offset, settings->length,
-                                &view->settings, error);
+    result = tern_settings_open(arena->base + settings->offset, settings->length, &view->settings,
+                                error);
     if (result == 0)
         result = open_tables(arena, base, view, error);
     if (result == 0)

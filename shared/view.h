@@ -29,12 +29,12 @@ struct tern_view {
 /* Validates and resolves the root at `root_offset`: bounds, checksums of root, manifest and every
  * section, then each section's own structure; prefaults every section (MADV_POPULATE_READ).
  *
- * Sections that `base` (a view of the same arena that is still protected, or NULL) already holds are
- * not read again: a one-line change validates and prefaults the new sections only.
+ * Sections that `base` (a view of the same arena that is still protected, or NULL) already holds
+ * are not read again: a one-line change validates and prefaults the new sections only.
  *
- * Call it while the root is protected (within an epoch, or pinned). The view refers to the arena, not
- * to `base`, and stays valid as long as its root is protected. TERN_ECORRUPT, TERN_EABI, TERN_ENOMEM
- * with a reason. */
+ * Call it while the root is protected (within an epoch, or pinned). The view refers to the arena,
+ * not to `base`, and stays valid as long as its root is protected. TERN_ECORRUPT, TERN_EABI,
+ * TERN_ENOMEM with a reason. */
 int tern_view_open(const struct tern_arena *arena, uint64_t root_offset,
                    const struct tern_view *base, struct tern_view **view, struct tern_error *error);
 void tern_view_close(struct tern_view *view);

@@ -109,10 +109,10 @@ struct tern_decide_detail { /* follows the item with TERN_REQUEST_DETAIL */
 _Static_assert(sizeof(struct tern_decide_detail) == 16, "wire");
 
 /* DESCRIBE: the rules of the answering generation, a page at a time. Request body: empty, or u32
- * first (1-based index of the first rule wanted). Reply: this header, then `count` entries of u8 action
- * (enum tern_action; an escalation's is its `meanwhile`), u8 name length, name. A page holds as many as
- * fit max_frame; the client asks again from first + count, and starts over when the frame's generation
- * has changed. `first` past `total` gets an empty page; 0 is BAD_FRAME. */
+ * first (1-based index of the first rule wanted). Reply: this header, then `count` entries of u8
+ * action (enum tern_action; an escalation's is its `meanwhile`), u8 name length, name. A page holds
+ * as many as fit max_frame; the client asks again from first + count, and starts over when the
+ * frame's generation has changed. `first` past `total` gets an empty page; 0 is BAD_FRAME. */
 struct tern_describe_reply {
     uint32_t total;
     uint32_t first;

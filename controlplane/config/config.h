@@ -200,9 +200,9 @@ struct tern_config {
  * TERN_ENOENT, TERN_ENOMEM likewise add a diagnostic at line 0. */
 int tern_config_read(const char *path, struct tern_config **config,
                      struct tern_diagnostics *diagnostics);
-/* Likewise, but when the file is YAML with errors in it, TERN_EINVAL comes with `*config` set to what
- * could be read, so that more of it can be checked. Members that had errors are as if not given; texts
- * may be NULL. Never publish it. */
+/* Likewise, but when the file is YAML with errors in it, TERN_EINVAL comes with `*config` set to
+ * what could be read, so that more of it can be checked. Members that had errors are as if not
+ * given; texts may be NULL. Never publish it. */
 int tern_config_read_partial(const char *path, struct tern_config **config,
                              struct tern_diagnostics *diagnostics);
 void tern_config_free(struct tern_config *config);

@@ -60,10 +60,10 @@ int tern_extents_allocate(struct tern_extents *extents, uint64_t length, uint64_
         uint64_t gap_end = i < extents->count ? extents->items[i].offset : extents->end;
 
         if (at < gap_end && gap_end - at >= length) {
-            int result = insert_at(extents, i,
-                                   (struct tern_extent){.offset = at,
-                                                        .length = length,
-                                                        .state = TERN_EXTENT_BUILDING});
+            int result =
+                insert_at(extents, i,
+                          (struct tern_extent){
+                              .offset = at, .length = length, .state = TERN_EXTENT_BUILDING});
             if (result == 0)
                 *offset = at;
             return result;

@@ -31,8 +31,9 @@ struct tern_extents {
 void tern_extents_init(struct tern_extents *extents, uint64_t first, uint64_t end);
 void tern_extents_free(struct tern_extents *extents);
 
-/* First fit. `length` is rounded up to whole pages; TERN_EXTENT or longer gets TERN_EXTENT alignment, so
- * that huge pages can back it. Returns 0, TERN_ENOSPC (no gap is large enough), TERN_ENOMEM. */
+/* First fit. `length` is rounded up to whole pages; TERN_EXTENT or longer gets TERN_EXTENT
+ * alignment, so that huge pages can back it. Returns 0, TERN_ENOSPC (no gap is large enough),
+ * TERN_ENOMEM. */
 int tern_extents_allocate(struct tern_extents *extents, uint64_t length, uint64_t *offset);
 
 /* Notes that [offset, offset + length) is in use; the same offset again is no error. TERN_ECORRUPT

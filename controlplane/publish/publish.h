@@ -16,11 +16,11 @@ struct tern_publish_root {
     uint64_t published_at_us; /* wall clock */
 };
 
-/* Writes manifest and root for `sections` (offsets filled in) under the next announcement number. The
- * extent is in state BUILDING; `*offset` names the root. */
+/* Writes manifest and root for `sections` (offsets filled in) under the next announcement number.
+ * The extent is in state BUILDING; `*offset` names the root. */
 int tern_publish_write(struct tern_writer *writer, const struct tern_section *sections,
-                       unsigned count, const struct tern_publish_root *described,
-                       uint64_t *offset, struct tern_error *error);
+                       unsigned count, const struct tern_publish_root *described, uint64_t *offset,
+                       struct tern_error *error);
 
 /* Tells the seats of a candidate: from now on its extents are reachable. */
 void tern_publish_announce(struct tern_writer *writer, uint64_t offset);

@@ -1,8 +1,8 @@
 /* What readers may still hold, and giving back the rest.
  *
- * Extents that no root, announcement or settings reach are *retired* under the epoch of that moment;
- * they are free once every live reader is idle or in a newer epoch (grace) and no pin reaches them. A
- * stuck reader therefore quarantines memory and stops nothing else. */
+ * Extents that no root, announcement or settings reach are *retired* under the epoch of that
+ * moment; they are free once every live reader is idle or in a newer epoch (grace) and no pin
+ * reaches them. A stuck reader therefore quarantines memory and stops nothing else. */
 #ifndef TERN_RECLAIM_H
 #define TERN_RECLAIM_H
 

@@ -33,8 +33,9 @@ static int take_writer_lock(struct tern_writer *writer, const char *path, struct
 {
     int result = tern_lock_byte(writer->fd, F_WRLCK, TERN_LOCK_WRITER);
 
-    return result == 0 ? 0
-                       : tern_error_set(error, result, "another tern-control publishes to %s", path);
+    return result == 0
+               ? 0
+               : tern_error_set(error, result, "another tern-control publishes to %s", path);
 }
 
 /* Fills a new arena beside its place; the magic is stored last, the rename publishes it. */
@@ -256,7 +257,8 @@ void tern_writer_discard(struct tern_writer *writer, uint64_t offset)
     tern_writer_release(writer, offset);
 }
 
-/* The number in a one-line file such as memory.max; UINT64_MAX for "max" or when it is not there. */
+/* The number in a one-line file such as memory.max; UINT64_MAX for "max" or when it is not there.
+ */
 static uint64_t read_number(const char *directory, const char *name)
 {
     char path[TERN_PATH_MAX + 64];

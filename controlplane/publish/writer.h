@@ -1,5 +1,5 @@
-/* The writing side of the arena: made or taken over, filled, never reachable half-built. Used by the
- * one thread that publishes. */
+/* The writing side of the arena: made or taken over, filled, never reachable half-built. Used by
+ * the one thread that publishes. */
 #ifndef TERN_WRITER_H
 #define TERN_WRITER_H
 
@@ -13,30 +13,30 @@ struct tern_writer {
     uint8_t *base; /* the whole arena, writable */
     struct tern_envelope *envelope;
     uint64_t size;
-    int fd; /* holds the writer's lock */
-    struct tern_arena reader;   /* the same arena as everyone else sees it */
+    int fd;                   /* holds the writer's lock */
+    struct tern_arena reader; /* the same arena as everyone else sees it */
     struct tern_board_map board;
     struct tern_extents extents;
-    uint64_t seq;        /* of the last announcement, ever */
-    uint64_t generation; /* of the last publish, ever */
+    uint64_t seq;           /* of the last announcement, ever */
+    uint64_t generation;    /* of the last publish, ever */
     uint64_t retired_at_ms; /* monotonic, of the last retirement: tells how long grace is taking */
-    bool taken_over;     /* found, not made */
-    bool huge_pages;     /* the last large section got them */
+    bool taken_over;        /* found, not made */
+    bool huge_pages;        /* the last large section got them */
 };
 
 struct tern_writer_numbers { /* lower bounds from before this arena; see tern_pipeline_numbers */
     uint64_t generation, announcement, epoch;
 };
 
-/* Takes over RUN_DIR/arena when it is valid, else, or with `replace`, makes one of `arena_bytes` aside
- * and renames it into place. TERN_EBUSY when another process holds the writer's lock. */
+/* Takes over RUN_DIR/arena when it is valid, else, or with `replace`, makes one of `arena_bytes`
+ * aside and renames it into place. TERN_EBUSY when another process holds the writer's lock. */
 int tern_writer_open(const char *run_dir, uint64_t arena_bytes,
                      const struct tern_writer_numbers *numbers, bool replace,
                      struct tern_writer *writer, struct tern_error *error);
 void tern_writer_close(struct tern_writer *writer);
 
-/* Allocates `length` bytes (fallocate before any store) that no reader knows yet; zeroed. TERN_ENOSPC
- * says how much was needed and what there is. */
+/* Allocates `length` bytes (fallocate before any store) that no reader knows yet; zeroed.
+ * TERN_ENOSPC says how much was needed and what there is. */
 int tern_writer_allocate(struct tern_writer *writer, uint64_t length, uint64_t *offset,
                          struct tern_error *error);
 

@@ -59,8 +59,8 @@ struct tern_cursor {      /* into the deltas of one unit's row */
     const struct tern_delta *end;
 };
 
-/* Hashes kept between the two passes over a group of units: room for three domain units and a vector,
- * touched only as far as used. */
+/* Hashes kept between the two passes over a group of units: room for three domain units and a
+ * vector, touched only as far as used. */
 #define TERN_HASHES 4096
 _Static_assert(TERN_HASHES >= TERN_VECTOR_WIDTH * (1 + TERN_DOMAIN_LABELS_MAX),
                "one unit of any kind fits a group");

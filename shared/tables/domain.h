@@ -43,7 +43,6 @@ unsigned tern_domain_prefetch(const struct tern_domain *domain, const uint8_t *h
                               uint64_t *hashes);
 
 /* The value of the longest entry that matches (sets: 0), or TERN_NOT_FOUND. */
-uint32_t tern_domain_find(const struct tern_domain *domain, const uint64_t *hashes,
-                          unsigned count);
+uint32_t tern_domain_find(const struct tern_domain *domain, const uint64_t *hashes, unsigned count);
 
 #endif

@@ -32,8 +32,10 @@ static void damaged_lists_are_refused(TERN_TEST_STATE)
     struct tern_extents extents;
 
     tern_extents_init(&extents, FIRST, END);
-    assert_int_equal(tern_extents_insert(&extents, 8 * TERN_PAGE, 3 * TERN_PAGE, TERN_EXTENT_LIVE), 0);
-    assert_int_equal(tern_extents_insert(&extents, 8 * TERN_PAGE, 3 * TERN_PAGE, TERN_EXTENT_LIVE), 0);
+    assert_int_equal(tern_extents_insert(&extents, 8 * TERN_PAGE, 3 * TERN_PAGE, TERN_EXTENT_LIVE),
+                     0);
+    assert_int_equal(tern_extents_insert(&extents, 8 * TERN_PAGE, 3 * TERN_PAGE, TERN_EXTENT_LIVE),
+                     0);
     assert_int_equal(extents.count, 1);
     assert_int_equal(tern_extents_insert(&extents, 8 * TERN_PAGE, TERN_PAGE, TERN_EXTENT_LIVE),
                      TERN_ECORRUPT);
@@ -44,7 +46,8 @@ static void damaged_lists_are_refused(TERN_TEST_STATE)
     assert_int_equal(tern_extents_insert(&extents, 0, TERN_PAGE, TERN_EXTENT_LIVE), TERN_ECORRUPT);
     assert_int_equal(tern_extents_insert(&extents, 20 * TERN_PAGE + 1, 1, TERN_EXTENT_LIVE),
                      TERN_ECORRUPT);
-    assert_int_equal(tern_extents_insert(&extents, END, TERN_PAGE, TERN_EXTENT_LIVE), TERN_ECORRUPT);
+    assert_int_equal(tern_extents_insert(&extents, END, TERN_PAGE, TERN_EXTENT_LIVE),
+                     TERN_ECORRUPT);
     assert_int_equal(tern_extents_insert(&extents, TERN_PAGE, UINT64_MAX, TERN_EXTENT_LIVE),
                      TERN_ECORRUPT);
     tern_extents_free(&extents);
@@ -61,7 +64,8 @@ static void extents_never_overlap(TERN_TEST_STATE)
     memset(owner, 0, sizeof owner);
     for (unsigned step = 0; step < 20000; step++) {
         if (tern_test_random(&seed) % 3 != 0) {
-            uint64_t length = 1 + tern_test_random(&seed) % (step % 5 == 0 ? 3 * TERN_EXTENT : 40000);
+            uint64_t length =
+                1 + tern_test_random(&seed) % (step % 5 == 0 ? 3 * TERN_EXTENT : 40000);
             uint64_t at;
 
             if (tern_extents_allocate(&extents, length, &at) != 0)
