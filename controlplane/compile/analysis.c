@@ -209,12 +209,7 @@ static int warn(struct tern_analysis *analysis, const struct tern_rows *rows,
 
         while (at < analysis->normal->conjunctions.count && conjunctions[at].rule == i)
             at++;
-        if (rule->mode == TERN_RULE_SHADOW)
-            tern_diagnostics_add(diagnostics, TERN_SEVERITY_WARNING, rule->id.place,
-                                 "rule '%s' is in shadow: it decides nothing, and this version "
-                                 "does not count its hits yet",
-                                 rule->id.text);
-        if (rule->mode != TERN_RULE_LIVE)
+        if (rule->mode == TERN_RULE_OFF)
             continue;
         if (at == first)
             tern_diagnostics_add(diagnostics, TERN_SEVERITY_WARNING, rule->when.place,

@@ -449,7 +449,7 @@ int tern_normal_new(const struct tern_program *program, struct tern_diagnostics 
     builder.atoms = (struct tern_atoms){
         .config = config, .region = &builder.normal->region, .units = &builder.normal->units};
     for (uint32_t i = 0; i < config->rule_count && builder.status == 0; i++) {
-        if (config->rules[i].mode != TERN_RULE_LIVE)
+        if (config->rules[i].mode == TERN_RULE_OFF)
             continue;
         collect_units(&builder, program->rules[i]);
         if (builder.status == TERN_ELIMIT)
@@ -459,7 +459,7 @@ int tern_normal_new(const struct tern_program *program, struct tern_diagnostics 
                                   TERN_UNITS_MAX);
     }
     for (uint32_t i = 0; i < config->rule_count && result != TERN_ENOMEM; i++) {
-        if (config->rules[i].mode != TERN_RULE_LIVE || builder.status == TERN_ENOMEM)
+        if (config->rules[i].mode == TERN_RULE_OFF || builder.status == TERN_ENOMEM)
             continue;
         if (result != 0 && builder.normal->units.count == TERN_UNITS_MAX)
             break;

@@ -78,7 +78,7 @@ struct tern_normal {
     struct tern_list terms;        /* u32 leaf indexes, by unit within a conjunction */
 };
 
-/* Rules that are off or in shadow have no conjunctions. TERN_EINVAL with placed errors when a rule
+/* Rules that are off have no conjunctions. TERN_EINVAL with placed errors when a rule
  * needs more than TERN_CONJUNCTIONS_MAX conjunctions or all together too many; TERN_ENOMEM. */
 int tern_normal_new(const struct tern_program *program, struct tern_diagnostics *diagnostics,
                     struct tern_normal **normal);

@@ -138,6 +138,30 @@ static bool all_there(const struct tern_reference *reference, const struct tern_
     return true;
 }
 
+static bool rule_holds(const struct tern_reference *reference, unsigned index,
+                       const struct tern_facts *facts)
+{
+    const struct tern_config_rule *rule = &reference->program->config->rules[index];
+    const struct tern_node *node = reference->program->rules[index];
+
+    return rule->mode != TERN_RULE_OFF && node_holds(reference, node, facts) &&
+           (!rule->missing_skip || all_there(reference, node, facts));
+}
+
+void tern_reference_count(const struct tern_reference *reference, const struct tern_facts *facts,
+                          uint64_t *hits)
+{
+    const struct tern_config *config = reference->program->config;
+
+    for (unsigned i = 0; i < config->rule_count; i++) {
+        if (!rule_holds(reference, i, facts))
+            continue;
+        hits[i]++;
+        if (config->rules[i].mode == TERN_RULE_LIVE && config->rules[i].then != TERN_THEN_ADD)
+            return;
+    }
+}
+
 void tern_reference_decide(const struct tern_reference *reference, const struct tern_facts *facts,
                            struct tern_verdict *verdict)
 {
@@ -147,10 +171,8 @@ void tern_reference_decide(const struct tern_reference *reference, const struct 
     memset(verdict, 0, sizeof *verdict);
     for (unsigned i = 0; i < config->rule_count; i++) {
         const struct tern_config_rule *rule = &config->rules[i];
-        const struct tern_node *node = reference->program->rules[i];
 
-        if (rule->mode != TERN_RULE_LIVE || !node_holds(reference, node, facts) ||
-            (rule->missing_skip && !all_there(reference, node, facts)))
+        if (rule->mode != TERN_RULE_LIVE || !rule_holds(reference, i, facts))
             continue;
         if (rule->then == TERN_THEN_ADD) {
             sum += rule->score;

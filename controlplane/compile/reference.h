@@ -24,6 +24,11 @@ void tern_reference_free(struct tern_reference *reference);
 void tern_reference_decide(const struct tern_reference *reference, const struct tern_facts *facts,
                            struct tern_verdict *verdict);
 
+/* Adds 1 to hits[i] for each rule (i, from 0) that decides the item, adds to it, or would if it
+ * were not in shadow. */
+void tern_reference_count(const struct tern_reference *reference, const struct tern_facts *facts,
+                          uint64_t *hits);
+
 /* True when two verdicts say the same in every field that clients see. */
 bool tern_verdict_equal(const struct tern_verdict *a, const struct tern_verdict *b);
 

@@ -23,15 +23,16 @@ static struct tern_bit bit_of(const struct tern_config_rule *rule, uint32_t inde
 {
     struct tern_bit made = {.rule = index, .score = rule->score, .action = TERN_UNDECIDED};
 
-    if (rule->then == TERN_THEN_ADD)
-        return made;
-    made.terminal = 1;
-    made.action = (uint8_t)rule->action;
-    made.cause = TERN_CAUSE_RULE;
-    if (rule->then == TERN_THEN_ESCALATE) {
-        made.flags = TERN_VERDICT_DEGRADED;
-        made.cause = TERN_CAUSE_ESCALATION_UNAVAILABLE;
+    if (rule->then != TERN_THEN_ADD) {
+        made.effect = TERN_EFFECT_DECIDE;
+        made.action = (uint8_t)rule->action;
     }
+    if (rule->then == TERN_THEN_ESCALATE) {
+        made.effect = TERN_EFFECT_ESCALATE;
+        made.flags = TERN_VERDICT_DEGRADED;
+    }
+    if (rule->mode == TERN_RULE_SHADOW)
+        made.effect |= TERN_EFFECT_SHADOW;
     return made;
 }
 

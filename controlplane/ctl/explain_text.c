@@ -97,6 +97,8 @@ static void print_rule(const struct tern_json_value *rule)
     put(then);
     if (strcmp(member(rule, "score"), "0") != 0)
         printf("%s%s", strcmp(then, "add") == 0 ? " " : ", score ", member(rule, "score"));
+    if (strcmp(member(rule, "mode"), "shadow") == 0)
+        fputs(", in shadow: counted only", stdout);
     putchar('\n');
     if (conjunctions == NULL)
         return;

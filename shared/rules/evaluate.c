@@ -17,6 +17,12 @@ void tern_scratch_free(struct tern_scratch *scratch)
     free(scratch);
 }
 
+void tern_scratch_count_hits(struct tern_scratch *scratch, const uint32_t *slots,
+                             _Atomic uint64_t *counters)
+{
+    scratch->hits = (struct tern_hits){slots, counters};
+}
+
 static bool needs_probe(const struct tern_unit_view *unit)
 {
     return unit->kind == TERN_UNIT_SET || unit->kind == TERN_UNIT_MAP;

@@ -35,6 +35,14 @@ void tern_rules_close(struct tern_rules *rules);
 int tern_scratch_new(struct tern_scratch **scratch);
 void tern_scratch_free(struct tern_scratch *scratch);
 
+/* From now on every decision adds 1 to counters[slots[i]] for each rule (i, from 0) that decides,
+ * adds or would do so if it were not in shadow. A shadow rule counts when it is reached in the
+ * order of the rules and holds; nothing behind the rule that decides is reached. `slots` has one
+ * entry a rule of the rules that are decided by (it changes with them), both outlive their use; the
+ * scratch's thread is the only writer of the counters. NULL counters: nothing is counted. */
+void tern_scratch_count_hits(struct tern_scratch *scratch, const uint32_t *slots,
+                             _Atomic uint64_t *counters);
+
 /* Decides `count` items (1…TERN_VECTOR_WIDTH) together: hashes and prefetches every table line
  * first, then classifies, then ANDs rows. Writes verdicts[i] for facts[i]. */
 void tern_rules_decide(const struct tern_rules *rules, struct tern_scratch *scratch,

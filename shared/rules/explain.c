@@ -148,10 +148,11 @@ static int append_rule(const struct tern_rules *rules, const uint32_t *classes, 
     if (status == 0)
         status = append_name(rules, index + 1, out);
     if (status == 0)
-        status = rule->terminal
-                     ? tern_buffer_printf(out, ",\"then\":\"%s\"",
-                                          tern_action_name((enum tern_action)rule->action))
-                     : tern_buffer_printf(out, ",\"then\":\"add\"");
+        status = tern_buffer_printf(out, ",\"mode\":\"%s\",\"then\":\"%s\"",
+                                    rule->effect & TERN_EFFECT_SHADOW ? "shadow" : "live",
+                                    (rule->effect & ~TERN_EFFECT_SHADOW) == TERN_EFFECT_ADD
+                                        ? "add"
+                                        : tern_action_name((enum tern_action)rule->action));
     if (status == 0)
         status = tern_buffer_printf(out, ",\"score\":");
     if (status == 0)
@@ -197,11 +198,14 @@ int tern_rules_explain(const struct tern_rules *rules, struct tern_scratch *scra
 {
     struct tern_verdict verdict;
     uint64_t started = tern_clock_now_ns(), classified, decided;
+    struct tern_hits hits = scratch->hits;
     int status;
 
     tern_rules_classify(rules, scratch, &facts, 1);
     classified = tern_clock_now_ns();
+    scratch->hits = (struct tern_hits){NULL, NULL}; /* a question is no traffic */
     rules->decide(rules, scratch, scratch->classes, &verdict);
+    scratch->hits = hits;
     decided = tern_clock_now_ns();
     status = append_verdict(rules, &verdict, out);
     if (status == 0)

@@ -7,7 +7,7 @@
  * at k. A class stores only how its row differs from the base row: an "up" mask (0 becomes 1) and a
  * "down" mask (1 becomes 0) per 512-bit block that is not empty. Then bit k survives the AND of all
  * units' rows exactly when no unit's down mask holds k and need(k) up masks do. Base rows
- * themselves are never read (docs/decisions/0001-rows.md). */
+ * themselves are never read (docs/decisions/0006-rows.md). */
 #ifndef TERN_RULES_FORMAT_H
 #define TERN_RULES_FORMAT_H
 
@@ -16,7 +16,7 @@
 #include "shared/limits.h"
 
 #define TERN_RULES_MAGIC   0x73656c75726e7265ull
-#define TERN_RULES_VERSION 1u
+#define TERN_RULES_VERSION 2u
 #define TERN_CLASSES_MAGIC 0x7373616c636e7265ull
 
 enum tern_unit_kind {
@@ -146,25 +146,32 @@ TERN_LAYOUT_SIZE(tern_block, 8);
 TERN_LAYOUT_FIELD(tern_block, first_need, 0);
 TERN_LAYOUT_FIELD(tern_block, level_count, 4);
 
-/* What a conjunction that is alive does: its rule, repeated for each of them, so that it is one
- * load. */
+/* What a conjunction that is alive does. In shadow it is counted and nothing else. */
+enum tern_effect {
+    TERN_EFFECT_ADD = 0,       /* adds its score and goes on */
+    TERN_EFFECT_DECIDE = 1,    /* terminal */
+    TERN_EFFECT_ESCALATE = 2,  /* terminal: what it answers in the meantime */
+    TERN_EFFECT_SHADOW = 0x80, /* | one of the above: what it would do */
+};
+
+/* One conjunction: its rule, repeated for each of them, so that it is one load. */
 struct tern_bit {
     uint32_t rule; /* index, from 0 */
     float score;
-    uint8_t terminal; /* 0: adds `score` */
-    uint8_t action;   /* enum tern_action; of rules that add: undecided */
-    uint16_t flags;   /* enum tern_verdict_flags */
-    uint16_t cause;   /* enum tern_cause */
-    uint16_t reserved;
+    uint32_t residual; /* 1 + index of the checks that its row leaves open; 0: none */
+    uint8_t effect;    /* enum tern_effect */
+    uint8_t action;    /* enum tern_action; of rules that add: undecided */
+    uint8_t flags;     /* enum tern_verdict_flags */
+    uint8_t lazy;      /* bit per lazy unit that it names */
 };
 TERN_LAYOUT_SIZE(tern_bit, 16);
 TERN_LAYOUT_FIELD(tern_bit, rule, 0);
 TERN_LAYOUT_FIELD(tern_bit, score, 4);
-TERN_LAYOUT_FIELD(tern_bit, terminal, 8);
-TERN_LAYOUT_FIELD(tern_bit, action, 9);
-TERN_LAYOUT_FIELD(tern_bit, flags, 10);
-TERN_LAYOUT_FIELD(tern_bit, cause, 12);
-TERN_LAYOUT_FIELD(tern_bit, reserved, 14);
+TERN_LAYOUT_FIELD(tern_bit, residual, 8);
+TERN_LAYOUT_FIELD(tern_bit, effect, 12);
+TERN_LAYOUT_FIELD(tern_bit, action, 13);
+TERN_LAYOUT_FIELD(tern_bit, flags, 14);
+TERN_LAYOUT_FIELD(tern_bit, lazy, 15);
 
 struct tern_rule { /* for messages; also of rules that are off */
     uint32_t name; /* offset in bytes */

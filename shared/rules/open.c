@@ -100,7 +100,8 @@ static int check_blocks(struct opening *opening)
             return corrupt(opening, "unconditional block", i);
     for (uint64_t i = 0; i < header->bits.count; i++)
         if (rules->bits[i].rule >= header->rule_count || rules->bits[i].action > TERN_UNDECIDED ||
-            rules->bits[i].terminal > 1)
+            (rules->bits[i].effect & ~TERN_EFFECT_SHADOW) > TERN_EFFECT_ESCALATE ||
+            rules->bits[i].residual != 0 || rules->bits[i].lazy != 0)
             return corrupt(opening, "bit", i);
     for (uint64_t i = 0; i < header->deltas.count; i++)
         if (rules->deltas[i].mask >= header->masks.count ||

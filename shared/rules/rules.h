@@ -65,12 +65,18 @@ struct tern_cursor {      /* into the deltas of one unit's row */
 _Static_assert(TERN_HASHES >= TERN_VECTOR_WIDTH * (1 + TERN_DOMAIN_LABELS_MAX),
                "one unit of any kind fits a group");
 
+struct tern_hits { /* where hits of rules are counted; `counters` NULL: nowhere */
+    const uint32_t *slots;
+    _Atomic uint64_t *counters;
+};
+
 struct tern_scratch {
     struct tern_mask_words counters[TERN_UNITS_MAX + 1] TERN_ALIGNED(64);
     struct tern_cursor cursors[TERN_UNITS_MAX];
     uint32_t classes[TERN_VECTOR_WIDTH * TERN_UNITS_MAX]; /* item by item */
     uint64_t hashes[TERN_HASHES];
     uint32_t records[TERN_VECTOR_WIDTH]; /* of explain: what MAP units found */
+    struct tern_hits hits;
 };
 
 /* Writes classes[item × unit_count + unit] of all items. */

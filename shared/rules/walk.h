@@ -13,9 +13,24 @@ static inline void finish_terminal(const struct tern_bit *bit, float sum,
     *verdict = (struct tern_verdict){.action = bit->action,
                                      .tier = 1,
                                      .flags = bit->flags,
-                                     .cause = bit->cause,
+                                     .cause = bit->effect == TERN_EFFECT_DECIDE
+                                                  ? TERN_CAUSE_RULE
+                                                  : TERN_CAUSE_ESCALATION_UNAVAILABLE,
                                      .rule = bit->rule + 1,
                                      .score = bit->score != 0 ? bit->score : sum};
+}
+
+/* Only this thread writes the counter, so a load and a store make no lost update; others read it as
+ * it goes (relaxed: a count orders nothing). */
+static inline void count_hit(const struct tern_hits *hits, const struct tern_bit *bit)
+{
+    _Atomic uint64_t *counter;
+
+    if (hits->counters == NULL)
+        return;
+    counter = &hits->counters[hits->slots[bit->rule]];
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
 }
 
 static inline void finish_open(const struct tern_rules *rules, float sum,
@@ -39,7 +54,7 @@ WALK_TARGET void WALK_NAME(const struct tern_rules *rules, struct tern_scratch *
 {
     struct tern_cursor *cursors = scratch->cursors;
     struct tern_mask_words *counters = scratch->counters;
-    uint32_t active = 0, always = 0, last_added = UINT32_MAX;
+    uint32_t active = 0, always = 0, last = UINT32_MAX; /* last: the rule of the bit before */
     float sum = 0;
 
     for (uint32_t i = 0; i < rules->unit_count; i++) {
@@ -116,13 +131,15 @@ WALK_TARGET void WALK_NAME(const struct tern_rules *rules, struct tern_scratch *
                 const struct tern_bit *bit = &rules->bits[block * TERN_BLOCK_BITS + word * 64 +
                                                           (unsigned)__builtin_ctzll(left)];
 
-                if (bit->terminal) {
+                if (bit->rule == last) /* several of its conjunctions may hold */
+                    continue;
+                last = bit->rule;
+                count_hit(&scratch->hits, bit);
+                if (bit->effect == TERN_EFFECT_ADD) {
+                    sum += bit->score;
+                } else if (!(bit->effect & TERN_EFFECT_SHADOW)) {
                     finish_terminal(bit, sum, verdict);
                     return;
-                }
-                if (bit->rule != last_added) { /* several of its conjunctions may hold */
-                    sum += bit->score;
-                    last_added = bit->rule;
                 }
             }
         }

@@ -5,13 +5,20 @@
 #include "shared/rules/rules.h"
 #include "tests/unit/unit.h"
 
-#define ITEMS 64
+#define ITEMS     64
+#define RULES_MAX 1500
 
 struct item {
     uint8_t facts[sizeof(struct tern_facts) +
                   (WORLD_FIELDS + 1) * sizeof(union tern_value)] TERN_ALIGNED(16);
     uint8_t scratch[WORLD_FIELDS][64];
     uint8_t *sample;
+};
+
+struct counts { /* of the hits of each rule */
+    uint64_t expected[RULES_MAX];
+    uint32_t slots[RULES_MAX];
+    _Atomic uint64_t actual[RULES_MAX];
 };
 
 static uint64_t checksum;
@@ -38,9 +45,36 @@ static int check(const struct tern_config *config, const char *what, unsigned it
     return 1;
 }
 
+static int check_hits(const struct tern_config *config, const char *what, const uint64_t *expected,
+                      const _Atomic uint64_t *actual)
+{
+    for (unsigned i = 0; i < config->rule_count; i++) {
+        uint64_t counted = atomic_load(&actual[config->rule_count - 1 - i]);
+
+        if (counted == expected[i])
+            continue;
+        fprintf(stderr, "%s, rule %u: expected %llu hits, got %llu\n", what, i + 1,
+                (unsigned long long)expected[i], (unsigned long long)counted);
+        print_rules(config);
+        return 1;
+    }
+    return 0;
+}
+
+/* Counters of the rules, the last rule's first; forgets what was counted. */
+static void count_hits(struct tern_scratch *scratch, const struct tern_config *config,
+                       struct counts *counts)
+{
+    for (unsigned i = 0; i < config->rule_count; i++) {
+        counts->slots[i] = config->rule_count - 1 - i;
+        atomic_store(&counts->actual[i], 0);
+    }
+    tern_scratch_count_hits(scratch, counts->slots, counts->actual);
+}
+
 /* One rule set over ITEMS items: alone, in vectors, and through both twins. */
 static int compare_set(struct world *world, uint64_t *random, uint32_t scale, unsigned rule_count,
-                       struct tern_scratch *scratch, struct item *items)
+                       struct tern_scratch *scratch, struct item *items, struct counts *counts)
 {
     struct tern_region region = {0};
     struct tern_config config = generate_config(world, random, rule_count, &region);
@@ -60,6 +94,8 @@ static int compare_set(struct world *world, uint64_t *random, uint32_t scale, un
         print_rules(&config);
         return 1;
     }
+    memset(counts->expected, 0, sizeof counts->expected);
+    count_hits(scratch, &config, counts);
     for (unsigned i = 0; i < ITEMS; i++) {
         struct tern_facts *item = (struct tern_facts *)(void *)items[i].facts;
 
@@ -69,14 +105,19 @@ static int compare_set(struct world *world, uint64_t *random, uint32_t scale, un
             tern_reference_sample(reference, *random, i, items[i].sample, item);
         facts[i] = item;
         tern_reference_decide(reference, item, &expected[i]);
+        tern_reference_count(reference, item, counts->expected);
         checksum = checksum * 31 + expected[i].rule * 4 + expected[i].action;
         nontrivial += expected[i].rule != 0;
         compared++;
         tern_rules_decide(compiled.rules, scratch, &facts[i], 1, &actual[i]);
         status |= check(&config, "alone", i, &expected[i], &actual[i]);
+        tern_scratch_count_hits(scratch, NULL, NULL);
         tern_rules_walk_scalar(compiled.rules, scratch, scratch->classes, &actual[i]);
         status |= check(&config, "scalar twin", i, &expected[i], &actual[i]);
+        tern_scratch_count_hits(scratch, counts->slots, counts->actual);
     }
+    status |= check_hits(&config, "alone", counts->expected, counts->actual);
+    count_hits(scratch, &config, counts);
     for (unsigned i = 0; i < ITEMS && status == 0;) {
         unsigned count = 1 + (unsigned)(tern_test_random(random) % TERN_VECTOR_WIDTH);
 
@@ -87,6 +128,8 @@ static int compare_set(struct world *world, uint64_t *random, uint32_t scale, un
             status |= check(&config, "in a vector", j, &expected[j], &actual[j]);
         i += count;
     }
+    if (status == 0)
+        status = check_hits(&config, "in a vector", counts->expected, counts->actual);
     tern_diagnostics_free(&diagnostics);
     tern_reference_free(reference);
     world_rules_free(&compiled);
@@ -100,19 +143,20 @@ int main(int argc, char **argv)
     unsigned sets = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 0) : 3000;
     struct tern_scratch *scratch = NULL;
     struct item *items = calloc(ITEMS, sizeof *items);
+    struct counts *counts = calloc(1, sizeof *counts);
     struct world world;
     int status = 0;
 
     world_make(&world, 200);
-    if (items == NULL || tern_scratch_new(&scratch) != 0)
+    if (items == NULL || counts == NULL || tern_scratch_new(&scratch) != 0)
         return 1;
     for (unsigned i = 0; i < ITEMS; i++)
         items[i].sample = malloc(TERN_REFERENCE_SCRATCH);
     for (unsigned i = 0; i < sets && status == 0; i++) {
         uint64_t random = seed + i;
-        unsigned rules = i % 50 == 49 ? 1500 : i % 10 == 9 ? 120 : 1 + i % 24;
+        unsigned rules = i % 50 == 49 ? RULES_MAX : i % 10 == 9 ? 120 : 1 + i % 24;
 
-        status = compare_set(&world, &random, 200, rules, scratch, items);
+        status = compare_set(&world, &random, 200, rules, scratch, items, counts);
         if (status != 0)
             fprintf(stderr, "repeat with: compare %llu 1\n", (unsigned long long)(seed + i));
     }
@@ -122,6 +166,7 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < ITEMS; i++)
         free(items[i].sample);
     free(items);
+    free(counts);
     tern_scratch_free(scratch);
     world_free(&world);
     return status;

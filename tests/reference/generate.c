@@ -266,9 +266,9 @@ struct tern_config generate_config(struct world *world, uint64_t *random, unsign
         default:
             rules[i].then = TERN_THEN_ADD;
         }
-        rules[i].mode = below(random, 12) == 0   ? TERN_RULE_OFF
-                        : below(random, 12) == 0 ? TERN_RULE_SHADOW
-                                                 : TERN_RULE_LIVE;
+        rules[i].mode = below(random, 12) == 0  ? TERN_RULE_OFF
+                        : below(random, 6) == 0 ? TERN_RULE_SHADOW
+                                                : TERN_RULE_LIVE;
         rules[i].missing_skip = below(random, 6) == 0;
     }
     tern_buffer_free(&text);

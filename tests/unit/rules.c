@@ -168,6 +168,70 @@ static void verdicts_say_why(TERN_TEST_STATE)
     world_rules_free(&compiled);
 }
 
+/* Counted as far as the first live rule that decides, and of no weight otherwise. */
+static void shadow_rules_only_count(TERN_TEST_STATE)
+{
+    enum { WOULD_DENY, WOULD_ADD, ADDS, OFF, ESCALATED, BEHIND, COUNT };
+    struct tern_config_rule rules[COUNT] = {
+        [WOULD_DENY] = world_rule("would-deny", "path == \"a\" or not user == 3"),
+        [WOULD_ADD] = world_rule("would-add", "path starts_with \"a\""),
+        [ADDS] = world_rule("adds", "path starts_with \"a\""),
+        [OFF] = world_rule("off", "exists(path)"),
+        [ESCALATED] = world_rule("escalated", "path == \"ab\""),
+        [BEHIND] = world_rule("behind", "exists(path)"),
+    };
+    static const uint32_t slots[COUNT] = {3, 1, 4, 0, 5, 2};
+    static const uint64_t expected[COUNT] = {3, 2, 2, 0, 1, 2};
+    _Atomic uint64_t counters[COUNT] = {0};
+    struct tern_config config = world_config(&world, rules, COUNT);
+    struct tern_scratch *scratch = NULL;
+    struct world_rules compiled;
+    union facts facts = {.room = {0}};
+    const struct tern_facts *item = &facts.head;
+    struct tern_buffer out = {0};
+    struct tern_verdict verdict;
+
+    rules[WOULD_DENY].mode = rules[WOULD_ADD].mode = rules[BEHIND].mode = TERN_RULE_SHADOW;
+    rules[OFF].mode = TERN_RULE_OFF;
+    rules[WOULD_ADD].then = rules[ADDS].then = TERN_THEN_ADD;
+    rules[WOULD_ADD].score = 100;
+    rules[ADDS].score = 2;
+    rules[ESCALATED].then = TERN_THEN_ESCALATE;
+    rules[ESCALATED].action = TERN_CHALLENGE;
+    assert_int_equal(world_compile(&world, &config, &compiled), 0);
+    assert_int_equal(tern_scratch_new(&scratch), 0);
+    tern_scratch_count_hits(scratch, slots, counters);
+
+    set_path(&facts, "a");
+    tern_rules_decide(compiled.rules, scratch, &item, 1, &verdict);
+    assert_true(
+        tern_verdict_equal(&verdict, &(struct tern_verdict){.action = TERN_ALLOW, .score = 2}));
+    set_path(&facts, "ab");
+    tern_rules_decide(compiled.rules, scratch, &item, 1, &verdict);
+    assert_true(tern_verdict_equal(
+        &verdict, &(struct tern_verdict){.action = TERN_CHALLENGE,
+                                         .tier = 1,
+                                         .rule = ESCALATED + 1,
+                                         .flags = TERN_VERDICT_DEGRADED,
+                                         .cause = TERN_CAUSE_ESCALATION_UNAVAILABLE,
+                                         .score = 2}));
+    set_path(&facts, "b");
+    tern_rules_decide(compiled.rules, scratch, &item, 1, &verdict);
+    assert_true(tern_verdict_equal(&verdict, &(struct tern_verdict){.action = TERN_ALLOW}));
+    /* explaining is no traffic, and nothing is counted once nobody wants to know */
+    assert_int_equal(tern_rules_explain(compiled.rules, scratch, item, &out), 0);
+    assert_int_equal(tern_buffer_append(&out, "", 1), 0);
+    assert_non_null(strstr((const char *)out.data,
+                           "\"name\":\"would-deny\",\"mode\":\"shadow\",\"then\":\"deny\""));
+    tern_scratch_count_hits(scratch, NULL, NULL);
+    tern_rules_decide(compiled.rules, scratch, &item, 1, &verdict);
+    for (unsigned i = 0; i < COUNT; i++)
+        assert_int_equal(atomic_load(&counters[slots[i]]), expected[i]);
+    tern_buffer_free(&out);
+    tern_scratch_free(scratch);
+    world_rules_free(&compiled);
+}
+
 static void decides_without_rules(TERN_TEST_STATE)
 {
     struct tern_config config = world_config(&world, NULL, 0);
@@ -352,10 +416,12 @@ static void explain_tells_the_truth(TERN_TEST_STATE)
         ("{\"verdict\":{\"action\":\"deny\",\"tier\":1,\"flags\":0,\"cause\":\"rule\",\"rule\":2,"
          "\"name\":\"second\",\"score\":0}"),
         "\"kind\":\"map\",\"field\":\"user\",\"table\":\"users\"",
-        "\"rule\":1,\"name\":\"first\",\"then\":\"deny\",\"score\":0,\"matched\":false",
+        "\"rule\":1,\"name\":\"first\",\"mode\":\"live\",\"then\":\"deny\",\"score\":0,\"matched\":"
+        "false",
         "\"text\":\"path == \\\"/a\\\"\",\"true\":true}",
         "\"text\":\"not user == 5\",\"true\":false}",
-        "\"rule\":2,\"name\":\"second\",\"then\":\"deny\",\"score\":0,\"matched\":true",
+        "\"rule\":2,\"name\":\"second\",\"mode\":\"live\",\"then\":\"deny\",\"score\":0,"
+        "\"matched\":true",
         "\"text\":\"user < 10\",\"true\":true}",
         "\"text\":\"users.vip == true\",\"true\":false}",
         "\"stages\":{\"classify_ns\":",
@@ -458,6 +524,7 @@ int main(void)
         cmocka_unit_test(warns_of_what_cannot_be_meant),
         cmocka_unit_test(warns_of_unused_tables),
         cmocka_unit_test(verdicts_say_why),
+        cmocka_unit_test(shadow_rules_only_count),
         cmocka_unit_test(decides_without_rules),
         cmocka_unit_test(decides_across_blocks),
         cmocka_unit_test(same_input_same_bytes),
