@@ -2,7 +2,7 @@
 #ifndef TERN_DATAPLANE_DECIDE_H
 #define TERN_DATAPLANE_DECIDE_H
 
-#include "dataplane/decode.h"
+#include "shared/decode.h"
 #include "shared/error.h"
 #include "shared/facts.h"
 #include "shared/limits.h"

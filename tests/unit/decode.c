@@ -1,6 +1,6 @@
 #include "tests/unit/unit.h"
 
-#include "dataplane/decode.h"
+#include "shared/decode.h"
 #include "shared/error.h"
 #include "shared/host.h"
 

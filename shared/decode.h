@@ -2,8 +2,8 @@
  *
  * Values are taken where they lie: strings point into the received bytes; only a host that needs
  * folding is copied, into space the caller lends. */
-#ifndef TERN_DATAPLANE_DECODE_H
-#define TERN_DATAPLANE_DECODE_H
+#ifndef TERN_DECODE_H
+#define TERN_DECODE_H
 
 #include "shared/facts.h"
 #include "shared/schema.h"

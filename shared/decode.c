@@ -1,4 +1,4 @@
-#include "dataplane/decode.h"
+#include "shared/decode.h"
 
 #include "shared/error.h"
 #include "shared/host.h"
