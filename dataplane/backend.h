@@ -19,6 +19,7 @@ struct tern_worker;
 
 struct tern_backend {
     const char *name;
+    bool sends_late; /* what `send` queues goes to the kernel with the next `enter` */
     /* Tells whether this machine and user can have it for `loop_count` loops; `reason` says why
      * not. */
     int (*probe)(unsigned loop_count, char *reason, size_t size);

@@ -11,6 +11,7 @@ static void refuse(struct tern_worker *worker, struct tern_connection *connectio
                    const struct tern_frame *frame, enum tern_status status, const char *message)
 {
     connection->batch.active = false;
+    worker->timing.others++;
     tern_reply_status(worker, connection, frame, status, message);
 }
 
@@ -23,7 +24,7 @@ static int decode_some(struct tern_worker *worker, struct tern_batch *batch, con
     size_t space_used = 0;
     int done = 0;
 
-    vector->started_ns = tern_clock_now_ns();
+    vector->started_ns = tern_worker_clock(worker);
     while (done < (int)TERN_VECTOR_WIDTH && batch->item < batch->count) {
         size_t item_bytes;
         int ignored;
@@ -55,6 +56,7 @@ static void validate_slice(struct tern_worker *worker, struct tern_connection *c
 {
     struct tern_batch *batch = &connection->batch;
     struct tern_decode_failure failure;
+    uint64_t begun_ns = tern_worker_clock(worker);
 
     do {
         if (decode_some(worker, batch, body, length, &failure) < 0) {
@@ -62,6 +64,7 @@ static void validate_slice(struct tern_worker *worker, struct tern_connection *c
             return;
         }
     } while (batch->item < batch->count && tern_clock_now_ns() < until_ns);
+    batch->decode_ns += tern_worker_clock(worker) - begun_ns;
     if (batch->item < batch->count)
         return;
     if (batch->at != length) {
@@ -82,8 +85,10 @@ static void decide_slice(struct tern_worker *worker, struct tern_connection *con
     unsigned most = batch->count - batch->item, in_frame = 0;
     uint32_t start = connection->output_end;
     struct tern_decide_reply reply = {0};
+    struct tern_vector *vector = &worker->vector;
     struct tern_decode_failure failure;
     struct tern_frame header;
+    uint64_t ended_ns = 0;
     uint8_t *out;
     int done;
 
@@ -102,11 +107,18 @@ static void decide_slice(struct tern_worker *worker, struct tern_connection *con
         tern_worker_decide_slots(worker, (unsigned)done, first, frame->request_id, frame->flags,
                                  out + sizeof reply + in_frame * item_bytes);
         in_frame += (unsigned)done;
+        batch->decode_ns += vector->decoded_ns - vector->started_ns;
+        batch->tier1_ns += vector->decided_ns - vector->decoded_ns;
+        ended_ns = tern_worker_clock(worker);
+        batch->encode_ns += ended_ns - vector->decided_ns;
     } while (batch->item < batch->count && in_frame + TERN_VECTOR_WIDTH <= most &&
              tern_clock_now_ns() < until_ns);
 
-    if (batch->item == batch->count && done >= 0)
+    if (batch->item == batch->count && done >= 0) {
         batch->active = false;
+        tern_timing_add_batch(&worker->timing, worker->board->stages, batch->arrived_ns, ended_ns,
+                              batch->decode_ns, batch->tier1_ns, batch->encode_ns);
+    }
     if (in_frame == 0) {
         connection->output_end = start;
     } else {

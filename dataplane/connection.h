@@ -39,6 +39,8 @@ struct tern_batch {
     uint32_t at;   /* its offset in the body */
     uint32_t body; /* offset of the body in the frame: past header and trace context */
     uint32_t unknown;
+    uint64_t arrived_ns; /* and what its slices took until now: see timing.h */
+    uint64_t decode_ns, tier1_ns, encode_ns;
 };
 
 struct tern_connection {

@@ -113,24 +113,22 @@ static inline uint32_t clip_u32(uint64_t value)
     return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 }
 
-/* Decides the first `count` slots, counts and times it all. */
+/* Decides the first `count` slots and counts it all. */
 static void decide_slots(struct tern_worker *worker, unsigned count, struct tern_log_common *common)
 {
     struct tern_vector *vector = &worker->vector;
     struct tern_counters *counters = &worker->board->counters;
-    struct tern_histogram *stages = worker->board->stages;
-    uint64_t recv_ns = vector->started_ns - worker->now_ns;
-    uint64_t decoded_ns = tern_clock_now_ns();
-    uint64_t decided_ns;
-    unsigned by_action[4] = {0}, degraded = 0;
+    unsigned by_action[4] = {0}, degraded = 0, unruled = 0;
 
+    vector->decoded_ns = tern_worker_clock(worker);
     tern_rules_decide(worker->now->view->rules, vector->scratch, vector->items, count,
                       vector->verdicts);
-    decided_ns = tern_clock_now_ns();
+    vector->decided_ns = tern_worker_clock(worker);
 
     for (unsigned i = 0; i < count; i++) {
         by_action[vector->verdicts[i].action & 3]++;
         degraded += (vector->verdicts[i].flags & TERN_VERDICT_DEGRADED) != 0;
+        unruled += vector->verdicts[i].rule == 0;
     }
     tern_counter_add(&counters->decisions, count);
     tern_counter_add(&counters->allowed, by_action[TERN_ALLOW]);
@@ -138,21 +136,14 @@ static void decide_slots(struct tern_worker *worker, unsigned count, struct tern
     tern_counter_add(&counters->challenged, by_action[TERN_CHALLENGE]);
     tern_counter_add(&counters->undecided, by_action[TERN_UNDECIDED]);
     tern_counter_add(&counters->degraded, degraded);
-    tern_histogram_add(&stages[TERN_STAGE_recv], recv_ns, count);
-    tern_histogram_add(&stages[TERN_STAGE_decode], decoded_ns - vector->started_ns, count);
-    tern_histogram_add(&stages[TERN_STAGE_tier1], decided_ns - decoded_ns, count);
-    /* `reply` is timed from the first vector of a turn: one number a turn, weighted by its items.
-     */
-    if (worker->turn_decided == 0)
-        worker->turn_encoded_ns = decided_ns;
-    worker->turn_decided += count;
+    tern_counter_add(&counters->unruled, unruled);
 
     *common = (struct tern_log_common){
-        .at_us = (decided_ns + worker->wall_offset_ns) / 1000,
+        .at_us = (vector->decided_ns + worker->wall_offset_ns) / 1000,
         .generation = worker->now->view->generation,
-        .recv_ns = clip_u32(recv_ns),
-        .decode_ns = clip_u32(decoded_ns - vector->started_ns),
-        .tier1_ns = clip_u32(decided_ns - decoded_ns),
+        .recv_ns = clip_u32(vector->started_ns - worker->now_ns),
+        .decode_ns = clip_u32(vector->decoded_ns - vector->started_ns),
+        .tier1_ns = clip_u32(vector->decided_ns - vector->decoded_ns),
     };
 }
 
@@ -212,6 +203,8 @@ void tern_worker_decide(struct tern_worker *worker)
     vector->space_used = 0;
     prefetch_log(board, head, count);
     decide_slots(worker, count, &common);
+    tern_timing_add(&worker->timing, board->stages, worker->now_ns, vector->started_ns,
+                    vector->decoded_ns, vector->decided_ns, group_count);
     for (unsigned g = 0; g < group_count; g++) {
         const struct tern_group *group = &vector->groups[g];
 

@@ -25,7 +25,7 @@ struct tern_group {
 struct tern_vector {
     unsigned count;
     unsigned group_count;
-    uint64_t started_ns;
+    uint64_t started_ns, decoded_ns, decided_ns; /* clock readings of the vector decided last */
     size_t space_used;
     size_t facts_bytes; /* of one item under the served schema */
     uint8_t *facts;     /* TERN_VECTOR_WIDTH of the largest size */

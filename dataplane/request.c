@@ -125,7 +125,7 @@ static void decide_frame(struct tern_worker *worker, struct tern_connection *con
     if (vector->count + count > TERN_VECTOR_WIDTH)
         tern_worker_decide(worker);
     if (vector->count == 0)
-        vector->started_ns = tern_clock_now_ns();
+        vector->started_ns = tern_worker_clock(worker);
     space_used = vector->space_used;
     for (unsigned i = 0; i < count; i++) {
         size_t item_bytes;
@@ -163,6 +163,7 @@ static void decide_frame(struct tern_worker *worker, struct tern_connection *con
     group->flags = frame->flags;
     group->first = (uint8_t)vector->count;
     group->count = (uint8_t)count;
+    worker->queued++;
     vector->count += count;
     vector->space_used = space_used;
     if (vector->count == TERN_VECTOR_WIDTH)
@@ -196,8 +197,10 @@ static bool run_decide(struct tern_worker *worker, struct tern_connection *conne
     tern_worker_decide(worker);
     connection->batch = (struct tern_batch){.active = true,
                                             .count = (uint16_t)count,
+                                            .arrived_ns = worker->now_ns,
                                             .at = 2,
                                             .body = (uint32_t)(TERN_FRAME_HEADER + body_offset)};
+    worker->queued++;
     return false;
 }
 
@@ -279,7 +282,7 @@ size_t tern_request_run(struct tern_worker *worker, struct tern_connection *conn
                         const uint8_t *bytes, size_t length)
 {
     size_t at = 0;
-    uint64_t accepted = 0;
+    uint32_t accepted = 0, queued = worker->queued;
 
     while (at < length && !tern_connection_is_blocked(connection)) {
         int64_t frame_bytes = measure(worker, bytes + at, length - at);
@@ -298,10 +301,12 @@ size_t tern_request_run(struct tern_worker *worker, struct tern_connection *conn
         if (!run_frame(worker, connection, &frame, bytes + at + TERN_FRAME_HEADER))
             break;
         at += (size_t)frame_bytes;
-        if (TERN_UNLIKELY(connection->state == TERN_CONNECTION_CLOSING))
-            return length;
+        if (TERN_UNLIKELY(connection->state == TERN_CONNECTION_CLOSING)) {
+            at = length;
+            break;
+        }
     }
     tern_counter_add(&worker->board->counters.requests, accepted);
-    worker->turn_requests += accepted;
+    worker->timing.others += accepted - (worker->queued - queued);
     return at;
 }

@@ -435,6 +435,7 @@ const struct tern_backend tern_backend_uring = {
     .probe = probe,
     .open = open_backend,
     .close = close_backend,
+    .sends_late = true,
     .ready = is_ready,
     .enter = enter,
     .reap = reap,

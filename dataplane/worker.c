@@ -159,24 +159,29 @@ static bool has_news(const struct tern_worker *worker)
  * a sleep and a wake-up take. Success doubles the next wait, failure halves it. */
 static bool spin(struct tern_worker *worker)
 {
-    uint64_t until_ns;
+    _Atomic uint64_t *spin_ns = &worker->board->counters.spin_ns;
+    uint64_t from_ns, now_ns, until_ns;
+    bool work = false, news = false;
 
     if (!worker->server->spin || worker->spin_ns < SPIN_LEAST_NS)
         return false;
-    until_ns = tern_clock_now_ns() + worker->spin_ns;
+    from_ns = tern_clock_now_ns();
+    until_ns = from_ns + worker->spin_ns;
     do {
-        for (unsigned i = 0; i < 16; i++) {
-            if (worker->backend->ready(worker)) {
-                worker->spin_ns = tern_min_u64(worker->spin_ns * 2, SPIN_MOST_NS);
-                return true;
-            }
-            tern_cpu_relax();
+        for (unsigned i = 0; i < 16 && !work; i++) {
+            work = worker->backend->ready(worker);
+            if (!work)
+                tern_cpu_relax();
         }
-        if (has_news(worker))
-            return true;
-    } while (tern_clock_now_ns() < until_ns);
-    worker->spin_ns /= 2;
-    return false;
+        now_ns = tern_clock_now_ns();
+        news = has_news(worker);
+    } while (!work && !news && now_ns < until_ns);
+    tern_counter_add(spin_ns, now_ns - from_ns);
+    if (work)
+        worker->spin_ns = tern_min_u64(worker->spin_ns * 2, SPIN_MOST_NS);
+    else if (!news)
+        worker->spin_ns /= 2;
+    return work || news;
 }
 
 /* How long the loop may sleep now; 0: not at all. The sleep protocol's first half (L1, L2, L3). */
@@ -225,6 +230,8 @@ static void wait_for_events(struct tern_worker *worker)
 
     worker->backend->enter(worker, wait_ns);
     worker->now_ns = tern_clock_now_ns();
+    if (tern_timing_is_open(&worker->timing)) /* the turn before had replies for this `enter` */
+        tern_timing_close(&worker->timing, worker->board->stages, before_ns, worker->now_ns);
     if (wait_ns > 0) {
         atomic_store_explicit(&worker->sleeping, 0, memory_order_relaxed);
         if (worker->now_ns - before_ns < 2 * SPIN_MOST_NS)
@@ -249,18 +256,11 @@ static const uint64_t *find_heap_bytes(void)
 
 static void keep_time(struct tern_worker *worker)
 {
-    struct tern_histogram *stages = worker->board->stages;
-
-    if (worker->turn_requests > 0) {
-        uint64_t end_ns = tern_clock_now_ns();
-
-        tern_histogram_add(&stages[TERN_STAGE_total], end_ns - worker->now_ns,
-                           worker->turn_requests);
-        if (worker->turn_decided > 0)
-            tern_histogram_add(&stages[TERN_STAGE_reply], end_ns - worker->turn_encoded_ns,
-                               worker->turn_decided);
-        worker->turn_requests = worker->turn_decided = 0;
-    }
+    /* With io_uring the replies leave with the next `enter`, which follows at once. */
+    if (tern_timing_is_open(&worker->timing) &&
+        !(worker->backend->sends_late && worker->backend->ready(worker)))
+        tern_timing_close(&worker->timing, worker->board->stages, worker->now_ns,
+                          tern_worker_clock(worker));
     if (worker->now_ns >= worker->second_ns) {
         worker->second_ns = worker->now_ns + SECOND_NS;
         worker->wall_offset_ns = tern_clock_ns(CLOCK_REALTIME) - tern_clock_now_ns();

@@ -6,8 +6,10 @@
 #include "dataplane/connection.h"
 #include "dataplane/decide.h"
 #include "dataplane/pool.h"
+#include "dataplane/timing.h"
 #include "dataplane/wheel.h"
 #include "shared/board.h"
+#include "shared/clock.h"
 #include "shared/limits.h"
 #include "shared/view.h"
 
@@ -57,9 +59,8 @@ struct tern_worker {
     uint64_t now_ns;         /* when the events of this turn were collected */
     uint64_t wall_offset_ns; /* wall clock − monotonic, refreshed every second */
     uint64_t second_ns;
-    uint64_t turn_requests; /* accepted in this turn, for the `total` stage */
-    uint64_t turn_encoded_ns;
-    uint64_t turn_decided;
+    struct tern_timing timing;
+    uint32_t queued; /* DECIDE requests that a vector or a batch took, ever; wraps */
     uint64_t explain_tokens, explain_second;
     const uint64_t *heap_bytes; /* the allocator's own count for this thread, NULL: it keeps none */
 
@@ -120,6 +121,12 @@ void tern_worker_received(struct tern_worker *worker, struct tern_connection *co
 /* So many bytes of connection->sending went out, or a negative errno. */
 void tern_worker_sent(struct tern_worker *worker, struct tern_connection *connection, int length);
 void tern_worker_released(struct tern_worker *worker, struct tern_connection *connection);
+
+/* The clock, for what only the stage times need: stands still when nothing is timed. */
+static inline uint64_t tern_worker_clock(const struct tern_worker *worker)
+{
+    return TERN_LIKELY(!worker->timing.off) ? tern_clock_now_ns() : worker->now_ns;
+}
 
 /* Called by request.c and batch.c. */
 void tern_worker_close(struct tern_worker *worker, struct tern_connection *connection);

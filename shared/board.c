@@ -150,6 +150,44 @@ static uint64_t own_start_ticks(void)
     return at == NULL ? 0 : strtoull(at + 1, NULL, 10);
 }
 
+static off_t seat_offset(unsigned index)
+{
+    return (off_t)(offsetof(struct tern_board, seats) + index * sizeof(struct tern_seat));
+}
+
+/* The slots of a seat's last owner, memory and all. */
+static int forget_slots(const struct tern_board_map *map, unsigned index, struct tern_error *error)
+{
+    const size_t start = offsetof(struct tern_seat, rule_slots);
+
+    if (fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  seat_offset(index) + (off_t)start, (off_t)(sizeof(struct tern_seat) - start)) < 0)
+        return tern_error_system(error, errno, "cannot clear the rule slots of seat %u", index);
+    return 0;
+}
+
+int tern_seat_allocate_slots(const struct tern_board_map *map, unsigned seat, unsigned loop_count,
+                             unsigned first, unsigned count, struct tern_error *error)
+{
+    const off_t base = seat_offset(seat);
+    off_t at = base + (off_t)(offsetof(struct tern_seat, rule_slots) +
+                              first * sizeof(struct tern_rule_slot));
+
+    assert(first + count <= TERN_RULE_SLOTS && loop_count <= TERN_LOOPS_MAX);
+    if (count == 0)
+        return 0;
+    if (fallocate(map->fd, 0, at, (off_t)(count * sizeof(struct tern_rule_slot))) < 0)
+        return tern_error_system(error, errno, "no space for %u rule slots of the board", count);
+    for (unsigned i = 0; i < loop_count; i++) {
+        at = base + (off_t)(offsetof(struct tern_seat, rule_hits) +
+                            ((size_t)i * TERN_RULE_SLOTS + first) * sizeof(uint64_t));
+        if (fallocate(map->fd, 0, at, (off_t)(count * sizeof(uint64_t))) < 0)
+            return tern_error_system(error, errno, "no space for the hits of %u rules of the board",
+                                     count);
+    }
+    return 0;
+}
+
 int tern_seat_claim(struct tern_board_map *map, const struct tern_arena *arena, unsigned loop_count,
                     unsigned *seat_index, struct tern_error *error)
 {
@@ -176,6 +214,11 @@ int tern_seat_claim(struct tern_board_map *map, const struct tern_arena *arena, 
         atomic_thread_fence(
             memory_order_seq_cst); /* pairs with the acquire of `ready` in reclaim */
         memset((uint8_t *)seat + sizeof seat->ready, 0, bytes - sizeof seat->ready);
+        result = forget_slots(map, i, error);
+        if (result != 0) {
+            tern_lock_byte(map->fd, F_UNLCK, i);
+            return result;
+        }
         seat->pid = (uint32_t)getpid();
         seat->loop_count = loop_count;
         seat->started_at_us = tern_clock_wall_us();

@@ -16,7 +16,7 @@
 #include "shared/limits.h"
 
 #define TERN_BOARD_MAGIC 0x647261626e726574ull
-#define TERN_BOARD_ABI   1u
+#define TERN_BOARD_ABI   2u
 #define TERN_EPOCH_IDLE  0ull /* of a thread that reads nothing; real epochs start at 1 */
 
 /* What one reading thread protects: everything reachable from the roots in its epoch, and its pin.
@@ -45,6 +45,7 @@ TERN_LAYOUT_FIELD(tern_reader, reserved, 32);
     X(challenged, "items answered challenge")                                                      \
     X(undecided, "items answered undecided")                                                       \
     X(degraded, "items answered by a fallback")                                                    \
+    X(unruled, "items that no rule decided: by a threshold or the default")                        \
     X(lookups, "LOOKUP requests")                                                                  \
     X(bad_frames, "frames refused as malformed")                                                   \
     X(bad_fields, "DECIDE bodies refused for a field")                                             \
@@ -63,6 +64,7 @@ TERN_LAYOUT_FIELD(tern_reader, reserved, 32);
     X(bytes_out, "bytes sent")                                                                     \
     X(iterations, "turns of the loop")                                                             \
     X(sleeps, "times the loop slept")                                                              \
+    X(spin_ns, "nanoseconds the loop looked for work without sleeping")                            \
     X(adoptions, "generations adopted")                                                            \
     X(log_dropped, "decision log records dropped")                                                 \
     X(heap_bytes, "bytes the loop's thread has taken from the heap, ever")
@@ -72,17 +74,19 @@ struct tern_counters {
     TERN_COUNTERS(X)
 #undef X
 };
-TERN_LAYOUT_SIZE(tern_counters, 224);
+TERN_LAYOUT_SIZE(tern_counters, 240);
 
-/* Stages of a request's budget (DESIGN 2); `total` is measured on its own, not summed. */
+/* Stages of a request's budget (DESIGN 2): recv to reply add up to `total`, request by request;
+ * `other` stands alone. dataplane/timing.h says where they begin and end. */
 #define TERN_STAGES(X)                                                                             \
-    X(recv, "first byte's completion to decode")                                                   \
+    X(recv, "from the events' collection until the request is decoded")                            \
     X(decode, "parsing and normalizing")                                                           \
     X(tier1, "deciding")                                                                           \
     X(queue, "waiting for tier 2")                                                                 \
     X(tier2, "tier 2")                                                                             \
-    X(reply, "encoding until the send is submitted")                                               \
-    X(total, "first byte's completion until the send is submitted")
+    X(reply, "encoding until the kernel has the reply")                                            \
+    X(total, "all of a DECIDE request")                                                            \
+    X(other, "all of a request that is no DECIDE, or was refused")
 
 enum tern_stage {
 #define X(name, text) TERN_STAGE_##name,
@@ -126,17 +130,44 @@ struct tern_loop_board {
     _Atomic uint64_t log_head TERN_ALIGNED(64); /* records written, ever; release-stored */
     struct tern_log_record log[TERN_LOG_RECORDS] TERN_ALIGNED(64);
 } TERN_ALIGNED(TERN_PAGE);
-TERN_LAYOUT_SIZE(tern_loop_board, 299008);
+TERN_LAYOUT_SIZE(tern_loop_board, 303104);
 TERN_LAYOUT_FIELD(tern_loop_board, counters, 0);
 TERN_LAYOUT_FIELD(tern_loop_board, stages, 256);
-TERN_LAYOUT_FIELD(tern_loop_board, log_head, 33856);
-TERN_LAYOUT_FIELD(tern_loop_board, log, 33920);
+TERN_LAYOUT_FIELD(tern_loop_board, log_head, 38656);
+TERN_LAYOUT_FIELD(tern_loop_board, log, 38720);
 
 enum tern_answer { /* a seat's word on an announcement */
                    TERN_ANSWER_NONE = 0,
                    TERN_ANSWER_READY = 1,
                    TERN_ANSWER_REJECTED = 2,
 };
+
+/* What a loop has used, noted by housekeeping from time to time, so that it costs the loop nothing.
+ * What of it was spin is in the loop's own counters. */
+struct tern_loop_usage {
+    _Atomic uint64_t at_ns;  /* CLOCK_MONOTONIC of the note; stored last */
+    _Atomic uint64_t cpu_ns; /* CPU time of the loop's thread until then */
+};
+TERN_LAYOUT_SIZE(tern_loop_usage, 16);
+TERN_LAYOUT_FIELD(tern_loop_usage, at_ns, 0);
+TERN_LAYOUT_FIELD(tern_loop_usage, cpu_ns, 8);
+
+/* Hits of rules are counted by slot. A rule's id has the same slot as long as the process lives,
+ * through all generations, so its count only grows; hits in shadow have a slot of their own. Slot 0
+ * is for whatever finds no other. */
+#define TERN_RULE_SLOTS (2u * TERN_RULES_MAX)
+enum tern_rule_slot_kind {
+    TERN_RULE_SLOT_NONE = 0,
+    TERN_RULE_SLOT_LIVE = 1,
+    TERN_RULE_SLOT_SHADOW = 2,
+};
+struct tern_rule_slot {     /* immutable once counted in tern_seat.rule_slot_count */
+    char id[TERN_NAME_MAX]; /* not terminated when it fills it */
+    uint8_t kind;           /* enum tern_rule_slot_kind */
+};
+TERN_LAYOUT_SIZE(tern_rule_slot, 64);
+TERN_LAYOUT_FIELD(tern_rule_slot, id, 0);
+TERN_LAYOUT_FIELD(tern_rule_slot, kind, 63);
 
 #define TERN_REASON_BYTES 256
 struct tern_seat {
@@ -156,9 +187,15 @@ struct tern_seat {
     char answer_reason[TERN_REASON_BYTES];
     struct tern_reader housekeeping; /* validates candidates */
     struct tern_reader loops[TERN_LOOPS_MAX];
+    struct tern_loop_usage usage[TERN_LOOPS_MAX];
+    _Atomic uint32_t rule_slot_count;    /* release-stored when the slots below it are in order */
+    _Atomic uint32_t rules_without_slot; /* counted together in slot 0 */
     struct tern_loop_board boards[TERN_LOOPS_MAX]; /* sparse: allocated for `loop_count` loops */
+    /* sparse as well: allocated page by page, as slots are assigned */
+    struct tern_rule_slot rule_slots[TERN_RULE_SLOTS];
+    _Atomic uint64_t rule_hits[TERN_LOOPS_MAX][TERN_RULE_SLOTS];
 } TERN_ALIGNED(TERN_PAGE);
-TERN_LAYOUT_SIZE(tern_seat, 19144704);
+TERN_LAYOUT_SIZE(tern_seat, 94904320);
 TERN_LAYOUT_FIELD(tern_seat, ready, 0);
 TERN_LAYOUT_FIELD(tern_seat, pid, 8);
 TERN_LAYOUT_FIELD(tern_seat, loop_count, 12);
@@ -174,7 +211,12 @@ TERN_LAYOUT_FIELD(tern_seat, draining, 276);
 TERN_LAYOUT_FIELD(tern_seat, answer_reason, 280);
 TERN_LAYOUT_FIELD(tern_seat, housekeeping, 576);
 TERN_LAYOUT_FIELD(tern_seat, loops, 640);
+TERN_LAYOUT_FIELD(tern_seat, usage, 4736);
+TERN_LAYOUT_FIELD(tern_seat, rule_slot_count, 5760);
+TERN_LAYOUT_FIELD(tern_seat, rules_without_slot, 5764);
 TERN_LAYOUT_FIELD(tern_seat, boards, 8192);
+TERN_LAYOUT_FIELD(tern_seat, rule_slots, 19406848);
+TERN_LAYOUT_FIELD(tern_seat, rule_hits, 27795456);
 
 struct tern_board {
     _Atomic uint64_t magic; /* the file is made aside and linked into place complete */
@@ -183,7 +225,7 @@ struct tern_board {
     uint8_t reserved[TERN_PAGE - 16];
     struct tern_seat seats[TERN_SEATS_MAX];
 };
-TERN_LAYOUT_SIZE(tern_board, 306319360);
+TERN_LAYOUT_SIZE(tern_board, 1518473216);
 TERN_LAYOUT_FIELD(tern_board, magic, 0);
 TERN_LAYOUT_FIELD(tern_board, abi, 8);
 TERN_LAYOUT_FIELD(tern_board, seat_bytes, 12);
@@ -206,6 +248,12 @@ void tern_board_close(struct tern_board_map *map);
  * fds. TERN_EBUSY when all seats are taken. */
 int tern_seat_claim(struct tern_board_map *map, const struct tern_arena *arena, unsigned loop_count,
                     unsigned *seat, struct tern_error *error);
+
+/* Allocates rule slots [first, first + count) of a seat and their counters for each of its loops,
+ * so that storing there cannot fail. What was counted there before stays. TERN_ENOSPC and the like:
+ * tmpfs is full. */
+int tern_seat_allocate_slots(const struct tern_board_map *map, unsigned seat, unsigned loop_count,
+                             unsigned first, unsigned count, struct tern_error *error);
 
 /* Moves a claimed seat to another arena (after a remap) and announces it there: read lock on the
  * arena's byte, then `ready`. tern_seat_claim ends with it. */
