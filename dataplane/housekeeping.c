@@ -16,6 +16,7 @@ static void free_offer(struct tern_offer *offer)
     if (offer == NULL)
         return;
     tern_view_close(offer->view);
+    free(offer->slots);
     free(offer);
 }
 
@@ -107,6 +108,11 @@ static int prepare(struct tern_housekeeping *keeper, uint64_t offset, const stru
     code = tern_view_open(keeper->arena, offset, base, &offer->view, error);
     if (code < 0) {
         free(offer);
+        return code;
+    }
+    code = tern_slots_assign(&keeper->slots, offer->view->rules, &offer->slots, error);
+    if (code < 0) {
+        free_offer(offer);
         return code;
     }
     tern_decoder_init(&offer->decoder, offer->view->schema,
@@ -273,6 +279,27 @@ static void drop_old_arena(struct tern_housekeeping *keeper)
     keeper->old_arena = NULL;
 }
 
+/* Notes the CPU time of every loop in the seat. */
+static void note_usage(struct tern_server *server)
+{
+    for (unsigned i = 0; i < server->worker_count; i++) {
+        const struct tern_worker *worker = &server->workers[i];
+        struct tern_loop_usage *usage = &server->seat->usage[i];
+        struct timespec used;
+
+        if (atomic_load_explicit(&worker->state, memory_order_acquire) != TERN_WORKER_RUNNING ||
+            clock_gettime(worker->cpu_clock, &used) != 0)
+            continue;
+        /* A reader that finds the same time before and after has both numbers of one note. */
+        atomic_store_explicit(&usage->at_ns, 0, memory_order_relaxed);
+        atomic_thread_fence(memory_order_release); /* pairs with the acquire fence in ctl/seats.c */
+        atomic_store_explicit(&usage->cpu_ns,
+                              (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec,
+                              memory_order_relaxed);
+        atomic_store_explicit(&usage->at_ns, tern_clock_now_ns(), memory_order_release);
+    }
+}
+
 /* Returns true when there is more to do at once. */
 static bool do_round(struct tern_housekeeping *keeper)
 {
@@ -294,6 +321,7 @@ static bool do_round(struct tern_housekeeping *keeper)
     wake_laggards(keeper);
     free_withdrawn(keeper);
     drop_old_arena(keeper);
+    note_usage(keeper->server);
     atomic_store_explicit(&keeper->reader->generation,
                           keeper->current != NULL ? keeper->current->view->generation : 0,
                           memory_order_relaxed);
@@ -323,10 +351,16 @@ static void *run(void *argument)
 int tern_housekeeping_start(struct tern_housekeeping *housekeeping, struct tern_server *server,
                             struct tern_arena *arena, struct tern_error *error)
 {
+    int code;
+
     memset(housekeeping, 0, sizeof *housekeeping);
     housekeeping->server = server;
     housekeeping->reader = &server->seat->housekeeping;
     housekeeping->arena = arena;
+    code = tern_slots_open(&housekeeping->slots, &server->board, server->seat_index,
+                           server->worker_count, error);
+    if (code < 0)
+        return code;
     while (do_round(housekeeping)) {
     }
     if (pthread_create(&housekeeping->thread, NULL, run, housekeeping) != 0)
@@ -352,6 +386,7 @@ void tern_housekeeping_stop(struct tern_housekeeping *housekeeping)
         housekeeping->withdrawn = offer->next;
         free_offer(offer);
     }
+    tern_slots_close(&housekeeping->slots);
     if (housekeeping->old_arena != NULL) {
         tern_arena_close(housekeeping->old_arena);
         free(housekeeping->old_arena);

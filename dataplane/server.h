@@ -16,7 +16,8 @@ struct tern_server {
     unsigned seat_index;
     struct tern_seat *seat;
     const struct tern_backend *backend;
-    bool spin; /* there are more CPUs than loops */
+    bool spin;      /* there are more CPUs than loops */
+    bool no_stages; /* requests are not timed */
     bool pin_threads;
 
     struct tern_listeners listeners;

@@ -33,6 +33,8 @@ static void serve(struct tern_worker *worker, const struct tern_offer *offer)
     worker->idle_ns = settings->idle_us * 1000;
     worker->half_frame_ns = settings->half_frame_us * 1000;
     tern_vector_shape(&worker->vector, offer->decoder.field_count);
+    tern_scratch_count_hits(worker->vector.scratch, offer->slots,
+                            worker->server->seat->rule_hits[worker->index]);
     tern_counter_add(&worker->board->counters.adoptions, 1);
 }
 
@@ -304,6 +306,7 @@ static void *run(void *argument)
     }
     worker->heap_bytes = find_heap_bytes();
     worker->backend->accept(worker);
+    pthread_getcpuclockid(pthread_self(), &worker->cpu_clock);
     atomic_store_explicit(&worker->state, TERN_WORKER_RUNNING, memory_order_release);
     while (!done) {
         turn(worker);
@@ -353,6 +356,7 @@ int tern_worker_start(struct tern_worker *worker, struct tern_server *server, un
     worker->backend = server->backend;
     worker->reader = &server->seat->loops[index];
     worker->board = &server->seat->boards[index];
+    worker->timing.off = server->no_stages;
     worker->max_frame_bytes = settings->max_frame_bytes;
     worker->connection_limit = settings->connections;
     worker->idle_ns = settings->idle_us * 1000;

@@ -21,6 +21,7 @@ struct tern_offer {
     const struct tern_arena *arena;
     struct tern_view *view;
     struct tern_decoder decoder;
+    uint32_t *slots;         /* where the hits of each rule are counted */
     struct tern_offer *next; /* housekeeping's list of those withdrawn */
 };
 
@@ -80,6 +81,7 @@ struct tern_worker {
     int wake_fd TERN_ALIGNED(64);
     _Atomic uint32_t sleeping;
     _Atomic uint32_t state;                     /* enum tern_worker_state */
+    clockid_t cpu_clock;                        /* of its thread; valid while RUNNING */
     _Atomic(const struct tern_offer *) serving; /* what `now` is */
     _Atomic(const struct tern_offer *) looking; /* hazard: being considered */
 };

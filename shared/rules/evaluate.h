@@ -55,6 +55,15 @@ uint32_t tern_rules_count(const struct tern_rules *rules);
 const char *tern_rules_name(const struct tern_rules *rules, uint32_t index, size_t *length);
 enum tern_action tern_rules_action(const struct tern_rules *rules, uint32_t index);
 
+/* What a rule does here; NONE: it is off, or holds for no request. */
+enum tern_rule_role {
+    TERN_RULE_ROLE_NONE = 0,
+    TERN_RULE_ROLE_LIVE,
+    TERN_RULE_ROLE_SHADOW,
+};
+/* Writes the enum tern_rule_role of every rule, from the first; as many as tern_rules_count. */
+void tern_rules_roles(const struct tern_rules *rules, uint8_t *roles);
+
 /* Appends a JSON object to `out` that says how one item is decided by the very same look-ups: the
  * verdict; "lookups" (unit, field, table, class, record), "rules" (for each rule that matched, and
  * the first ones that did not: its conjunctions with each atom's text and truth), "stages" in ns.

@@ -79,6 +79,11 @@ static void a_new_owner_finds_a_clean_seat(TERN_TEST_STATE)
         tern_counter_add(&seat->boards[1].counters.decisions, 7);
         atomic_store(&seat->loops[1].pin, 4096);
         atomic_store(&seat->answer_seq, 99);
+        if (tern_seat_allocate_slots(&map, index, 2, 0, 512, NULL) != 0)
+            _exit(1);
+        atomic_store(&seat->rule_slot_count, 2);
+        atomic_store(&seat->rule_hits[1][1], 5);
+        seat->rule_slots[1].kind = TERN_RULE_SLOT_LIVE;
         if (write(ready[1], "x", 1) != 1)
             _exit(1);
         abort();
@@ -97,6 +102,9 @@ static void a_new_owner_finds_a_clean_seat(TERN_TEST_STATE)
     assert_int_equal(seat->boards[1].counters.decisions, 0);
     assert_int_equal(seat->loops[1].pin, 0);
     assert_int_equal(seat->answer_seq, 0);
+    assert_int_equal(seat->rule_slot_count, 0);
+    assert_int_equal(seat->rule_hits[1][1], 0);
+    assert_int_equal(seat->rule_slots[1].kind, TERN_RULE_SLOT_NONE);
     assert_int_equal(seat->pid, (uint32_t)getpid());
     assert_int_equal(seat->ready, tern_seat_ready_value(arena.arena_id));
     tern_board_close(&map);
