@@ -111,6 +111,17 @@ struct tern_pipeline_seat {
     uint64_t quarantined_bytes;
 };
 
+struct tern_pipeline_reader { /* a process that decides by itself */
+    unsigned page;
+    uint32_t pid;
+    char name[TERN_NAME_MAX + 1];
+    uint64_t generation; /* the oldest that one of its contexts uses; 0: none is in use */
+    uint64_t started_at_us;
+    unsigned contexts; /* in use */
+    bool stuck;        /* as of a seat */
+    uint64_t quarantined_bytes;
+};
+
 struct tern_pipeline_status {
     uint64_t generation, seq, epoch;
     uint64_t arena_bytes, used_bytes, quarantined_bytes, free_bytes;
@@ -118,6 +129,8 @@ struct tern_pipeline_status {
     uint64_t published_at_us;
     struct tern_pipeline_seat seats[16];
     unsigned seat_count;
+    struct tern_pipeline_reader readers[64];
+    unsigned reader_count;
     char replaced[256]; /* why the arena found at the start was not taken over; empty: it was */
 };
 void tern_pipeline_status(struct tern_pipeline *pipeline, struct tern_pipeline_status *status);

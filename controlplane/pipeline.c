@@ -159,6 +159,32 @@ static void describe_seat(const struct tern_pipeline *pipeline, unsigned index,
                          atomic_load_explicit(&seat->loops[i].generation, memory_order_relaxed));
 }
 
+_Static_assert(TERN_NAME_MAX == TERN_READER_NAME_MAX, "a reader's name is copied whole");
+
+static void describe_reader(const struct tern_reader_page *page, unsigned index,
+                            struct tern_pipeline_reader *described)
+{
+    uint64_t oldest = UINT64_MAX;
+
+    *described = (struct tern_pipeline_reader){
+        .page = index,
+        .pid = page->pid,
+        .started_at_us = page->started_at_us,
+    };
+    copy_text(described->name, sizeof described->name, page->name);
+    for (unsigned i = 0; i < TERN_READER_CONTEXTS_MAX; i++) {
+        const struct tern_reader *reader = &page->contexts[i].reader;
+
+        if (atomic_load_explicit(&reader->pin, memory_order_relaxed) == 0)
+            continue;
+        described->contexts++;
+        oldest =
+            tern_min_u64(oldest, atomic_load_explicit(&reader->generation, memory_order_relaxed));
+    }
+    if (described->contexts > 0)
+        described->generation = oldest;
+}
+
 /* True when seat `index` is held and says what it reads. */
 static bool seat_is_visible(const struct tern_pipeline *pipeline, unsigned index)
 {
@@ -180,12 +206,14 @@ void tern_pipeline_refresh_status(struct tern_pipeline *pipeline)
         .quarantined_bytes = tern_extents_bytes(&writer->extents, TERN_EXTENT_RETIRED),
         .huge_pages = writer->huge_pages,
     };
-    struct tern_reclaim_seat seats[TERN_SEATS_MAX];
+    struct tern_reclaim_holder holders[TERN_RECLAIM_HOLDERS_MAX];
+    unsigned holder_count;
     bool grace_is_long = status.quarantined_bytes > 0 &&
                          tern_clock_now_ns() / 1000000 - writer->retired_at_ms > STUCK_MS;
     uint64_t root = tern_arena_root(&writer->reader);
 
     _Static_assert(TERN_COUNT(status.seats) == TERN_SEATS_MAX, "one entry a seat");
+    _Static_assert(TERN_COUNT(status.readers) == TERN_READERS_MAX, "one entry a page");
     status.free_bytes = status.arena_bytes - status.used_bytes - status.quarantined_bytes;
     if (root != 0) {
         const struct tern_root *live = (const struct tern_root *)(writer->base + root);
@@ -193,16 +221,79 @@ void tern_pipeline_refresh_status(struct tern_pipeline *pipeline)
         status.generation = live->generation;
         status.published_at_us = live->published_at_us;
     }
-    status.seat_count = tern_reclaim_seats(writer, seats);
-    for (unsigned i = 0; i < status.seat_count; i++) {
-        describe_seat(pipeline, seats[i].seat, &status.seats[i]);
-        status.seats[i].stuck = seats[i].behind && grace_is_long;
-        status.seats[i].quarantined_bytes = seats[i].bytes;
+    holder_count = tern_reclaim_holders(writer, holders);
+    for (unsigned i = 0; i < holder_count; i++) {
+        const struct tern_reclaim_holder *holder = &holders[i];
+
+        if (holder->holder >= TERN_LOCK_READERS) {
+            unsigned page = holder->holder - TERN_LOCK_READERS;
+            struct tern_pipeline_reader *reader = &status.readers[status.reader_count++];
+
+            describe_reader(writer->pages.maps[page].page, page, reader);
+            reader->stuck = holder->behind && grace_is_long;
+            reader->quarantined_bytes = holder->bytes;
+        } else {
+            unsigned index = holder->holder - TERN_LOCK_SEATS;
+            struct tern_pipeline_seat *seat = &status.seats[status.seat_count++];
+
+            describe_seat(pipeline, index, seat);
+            seat->stuck = holder->behind && grace_is_long;
+            seat->quarantined_bytes = holder->bytes;
+        }
     }
     pthread_mutex_lock(&pipeline->lock);
     memcpy(status.replaced, pipeline->status.replaced, sizeof status.replaced);
     pipeline->status = status;
     pthread_mutex_unlock(&pipeline->lock);
+}
+
+static void list_seats(const struct tern_pipeline *pipeline,
+                       const struct tern_pipeline_status *taken,
+                       struct tern_pipeline_status *status)
+{
+    status->seat_count = 0;
+    for (unsigned i = 0; i < TERN_SEATS_MAX; i++) {
+        struct tern_pipeline_seat *seat = &status->seats[status->seat_count];
+
+        if (!seat_is_visible(pipeline, i))
+            continue;
+        describe_seat(pipeline, i, seat);
+        for (unsigned known = 0; known < taken->seat_count; known++) {
+            const struct tern_pipeline_seat *before = &taken->seats[known];
+
+            if (before->seat == i && before->pid == seat->pid) {
+                seat->stuck = before->stuck;
+                seat->quarantined_bytes = before->quarantined_bytes;
+            }
+        }
+        status->seat_count++;
+    }
+}
+
+static void list_readers(const struct tern_pipeline *pipeline,
+                         const struct tern_pipeline_status *taken,
+                         struct tern_pipeline_status *status)
+{
+    const struct tern_writer *writer = &pipeline->writer;
+
+    status->reader_count = 0;
+    for (unsigned i = 0; i < TERN_READERS_MAX; i++) {
+        struct tern_pipeline_reader *reader = &status->readers[status->reader_count];
+        const struct tern_reader_page *page;
+
+        if (tern_pages_look(&writer->pages, &writer->reader, i, &page) != 0)
+            continue;
+        describe_reader(page, i, reader);
+        for (unsigned known = 0; known < taken->reader_count; known++) {
+            const struct tern_pipeline_reader *before = &taken->readers[known];
+
+            if (before->page == i && before->pid == reader->pid) {
+                reader->stuck = before->stuck;
+                reader->quarantined_bytes = before->quarantined_bytes;
+            }
+        }
+        status->reader_count++;
+    }
 }
 
 void tern_pipeline_status(struct tern_pipeline *pipeline, struct tern_pipeline_status *status)
@@ -212,26 +303,11 @@ void tern_pipeline_status(struct tern_pipeline *pipeline, struct tern_pipeline_s
     pthread_mutex_lock(&pipeline->lock);
     taken = pipeline->status;
     pthread_mutex_unlock(&pipeline->lock);
-    /* Who is alive is asked now: whoever has just seen a ternd die or start must find it said. What
-     * it keeps from being freed is as of the last tick. */
+    /* Who is alive is asked now: whoever has just seen one die or start must find it said. What it
+     * keeps from being freed is as of the last tick. */
     *status = taken;
-    status->seat_count = 0;
-    for (unsigned i = 0; i < TERN_SEATS_MAX; i++) {
-        struct tern_pipeline_seat *seat = &status->seats[status->seat_count];
-
-        if (!seat_is_visible(pipeline, i))
-            continue;
-        describe_seat(pipeline, i, seat);
-        for (unsigned known = 0; known < taken.seat_count; known++) {
-            const struct tern_pipeline_seat *before = &taken.seats[known];
-
-            if (before->seat == i && before->pid == seat->pid) {
-                seat->stuck = before->stuck;
-                seat->quarantined_bytes = before->quarantined_bytes;
-            }
-        }
-        status->seat_count++;
-    }
+    list_seats(pipeline, &taken, status);
+    list_readers(pipeline, &taken, status);
 }
 
 void tern_pipeline_tick(struct tern_pipeline *pipeline)

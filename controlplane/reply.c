@@ -270,6 +270,20 @@ static void fill_seat_status(Tern__Control__SeatStatus *to, const struct tern_pi
     to->quarantined_bytes = from->quarantined_bytes;
 }
 
+static void fill_reader_status(Tern__Control__ReaderStatus *to,
+                               const struct tern_pipeline_reader *from)
+{
+    tern__control__reader_status__init(to);
+    to->page = from->page;
+    to->pid = from->pid;
+    to->name = text_of(from->name);
+    to->generation = from->generation;
+    to->started_at_us = from->started_at_us;
+    to->contexts = from->contexts;
+    to->stuck = from->stuck;
+    to->quarantined_bytes = from->quarantined_bytes;
+}
+
 int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *status)
 {
     const struct tern_pipeline_status *pipeline = status->pipeline;
@@ -279,6 +293,8 @@ int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *s
     Tern__Control__HistoryRow publish, failure;
     Tern__Control__SeatStatus seats[TERN_COUNT(pipeline->seats)],
         *list[TERN_COUNT(pipeline->seats)];
+    Tern__Control__ReaderStatus readers[TERN_COUNT(pipeline->readers)],
+        *reader_list[TERN_COUNT(pipeline->readers)];
 
     for (unsigned i = 0; i < pipeline->seat_count; i++) {
         fill_seat_status(&seats[i], &pipeline->seats[i]);
@@ -286,6 +302,12 @@ int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *s
     }
     message.seats = list;
     message.n_seats = pipeline->seat_count;
+    for (unsigned i = 0; i < pipeline->reader_count; i++) {
+        fill_reader_status(&readers[i], &pipeline->readers[i]);
+        reader_list[i] = &readers[i];
+    }
+    message.readers = reader_list;
+    message.n_readers = pipeline->reader_count;
     message.version = text_of(TERN_VERSION);
     message.pid = (uint32_t)getpid();
     message.started_at_us = status->started_at_us;

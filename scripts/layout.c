@@ -31,6 +31,7 @@ struct entry {
 #include "shared/envelope.h"
 #include "shared/histogram.h"
 #include "shared/manifest.h"
+#include "shared/reader_page.h"
 #include "shared/schema.h"
 #include "shared/settings.h"
 
@@ -98,6 +99,7 @@ int main(void)
            TERN_ENVELOPE_ABI);
     printf("| arena, snapshots | | %u |\n", TERN_SNAPSHOT_ABI);
     printf("| board | 0x%016llx | %u |\n", (unsigned long long)TERN_BOARD_MAGIC, TERN_BOARD_ABI);
+    printf("| readers/N | | %u |\n", TERN_READER_PAGE_ABI);
     for (size_t i = 0; i < count; i++) {
         bool first = true;
 

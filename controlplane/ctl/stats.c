@@ -1,10 +1,9 @@
-/* ternctl stats and readers: the board, read directly. */
+/* ternctl stats: the board, read directly. */
 #include "controlplane/ctl/instance.h"
 #include "controlplane/ctl/json.h"
 #include "controlplane/ctl/print.h"
 #include "controlplane/ctl/seats.h"
 #include "controlplane/log.h"
-#include "shared/clock.h"
 
 static const struct {
     const char *key, *heading;
@@ -136,87 +135,5 @@ int tern_ctl_stats(const struct tern_invocation *invocation)
     }
     tern_seats_free(&seats);
     free(total);
-    return code;
-}
-
-static void readers_json(const struct tern_seats *seats, uint64_t now_us)
-{
-    struct tern_json json = {0};
-
-    tern_json_object(&json, NULL);
-    tern_json_array(&json, "seats");
-    for (unsigned i = 0; i < seats->count; i++) {
-        const struct tern_seat_copy *seat = &seats->items[i];
-
-        tern_json_object(&json, NULL);
-        tern_json_u64(&json, "seat", seat->seat);
-        tern_json_u64(&json, "pid", seat->pid);
-        tern_json_u64(&json, "generation", seat->generation);
-        tern_json_string(&json, "backend", seat->backend);
-        tern_json_string(&json, "backend_reason", seat->backend_reason);
-        tern_json_array(&json, "loops");
-        for (unsigned l = 0; l < seat->loop_count; l++) {
-            const struct tern_seat_loop *loop = &seat->loops[l];
-
-            tern_json_object(&json, NULL);
-            tern_json_u64(&json, "epoch", loop->epoch);
-            tern_json_u64(&json, "pin", loop->pin);
-            tern_json_u64(&json, "generation", loop->generation);
-            tern_json_double(
-                &json, "heartbeat_age_ms",
-                now_us > loop->heartbeat_us ? (double)(now_us - loop->heartbeat_us) / 1000 : 0);
-            tern_json_object_end(&json);
-        }
-        tern_json_array_end(&json);
-        tern_json_object_end(&json);
-    }
-    tern_json_array_end(&json);
-    tern_json_object_end(&json);
-    tern_json_print(&json);
-}
-
-static void print_readers(const struct tern_seats *seats, uint64_t now_us)
-{
-    static const char *const headings[] = {">seat",       ">pid",   "backend", ">loop",
-                                           ">generation", ">epoch", ">pin",    ">heartbeat"};
-    struct tern_print_table table;
-
-    tern_print_table_begin(&table, TERN_COUNT(headings), headings);
-    for (unsigned i = 0; i < seats->count; i++)
-        for (unsigned l = 0; l < seats->items[i].loop_count; l++) {
-            const struct tern_seat_copy *seat = &seats->items[i];
-            const struct tern_seat_loop *loop = &seat->loops[l];
-            char number[TERN_PRINT_TEXT], pid[TERN_PRINT_TEXT], index[TERN_PRINT_TEXT];
-            char generation[TERN_PRINT_TEXT], epoch[TERN_PRINT_TEXT], pin[TERN_PRINT_TEXT];
-            char age[TERN_PRINT_TEXT];
-            uint64_t age_us = now_us > loop->heartbeat_us ? now_us - loop->heartbeat_us : 0;
-
-            snprintf(number, sizeof number, "%u", seat->seat);
-            snprintf(pid, sizeof pid, "%u", seat->pid);
-            snprintf(index, sizeof index, "%u", l);
-            snprintf(generation, sizeof generation, "%llu", (unsigned long long)loop->generation);
-            snprintf(epoch, sizeof epoch, "%llu", (unsigned long long)loop->epoch);
-            snprintf(pin, sizeof pin, "%#llx", (unsigned long long)loop->pin);
-            tern_print_table_row(
-                &table, (const char *const[]){number, pid, seat->backend, index, generation,
-                                              loop->epoch == TERN_EPOCH_IDLE ? "idle" : epoch, pin,
-                                              tern_print_ns(age, age_us * 1000)});
-        }
-    tern_print_table_end(&table);
-    if (seats->count == 0)
-        puts("no ternd is alive");
-}
-
-int tern_ctl_readers(const struct tern_invocation *invocation)
-{
-    struct tern_seats seats = {0};
-    uint64_t now_us = tern_clock_now_us();
-    int code = read_seats(invocation, &seats);
-
-    if (code == TERN_EXIT_OK && invocation->json)
-        readers_json(&seats, now_us);
-    else if (code == TERN_EXIT_OK)
-        print_readers(&seats, now_us);
-    tern_seats_free(&seats);
     return code;
 }

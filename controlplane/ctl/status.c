@@ -41,6 +41,20 @@ static void seat_json(struct tern_json *json, const char *key,
     tern_json_object_end(json);
 }
 
+static void reader_json(struct tern_json *json, const Tern__Control__ReaderStatus *reader)
+{
+    tern_json_object(json, NULL);
+    tern_json_u64(json, "page", reader->page);
+    tern_json_u64(json, "pid", reader->pid);
+    tern_json_string(json, "name", reader->name);
+    tern_json_u64(json, "generation", reader->generation);
+    tern_json_time(json, "started_at", reader->started_at_us);
+    tern_json_u64(json, "contexts", reader->contexts);
+    tern_json_bool(json, "stuck", reader->stuck);
+    tern_json_u64(json, "quarantined_bytes", reader->quarantined_bytes);
+    tern_json_object_end(json);
+}
+
 static void listen_json(struct tern_json *json, const struct tern_instance_arena *arena)
 {
     tern_json_array(json, "listen");
@@ -78,6 +92,10 @@ static void print_json(const Tern__Control__Status *status, const struct tern_in
     tern_json_array(&json, "seats");
     for (size_t i = 0; i < status->n_seats; i++)
         seat_json(&json, NULL, status->seats[i]);
+    tern_json_array_end(&json);
+    tern_json_array(&json, "readers");
+    for (size_t i = 0; i < status->n_readers; i++)
+        reader_json(&json, status->readers[i]);
     tern_json_array_end(&json);
     tern_json_object(&json, "arena");
     tern_json_u64(&json, "bytes", status->arena_bytes);
@@ -137,6 +155,18 @@ static void print_text(const Tern__Control__Status *status, const struct tern_in
                seat->backend_reason[0] != '\0' ? ")" : "");
         if (seat->stuck)
             printf(", STUCK: holds %s", tern_print_bytes(b, seat->quarantined_bytes));
+        putchar('\n');
+    }
+    for (size_t i = 0; i < status->n_readers; i++) {
+        const Tern__Control__ReaderStatus *reader = status->readers[i];
+
+        printf("reader        pid %u, up %s, page %u, generation %llu, %u context%s%s%s%s",
+               reader->pid, tern_print_age(a, reader->started_at_us), reader->page,
+               (unsigned long long)reader->generation, reader->contexts,
+               reader->contexts == 1 ? "" : "s", reader->name[0] != '\0' ? " (" : "", reader->name,
+               reader->name[0] != '\0' ? ")" : "");
+        if (reader->stuck)
+            printf(", STUCK: holds %s", tern_print_bytes(b, reader->quarantined_bytes));
         putchar('\n');
     }
     printf("arena         %s used of %s", tern_print_bytes(a, status->used_bytes),

@@ -121,25 +121,17 @@ void tern_reclaim_retire(struct tern_writer *writer)
     }
 }
 
-/* Calls `look` for every reader of every live seat. False when somebody holds a lock without a seat
- * that says what it reads: then nothing is known, and nothing may be freed. */
-static bool each_reader(struct tern_writer *writer,
-                        bool (*look)(struct tern_writer *writer, unsigned seat,
-                                     const struct tern_reader *reader, void *context),
-                        void *context)
-{
-    struct flock unseen = {.l_type = F_WRLCK,
-                           .l_whence = SEEK_SET,
-                           .l_start = TERN_LOCK_READERS,
-                           .l_len = TERN_LOCK_JOINING + 1 - TERN_LOCK_READERS};
+typedef bool (*look_function)(struct tern_writer *writer, unsigned holder,
+                              const struct tern_reader *reader, void *context);
 
-    if (fcntl(writer->reader.fd, F_OFD_GETLK, &unseen) < 0 || unseen.l_type != F_UNLCK)
-        return false;
+/* Every loop of every live ternd. */
+static bool each_seat(struct tern_writer *writer, look_function look, void *context)
+{
     for (unsigned i = 0; i < TERN_SEATS_MAX; i++) {
         const struct tern_seat *seat = &writer->board.board->seats[i];
-        unsigned loops;
+        unsigned holder = TERN_LOCK_SEATS + i, loops;
 
-        if (!tern_lock_held(writer->reader.fd, TERN_LOCK_SEATS + i))
+        if (!tern_lock_held(writer->reader.fd, holder))
             continue; /* dead: its words mean nothing */
         if (atomic_load_explicit(&seat->ready, memory_order_acquire) !=
             tern_seat_ready_value(writer->reader.arena_id))
@@ -147,16 +139,55 @@ static bool each_reader(struct tern_writer *writer,
         loops = seat->loop_count;
         if (loops > TERN_LOOPS_MAX)
             return false;
-        if (!look(writer, i, &seat->housekeeping, context))
+        if (!look(writer, holder, &seat->housekeeping, context))
             return false;
         for (unsigned l = 0; l < loops; l++)
-            if (!look(writer, i, &seat->loops[l], context))
+            if (!look(writer, holder, &seat->loops[l], context))
                 return false;
     }
     return true;
 }
 
-static bool look_at_epoch(TERN_UNUSED struct tern_writer *writer, TERN_UNUSED unsigned seat,
+/* Every context of every live in-process reader, in the order in which pins are handed on: one that
+ * is gone from where it was looked for first is already where it is looked for next. */
+static bool each_page(struct tern_writer *writer, look_function look, void *context)
+{
+    for (unsigned i = 0; i < TERN_READERS_MAX; i++) {
+        const struct tern_reader_page *page;
+        unsigned holder = TERN_LOCK_READERS + i;
+        int seen = tern_pages_look(&writer->pages, &writer->reader, i, &page);
+
+        if (seen == TERN_ENOENT)
+            continue;
+        if (seen != 0 || !look(writer, holder, &page->preparing, context) ||
+            !look(writer, holder, &page->prepared, context))
+            return false;
+        for (unsigned c = 0; c < TERN_READER_CONTEXTS_MAX; c++)
+            if (!look(writer, holder, &page->contexts[c].reader, context))
+                return false;
+    }
+    return true;
+}
+
+/* Calls `look` for everybody who reads; `holder` is the lock byte of the process. False when
+ * somebody holds a lock without a seat or page that says what it reads: then nothing is known, and
+ * nothing may be freed. */
+static bool each_reader(struct tern_writer *writer, look_function look, void *context)
+{
+    struct flock pages = {.l_type = F_WRLCK,
+                          .l_whence = SEEK_SET,
+                          .l_start = TERN_LOCK_READERS,
+                          .l_len = TERN_READERS_MAX};
+
+    if (tern_lock_held(writer->reader.fd, TERN_LOCK_JOINING) || !each_seat(writer, look, context))
+        return false;
+    /* usually there is none: one question instead of sixty-four */
+    if (fcntl(writer->reader.fd, F_OFD_GETLK, &pages) == 0 && pages.l_type == F_UNLCK)
+        return true;
+    return each_page(writer, look, context);
+}
+
+static bool look_at_epoch(TERN_UNUSED struct tern_writer *writer, TERN_UNUSED unsigned holder,
                           const struct tern_reader *reader, void *context)
 {
     uint64_t *oldest = context;
@@ -167,7 +198,7 @@ static bool look_at_epoch(TERN_UNUSED struct tern_writer *writer, TERN_UNUSED un
     return true;
 }
 
-static bool look_at_pin(struct tern_writer *writer, TERN_UNUSED unsigned seat,
+static bool look_at_pin(struct tern_writer *writer, TERN_UNUSED unsigned holder,
                         const struct tern_reader *reader, TERN_UNUSED void *context)
 {
     uint64_t pin = atomic_load_explicit(&reader->pin, memory_order_acquire); /* C5 */
@@ -200,7 +231,7 @@ uint64_t tern_reclaim_collect(struct tern_writer *writer)
     return freed;
 }
 
-static bool insert_pinned(struct tern_writer *writer, TERN_UNUSED unsigned seat,
+static bool insert_pinned(struct tern_writer *writer, TERN_UNUSED unsigned holder,
                           const struct tern_reader *reader, TERN_UNUSED void *context)
 {
     uint64_t pin = atomic_load_explicit(&reader->pin, memory_order_acquire);
@@ -237,25 +268,29 @@ int tern_reclaim_take_over(struct tern_writer *writer, struct tern_error *error)
     return 0;
 }
 
-struct seat_look {
-    struct tern_reclaim_seat *seats;
+struct holder_look {
+    struct tern_reclaim_holder *holders;
     unsigned count;
 };
 
-static bool look_at_seat(struct tern_writer *writer, unsigned seat,
-                         const struct tern_reader *reader, void *context)
+static bool look_at_holder(struct tern_writer *writer, unsigned holder,
+                           const struct tern_reader *reader, void *context)
 {
-    struct seat_look *look = context;
+    struct holder_look *look = context;
     uint64_t epoch = atomic_load_explicit(&reader->epoch, memory_order_acquire);
     uint64_t pin = atomic_load_explicit(&reader->pin, memory_order_acquire);
-    struct tern_reclaim_seat *entry;
+    struct tern_reclaim_holder *entry;
 
-    if (look->count == 0 || look->seats[look->count - 1].seat != seat)
-        look->seats[look->count++] = (struct tern_reclaim_seat){.seat = seat};
-    entry = &look->seats[look->count - 1];
-    unmark_all(writer);
+    if (look->count == 0 || look->holders[look->count - 1].holder != holder) {
+        look->holders[look->count++] = (struct tern_reclaim_holder){.holder = holder};
+        unmark_all(writer); /* what several threads of one process pin is counted once */
+    }
+    entry = &look->holders[look->count - 1];
+    if (epoch == TERN_EPOCH_IDLE && pin == 0)
+        return true;
     if (pin != 0 && walk_root(writer, pin, visit_mark) != 0)
         entry->behind = true;
+    entry->bytes = 0;
     for (size_t i = 0; i < writer->extents.count; i++) {
         const struct tern_extent *extent = &writer->extents.items[i];
 
@@ -269,11 +304,11 @@ static bool look_at_seat(struct tern_writer *writer, unsigned seat,
     return true;
 }
 
-unsigned tern_reclaim_seats(struct tern_writer *writer,
-                            struct tern_reclaim_seat seats[TERN_SEATS_MAX])
+unsigned tern_reclaim_holders(struct tern_writer *writer,
+                              struct tern_reclaim_holder holders[TERN_RECLAIM_HOLDERS_MAX])
 {
-    struct seat_look look = {.seats = seats};
+    struct holder_look look = {.holders = holders};
 
-    each_reader(writer, look_at_seat, &look);
+    each_reader(writer, look_at_holder, &look);
     return look.count;
 }

@@ -22,15 +22,16 @@ void tern_reclaim_retire(struct tern_writer *writer);
 /* Frees what grace and pins release (C4, C5). Never waits. Returns the bytes freed. */
 uint64_t tern_reclaim_collect(struct tern_writer *writer);
 
-/* One live seat as reclaim sees it. */
-struct tern_reclaim_seat {
-    unsigned seat;
-    bool behind;    /* holds an epoch or pin that keeps retired memory */
-    uint64_t bytes; /* retired memory reachable from its pins */
+/* One live process that reads, as reclaim sees it. */
+struct tern_reclaim_holder {
+    unsigned holder; /* its lock byte: TERN_LOCK_SEATS + seat or TERN_LOCK_READERS + page */
+    bool behind;     /* holds an epoch or pin that keeps retired memory */
+    uint64_t bytes;  /* retired memory reachable from its pins */
 };
+#define TERN_RECLAIM_HOLDERS_MAX (TERN_SEATS_MAX + TERN_READERS_MAX)
 
-/* Fills at most TERN_SEATS_MAX entries; returns the number of live seats. */
-unsigned tern_reclaim_seats(struct tern_writer *writer,
-                            struct tern_reclaim_seat seats[TERN_SEATS_MAX]);
+/* Returns the number of live ones. */
+unsigned tern_reclaim_holders(struct tern_writer *writer,
+                              struct tern_reclaim_holder holders[TERN_RECLAIM_HOLDERS_MAX]);
 
 #endif

@@ -150,12 +150,17 @@ int tern_writer_open(const char *run_dir, uint64_t arena_bytes,
     result = tern_board_open(run_dir, false, &opened.board, error);
     if (result != 0)
         goto fail_reader;
+    result = tern_pages_open(run_dir, &opened.pages, error);
+    if (result != 0)
+        goto fail_board;
     tern_extents_init(&opened.extents, FIRST_SECTION, opened.size);
     opened.generation = numbers->generation;
     opened.seq = numbers->announcement;
     *writer = opened;
     return 0;
 
+fail_board:
+    tern_board_close(&opened.board);
 fail_reader:
     tern_arena_close(&opened.reader);
 fail_arena:
@@ -167,6 +172,7 @@ fail_arena:
 void tern_writer_close(struct tern_writer *writer)
 {
     tern_extents_free(&writer->extents);
+    tern_pages_close(&writer->pages);
     tern_board_close(&writer->board);
     tern_arena_close(&writer->reader);
     munmap(writer->base, writer->size);

@@ -4,6 +4,7 @@
 #define TERN_WRITER_H
 
 #include "controlplane/publish/extents.h"
+#include "controlplane/publish/pages.h"
 #include "shared/arena.h"
 #include "shared/board.h"
 #include "shared/error.h"
@@ -16,6 +17,7 @@ struct tern_writer {
     int fd;                   /* holds the writer's lock */
     struct tern_arena reader; /* the same arena as everyone else sees it */
     struct tern_board_map board;
+    struct tern_pages pages; /* of in-process readers */
     struct tern_extents extents;
     uint64_t seq;           /* of the last announcement, ever */
     uint64_t generation;    /* of the last publish, ever */

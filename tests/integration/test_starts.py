@@ -126,7 +126,7 @@ def test_a_run_directory_on_a_disk(make_instance, tmp_path):
     if kind.stdout.strip() == "tmpfs":
         pytest.skip("the temporary directory is a tmpfs")
     instance.start()
-    for name in ("arena", "board"):
+    for name in ("arena", "board", "readers"):
         link = instance.run_dir / name
         assert link.is_symlink() and str(link.resolve()).startswith("/dev/shm/tern-")
     assert instance.client().decide({"ip": "192.0.2.1"}).action is Action.DENY
