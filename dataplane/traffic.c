@@ -55,7 +55,9 @@ void tern_worker_linger(struct tern_worker *worker, struct tern_connection *conn
 {
     if (connection->state == TERN_CONNECTION_CLOSING)
         return;
-    connection->state = TERN_CONNECTION_LINGERING;
+    /* A client that has ended its side already needs no waiting for. */
+    if (connection->state == TERN_CONNECTION_OPEN)
+        connection->state = TERN_CONNECTION_LINGERING;
     connection->partial_ns = 0;
     tern_worker_touch(worker, connection);
 }
@@ -180,11 +182,15 @@ void tern_worker_received(struct tern_worker *worker, struct tern_connection *co
 
     if (connection->state == TERN_CONNECTION_CLOSING)
         return;
-    if (length <= 0) {
-        if (length < 0 || connection->state == TERN_CONNECTION_LINGERING)
-            tern_worker_close(worker, connection);
-        else
-            connection->state = TERN_CONNECTION_ENDING;
+    if (length < 0) {
+        tern_worker_close(worker, connection);
+        return;
+    }
+    if (length == 0) {
+        /* What a refusal left behind is not looked at, but what was answered still goes out. */
+        if (connection->state == TERN_CONNECTION_LINGERING)
+            tern_connection_forget(&worker->pool, connection, tern_connection_unread(connection));
+        connection->state = TERN_CONNECTION_ENDING;
         tern_worker_touch(worker, connection);
         return;
     }
@@ -210,10 +216,13 @@ void tern_worker_received(struct tern_worker *worker, struct tern_connection *co
         start = connection->input_start;
         end = connection->input_end;
         start += (uint32_t)tern_request_run(worker, connection, first.data + start, end - start);
-        if (start < end || connection->state == TERN_CONNECTION_CLOSING) {
+        if (start < end || connection->state != TERN_CONNECTION_OPEN) {
             tern_worker_decide(worker);
             connection->input_start = start;
-            keep(worker, connection, bytes + at, size - at);
+            if (connection->state == TERN_CONNECTION_OPEN)
+                keep(worker, connection, bytes + at, size - at);
+            else /* refused or given up: what follows is no frame */
+                tern_connection_forget(&worker->pool, connection, 0);
             after_input(worker, connection);
             return;
         }

@@ -275,7 +275,7 @@ static void keep_time(struct tern_worker *worker)
     tern_counter_add(&worker->board->counters.iterations, 1);
 }
 
-static void turn(struct tern_worker *worker)
+void tern_worker_turn(struct tern_worker *worker)
 {
     wait_for_events(worker);
     adopt(worker);
@@ -309,7 +309,7 @@ static void *run(void *argument)
     pthread_getcpuclockid(pthread_self(), &worker->cpu_clock);
     atomic_store_explicit(&worker->state, TERN_WORKER_RUNNING, memory_order_release);
     while (!done) {
-        turn(worker);
+        tern_worker_turn(worker);
         if (TERN_UNLIKELY(worker->draining)) {
             done = drain(worker);
             tern_worker_settle(worker);
@@ -345,8 +345,8 @@ void tern_worker_free(struct tern_worker *worker)
     worker->wake_fd = -1;
 }
 
-int tern_worker_start(struct tern_worker *worker, struct tern_server *server, unsigned index,
-                      struct tern_error *error)
+int tern_worker_prepare(struct tern_worker *worker, struct tern_server *server, unsigned index,
+                        struct tern_error *error)
 {
     const struct tern_settings *settings = &server->settings;
     int code;
@@ -376,6 +376,14 @@ int tern_worker_start(struct tern_worker *worker, struct tern_server *server, un
     code = tern_connection_table_open(&worker->connections, settings->connections, error);
     if (code == 0)
         code = tern_vector_open(&worker->vector, error);
+    return code;
+}
+
+int tern_worker_start(struct tern_worker *worker, struct tern_server *server, unsigned index,
+                      struct tern_error *error)
+{
+    int code = tern_worker_prepare(worker, server, index, error);
+
     if (code == 0 && pthread_create(&worker->thread, NULL, run, worker) != 0)
         code = tern_error_set(error, TERN_ENOMEM, "cannot start the thread of loop %u", index);
     worker->started = code == 0;

@@ -93,8 +93,14 @@ enum tern_worker_state {
     TERN_WORKER_ENDED,
 };
 
-/* Everything the loop needs that can fail and must not happen later; then its thread. `worker` is
- * zeroed; housekeeping may already be looking at it. Free it also when this fails. */
+/* Everything the loop needs that can fail and must not happen later. `worker` is zeroed;
+ * housekeeping may already be looking at it. Free it also when this fails. */
+int tern_worker_prepare(struct tern_worker *worker, struct tern_server *server, unsigned index,
+                        struct tern_error *error);
+/* One turn of the loop: what its thread does for ever. For tests, which are the thread themselves,
+ * after the backend's `open`. */
+void tern_worker_turn(struct tern_worker *worker);
+/* Prepares the loop, then starts its thread. */
 int tern_worker_start(struct tern_worker *worker, struct tern_server *server, unsigned index,
                       struct tern_error *error);
 /* Waits for the thread. */
