@@ -9,6 +9,7 @@ help:
 	@echo "make demo     the main job on real data, within a minute"
 	@echo "make test     every test"
 	@echo "make bench    the figures of docs/performance.md"
+	@echo "make fuzz     every fuzz target for a minute (SECONDS=600 TARGETS=wire,client)"
 	@echo "make lint     clang-format, cppcheck, layering"
 	@echo "make install  into DESTDIR/PREFIX"
 
@@ -29,6 +30,9 @@ test: deps
 
 bench: build
 	@perf/run
+
+fuzz: deps
+	@tests/fuzz/run --seconds $(or $(SECONDS),60) $(if $(TARGETS),--targets $(TARGETS))
 
 lint: deps
 	@scripts/lint
