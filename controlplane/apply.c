@@ -155,6 +155,9 @@ static int add_rules(struct tern_pipeline *pipeline, struct tern_image *image,
         result->conjunctions = compiled.conjunctions;
         result->units = compiled.units;
         result->rows_bytes = compiled.rows_bytes;
+        result->residual_comparisons = compiled.residual_comparisons;
+        result->residual_rules = compiled.residual_rules;
+        result->unfitted_rows_bytes = compiled.unfitted_rows_bytes;
     }
     tern_compiled_free(&compiled);
     free(tables);

@@ -73,6 +73,8 @@ struct tern_apply_result {
     bool unarchived;   /* it serves, but the state directory could not keep it: `error` says why */
     uint32_t rules, conjunctions, units;
     uint64_t rows_bytes;
+    uint32_t residual_comparisons, residual_rules; /* asked of candidates alone (rules_bytes) */
+    uint64_t unfitted_rows_bytes; /* about what the rows would take with them; 0: there are none */
     uint64_t new_bytes, shared_bytes; /* of sections written and reused */
     uint8_t config_hash[16];
     struct tern_apply_table *tables;

@@ -151,6 +151,9 @@ static int published_new(const struct tern_job *job, struct published *published
     message->conjunctions = result->conjunctions;
     message->units = result->units;
     message->rows_bytes = result->rows_bytes;
+    message->residual_comparisons = result->residual_comparisons;
+    message->residual_rules = result->residual_rules;
+    message->unfitted_rows_bytes = result->unfitted_rows_bytes;
     message->new_bytes = result->new_bytes;
     message->shared_bytes = result->shared_bytes;
     message->read_ms = result->read_ms;

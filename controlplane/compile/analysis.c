@@ -32,31 +32,40 @@ int tern_analysis_walk(struct tern_rows *rows, uint32_t unit,
     return status;
 }
 
+int tern_analysis_classify(struct tern_analysis *analysis, uint32_t unit_index)
+{
+    const struct tern_compiled_unit *unit =
+        (const struct tern_compiled_unit *)analysis->normal->units.data + unit_index;
+    const struct tern_unit_atom *atoms = unit->atoms.data;
+    struct tern_classifier *classifier = &analysis->classifiers[unit_index];
+    uint32_t *indexes, count = 0;
+    int status;
+
+    if (unit->kind == TERN_UNIT_MAP)
+        return 0;
+    indexes = malloc((unit->atoms.count + 1) * sizeof *indexes);
+    if (indexes == NULL)
+        return TERN_ENOMEM;
+    for (uint32_t i = 0; i < unit->atoms.count; i++)
+        if (!atoms[i].idle)
+            indexes[count++] = i;
+    tern_classifier_free(classifier);
+    status = tern_classifier_build(classifier, unit->kind, unit->type, atoms, indexes, count,
+                                   tern_unit_find_atom(unit, TERN_ATOM_THERE));
+    free(indexes);
+    return status;
+}
+
 static int build_classifiers(struct tern_analysis *analysis)
 {
-    const struct tern_compiled_unit *units = analysis->normal->units.data;
     size_t count = analysis->normal->units.count;
     int status = 0;
 
     analysis->classifiers = calloc(count + 1, sizeof *analysis->classifiers);
     if (analysis->classifiers == NULL)
         return TERN_ENOMEM;
-    for (size_t i = 0; i < count && status == 0; i++) {
-        uint32_t atom_count = (uint32_t)units[i].atoms.count;
-        uint32_t *indexes;
-
-        if (units[i].kind == TERN_UNIT_MAP)
-            continue;
-        indexes = malloc((atom_count + 1) * sizeof *indexes);
-        if (indexes == NULL)
-            return TERN_ENOMEM;
-        for (uint32_t j = 0; j < atom_count; j++)
-            indexes[j] = j;
-        status = tern_classifier_build(&analysis->classifiers[i], units[i].kind, units[i].type,
-                                       units[i].atoms.data, indexes, atom_count,
-                                       tern_unit_find_atom(&units[i], TERN_ATOM_THERE));
-        free(indexes);
-    }
+    for (uint32_t i = 0; i < count && status == 0; i++)
+        status = tern_analysis_classify(analysis, i);
     return status;
 }
 
@@ -238,6 +247,8 @@ int tern_analysis_make(struct tern_analysis *analysis, const struct tern_config 
         simplify(made.normal, &rows);
         status = warn(&made, &rows, diagnostics);
     }
+    if (status == 0)
+        status = tern_normal_compact(made.normal);
     tern_rows_free(&rows);
     if (status != 0) {
         tern_analysis_free(&made);

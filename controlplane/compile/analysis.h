@@ -17,6 +17,10 @@ int tern_analysis_make(struct tern_analysis *analysis, const struct tern_config 
                        struct tern_diagnostics *diagnostics);
 void tern_analysis_free(struct tern_analysis *analysis);
 
+/* (Re)builds the classifier of one unit over its atoms that are not idle; of map units nothing. 0
+ * or TERN_ENOMEM. */
+int tern_analysis_classify(struct tern_analysis *analysis, uint32_t unit);
+
 /* The index of the unit's atom of that kind (THERE, RECORD), UINT32_MAX when it has none. */
 uint32_t tern_unit_find_atom(const struct tern_compiled_unit *unit, enum tern_atom_kind kind);
 

@@ -171,7 +171,7 @@ static int add_column(struct tern_classes *classes, const struct tern_compile_in
     for (uint32_t i = 0; i < unit->atoms.count && status == 0; i++) {
         uint32_t *slot;
 
-        if (atoms[i].column != index || atoms[i].set != set ||
+        if (atoms[i].idle || atoms[i].column != index || atoms[i].set != set ||
             classifier_kind(&atoms[i], configured->type) != kind)
             continue;
         slot = tern_list_push(&indexes, sizeof *slot);
@@ -204,7 +204,7 @@ static int make_columns(struct tern_classes *classes, const struct tern_compile_
         int status = 0;
 
         for (uint32_t i = 0; i < unit->atoms.count; i++) {
-            if (atoms[i].column != (int)index)
+            if (atoms[i].idle || atoms[i].column != (int)index)
                 continue;
             named = true;
             if (atoms[i].kind == TERN_ATOM_CELL)
@@ -219,7 +219,7 @@ static int make_columns(struct tern_classes *classes, const struct tern_compile_
             uint32_t key[2] = {kind, atoms[i].set};
             bool added;
 
-            if (atoms[i].column != (int)index || kind == TERN_UNIT_PRESENCE)
+            if (atoms[i].idle || atoms[i].column != (int)index || kind == TERN_UNIT_PRESENCE)
                 continue;
             if (tern_digest_map_put(&made, tern_digest_of(key, sizeof key), 0, &added) == NULL)
                 status = TERN_ENOMEM;
@@ -461,7 +461,7 @@ int tern_classes_hash(const struct tern_compile_input *input, const struct tern_
     for (size_t i = 0; i < unit->atoms.count; i++) {
         const struct tern_unit_atom *atom = (const struct tern_unit_atom *)unit->atoms.data + i;
 
-        if (atom->column >= 0) /* the others do not tell records apart */
+        if (atom->column >= 0 && !atom->idle) /* the others do not tell records apart */
             sorted[count++] = atom;
     }
     qsort(sorted, count, sizeof *sorted, compare_canonical);

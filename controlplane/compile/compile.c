@@ -2,17 +2,8 @@
 
 #include "controlplane/compile/analysis.h"
 #include "controlplane/compile/classes.h"
+#include "controlplane/compile/residual.h"
 #include "controlplane/compile/section.h"
-
-int tern_compile_check(const struct tern_config *config, struct tern_diagnostics *diagnostics)
-{
-    struct tern_analysis analysis;
-    int status = tern_analysis_make(&analysis, config, diagnostics);
-
-    if (status == 0)
-        tern_analysis_free(&analysis);
-    return status;
-}
 
 static int toggle_row(void *context, uint32_t atom)
 {
@@ -77,73 +68,190 @@ static int build_map_unit(const struct tern_compile_input *input, uint32_t index
     return status;
 }
 
-static void report_costliest(const struct tern_config *config, const struct tern_normal *normal,
-                             const struct tern_rows *rows, struct tern_diagnostics *diagnostics)
-{
-    const struct tern_compiled_unit *units = normal->units.data;
-    const struct tern_conjunction *conjunctions = normal->conjunctions.data;
-    const struct tern_leaf *leaves = normal->leaves.data;
-    struct tern_place place = {config->path != NULL ? config->path : "", 0, 0};
-    const char *what[2] = {"", ""};
-    size_t worst = 0;
+struct build { /* rows and what goes with them, from an analysis and, where they are known, tables
+                */
+    const struct tern_compile_input *input; /* NULL: no tables */
+    struct tern_analysis *analysis;
+    struct tern_rows rows;
+    struct tern_section_unit *described; /* per unit */
+    struct tern_compiled_classes *classes;
+    unsigned classes_count;
+    struct tern_residual residual;
+};
 
-    for (size_t i = 1; i < normal->units.count; i++)
-        if (rows->unit_bytes[i] > rows->unit_bytes[worst])
-            worst = i;
-    for (size_t i = 0; i < normal->conjunctions.count && place.line == 0; i++)
-        for (uint32_t j = 0; j < conjunctions[i].term_count; j++)
-            if (leaves[((const uint32_t *)normal->terms.data)[conjunctions[i].first_term + j]]
-                    .unit == worst)
-                place = config->rules[conjunctions[i].rule].when.place;
-    if (units[worst].table != 0) {
-        what[0] = " in table ";
-        what[1] = config->tables[units[worst].table - 1].name.text;
-    }
-    tern_diagnostics_add(diagnostics, TERN_SEVERITY_ERROR, place,
-                         "the rules take more than limits.rules_bytes (%llu bytes); the costliest "
-                         "part, at least %llu bytes, is what they ask about field '%s'%s%s, here "
-                         "first",
-                         (unsigned long long)rows->limit_bytes,
-                         (unsigned long long)rows->unit_bytes[worst],
-                         config->fields[units[worst].field - 1].name.text, what[0], what[1]);
+static void forget_rows(struct build *build)
+{
+    tern_rows_free(&build->rows);
+    for (unsigned i = 0; i < build->classes_count; i++)
+        tern_buffer_free(&build->classes[i].bytes);
+    free(build->classes);
+    free(build->described);
+    build->classes = NULL;
+    build->described = NULL;
+    build->classes_count = 0;
 }
 
-static int build(const struct tern_compile_input *input, const struct tern_analysis *analysis,
-                 struct tern_compiled *compiled, struct tern_diagnostics *diagnostics)
+static void free_build(struct build *build)
 {
-    const struct tern_normal *normal = analysis->normal;
-    const struct tern_compiled_unit *units = normal->units.data;
-    struct tern_section_unit *described = calloc(normal->units.count + 1, sizeof *described);
-    struct tern_rows rows = {0};
-    int status = described == NULL ? TERN_ENOMEM : 0;
+    forget_rows(build);
+    tern_residual_free(&build->residual);
+}
 
-    compiled->classes = calloc(normal->units.count + 1, sizeof *compiled->classes);
-    if (compiled->classes == NULL)
-        status = TERN_ENOMEM;
-    if (status == 0)
-        status = tern_rows_start(&rows, normal, input->config->limits.rules_bytes, false);
+/* Of a map unit without its table: a missing field and no record. */
+static int build_unknown_unit(struct build *build, uint32_t index,
+                              const struct tern_compiled_unit *unit)
+{
+    int status = tern_rows_unit(&build->rows, index, TERN_CLASS_FIRST,
+                                tern_unit_find_atom(unit, TERN_ATOM_THERE),
+                                &build->described[index].first_row);
+
+    tern_rows_unit_end(&build->rows);
+    return status;
+}
+
+/* All rows, or with `costs` only what they would cost. TERN_ELIMIT when they are past the limit. */
+static int build_rows(struct build *build, struct tern_costs *costs)
+{
+    const struct tern_normal *normal = build->analysis->normal;
+    const struct tern_compiled_unit *units = normal->units.data;
+    const struct tern_classifier *classifiers = build->analysis->classifiers;
+    int status;
+
+    forget_rows(build);
+    status = tern_rows_start(&build->rows, normal,
+                             build->analysis->program->config->limits.rules_bytes, false);
+    if (status != 0)
+        return status;
+    if (costs != NULL)
+        tern_rows_measure(&build->rows, costs);
+    build->described = calloc(normal->units.count + 1, sizeof *build->described);
+    build->classes = calloc(normal->units.count + 1, sizeof *build->classes);
+    if (build->described == NULL || build->classes == NULL)
+        return TERN_ENOMEM;
     for (uint32_t i = 0; i < normal->units.count && status == 0; i++) {
+        struct tern_section_unit *described = &build->described[i];
+
         if (units[i].kind == TERN_UNIT_MAP) {
-            status = build_map_unit(input, i, &units[i], &rows, &described[i],
-                                    &compiled->classes[compiled->classes_count++]);
+            status = build->input == NULL
+                         ? build_unknown_unit(build, i, &units[i])
+                         : build_map_unit(build->input, i, &units[i], &build->rows, described,
+                                          &build->classes[build->classes_count++]);
             continue;
         }
-        described[i].class_count = tern_signatures_count(&analysis->classifiers[i].signatures);
-        status = tern_analysis_walk(&rows, i, &analysis->classifiers[i].signatures,
+        described->class_count = tern_signatures_count(&classifiers[i].signatures);
+        status = tern_analysis_walk(&build->rows, i, &classifiers[i].signatures,
                                     tern_unit_find_atom(&units[i], TERN_ATOM_THERE),
-                                    &described[i].first_row);
+                                    &described->first_row);
     }
+    return status != 0 ? status : tern_rows_finish(&build->rows);
+}
+
+/* Measures what the leaves cost and takes the costliest out of the rows. */
+static int shrink(struct build *build)
+{
+    const struct tern_normal *normal = build->analysis->normal;
+    size_t bits = normal->conjunctions.count;
+    struct tern_costs costs;
+    int status =
+        tern_costs_start(&costs, normal->leaves.count, bits, (bits / TERN_BLOCK_BITS + 1) * 2);
+
+    if (status != 0)
+        return status;
+    status = build_rows(build, &costs);
+    if (status == 0)
+        status = tern_residual_choose(&build->residual, build->analysis, &build->rows);
+    tern_costs_free(&costs);
+    return status;
+}
+
+/* Rows within the limit, whatever has to become residual for that. */
+static int fit_rows(struct build *build)
+{
+    int status = build_rows(build, NULL);
+
+    while (status == TERN_ELIMIT) {
+        status = shrink(build);
+        if (status == 0)
+            status = build_rows(build, NULL);
+        else if (status == TERN_ELIMIT)
+            break;
+    }
+    return status;
+}
+
+/* Not even without everything that can be residual. */
+static void report_too_large(const struct build *build, struct tern_diagnostics *diagnostics)
+{
+    const struct tern_config *config = build->analysis->program->config;
+    const struct tern_place place = {config->path != NULL ? config->path : "", 0, 0};
+
+    tern_diagnostics_add(diagnostics, TERN_SEVERITY_ERROR, place,
+                         "the rules take %llu bytes even with all comparisons asked of each "
+                         "candidate alone; limits.rules_bytes is %llu: raise it at least to that, "
+                         "or have fewer rules",
+                         (unsigned long long)tern_rows_bytes(&build->rows),
+                         (unsigned long long)config->limits.rules_bytes);
+}
+
+static int compile(struct build *build, struct tern_compiled *compiled,
+                   struct tern_diagnostics *diagnostics)
+{
+    const struct tern_normal *normal = build->analysis->normal;
+    int status = fit_rows(build);
+
     if (status == TERN_ELIMIT)
-        report_costliest(input->config, normal, &rows, diagnostics);
+        report_too_large(build, diagnostics);
     if (status == 0)
-        status = tern_rows_finish(&rows);
+        status = tern_residual_report(&build->residual, build->analysis,
+                                      tern_rows_bytes(&build->rows), false, diagnostics);
     if (status == 0)
-        status = tern_section_write(analysis, &rows, described, &compiled->rules);
-    compiled->rows_bytes = tern_rows_bytes(&rows);
-    compiled->conjunctions = rows.bit_count;
+        status = tern_section_write(build->analysis, build->input->tables, &build->rows,
+                                    build->described, &compiled->rules);
+    if (status != 0)
+        return status;
+    compiled->classes = build->classes;
+    compiled->classes_count = build->classes_count;
+    build->classes = NULL;
+    build->classes_count = 0;
+    compiled->rows_bytes = tern_rows_bytes(&build->rows);
+    compiled->conjunctions = build->rows.bit_count;
     compiled->units = (uint32_t)normal->units.count;
-    tern_rows_free(&rows);
-    free(described);
+    compiled->residual_comparisons = build->residual.leaf_count;
+    if (build->residual.leaf_count > 0) {
+        compiled->residual_rules = tern_residual_rule_count(build->analysis);
+        compiled->unfitted_rows_bytes = build->residual.needed_bytes;
+    }
+    return 0;
+}
+
+int tern_compile_check(const struct tern_config *config, struct tern_diagnostics *diagnostics)
+{
+    struct tern_analysis analysis;
+    int status = tern_analysis_make(&analysis, config, diagnostics);
+
+    if (status == 0)
+        tern_analysis_free(&analysis);
+    return status;
+}
+
+int tern_compile_check_rows(const struct tern_config *config, struct tern_diagnostics *diagnostics)
+{
+    struct tern_analysis analysis;
+    struct build build = {.analysis = &analysis};
+    int status = tern_analysis_make(&analysis, config, diagnostics);
+
+    if (status != 0)
+        return status;
+    status = fit_rows(&build);
+    if (status == TERN_ELIMIT) {
+        report_too_large(&build, diagnostics);
+        status = TERN_EINVAL;
+    }
+    if (status == 0)
+        status = tern_residual_report(&build.residual, &analysis, tern_rows_bytes(&build.rows),
+                                      true, diagnostics);
+    free_build(&build);
+    tern_analysis_free(&analysis);
     return status;
 }
 
@@ -168,6 +276,7 @@ int tern_compile(const struct tern_compile_input *input, struct tern_compiled *c
 {
     struct tern_compiled made = {0};
     struct tern_analysis analysis;
+    struct build build = {.input = input, .analysis = &analysis};
     int status;
 
     if (input->schema->field_count != input->config->field_count ||
@@ -176,7 +285,8 @@ int tern_compile(const struct tern_compile_input *input, struct tern_compiled *c
     status = analyse(&analysis, input->config, diagnostics);
     if (status != 0)
         return status;
-    status = build(input, &analysis, &made, diagnostics);
+    status = compile(&build, &made, diagnostics);
+    free_build(&build);
     tern_analysis_free(&analysis);
     if (status != 0) {
         tern_compiled_free(&made);

@@ -10,6 +10,10 @@
  * places; builds nothing (tables are known by definition only). 0 or TERN_EINVAL. */
 int tern_compile_check(const struct tern_config *config, struct tern_diagnostics *diagnostics);
 
+/* The same, and warns of what limits.rules_bytes makes residual as far as that can be said without
+ * the tables. 0, TERN_EINVAL or TERN_ENOMEM. */
+int tern_compile_check_rows(const struct tern_config *config, struct tern_diagnostics *diagnostics);
+
 /* The class of every record of one map unit: its bytes, and what they depend on. `content_hash`
  * covers the unit's atoms and the table's content hash, so an unchanged one need not be written
  * again: when `find_classes` knows the hash, `bytes` stays empty and `reused` is set. */
@@ -28,6 +32,10 @@ struct tern_compiled {
     uint64_t rows_bytes;
     uint32_t conjunctions;
     uint32_t units;
+    uint32_t
+        residual_comparisons;     /* left out of the rows, which would be over limits.rules_bytes */
+    uint32_t residual_rules;      /* that have one */
+    uint64_t unfitted_rows_bytes; /* about what rows would take with them; 0: there are none */
 };
 
 struct tern_compile_input {
@@ -43,8 +51,9 @@ struct tern_compile_input {
     uint64_t seed;
 };
 
-/* Compiles the rule set. Errors are placed in `diagnostics`; TERN_EINVAL for bad rules, TERN_ELIMIT
- * (with a placed diagnostic) when rows exceed limits.rules_bytes, TERN_ENOMEM. */
+/* Compiles the rule set. Errors are placed in `diagnostics`, as are warnings of what
+ * limits.rules_bytes has made residual; TERN_EINVAL for bad rules, TERN_ELIMIT (with a diagnostic)
+ * when rows exceed it all the same, TERN_ENOMEM. */
 int tern_compile(const struct tern_compile_input *input, struct tern_compiled *compiled,
                  struct tern_diagnostics *diagnostics);
 void tern_compiled_free(struct tern_compiled *compiled);

@@ -64,7 +64,7 @@ static uint32_t intern_leaf(struct builder *builder, uint32_t unit, const uint32
         return 0;
     }
     memcpy(kept, postfix, length * sizeof *postfix);
-    *leaf = (struct tern_leaf){unit, length, kept};
+    *leaf = (struct tern_leaf){unit, length, kept, false};
     return *found;
 }
 
@@ -482,6 +482,8 @@ int tern_normal_new(const struct tern_program *program, struct tern_diagnostics 
     }
     if (builder.status == TERN_ENOMEM)
         result = TERN_ENOMEM;
+    if (result == 0)
+        result = tern_normal_compact(builder.normal);
     tern_region_free(&builder.scratch);
     tern_atoms_free(&builder.atoms);
     tern_digest_map_free(&builder.leaf_map);
@@ -490,6 +492,29 @@ int tern_normal_new(const struct tern_program *program, struct tern_diagnostics 
         return result;
     }
     *normal = builder.normal;
+    return 0;
+}
+
+int tern_normal_compact(struct tern_normal *normal)
+{
+    struct tern_leaf *leaves = normal->leaves.data;
+    uint32_t *terms = normal->terms.data, kept = 0;
+    uint32_t *numbers = calloc(normal->leaves.count + 1, sizeof *numbers); /* new ones */
+
+    if (numbers == NULL)
+        return TERN_ENOMEM;
+    for (size_t i = 0; i < normal->terms.count; i++)
+        numbers[terms[i]] = 1;
+    for (size_t i = 0; i < normal->leaves.count; i++) {
+        if (numbers[i] == 0)
+            continue;
+        leaves[kept] = leaves[i];
+        numbers[i] = kept++;
+    }
+    normal->leaves.count = kept;
+    for (size_t i = 0; i < normal->terms.count; i++)
+        terms[i] = numbers[terms[i]];
+    free(numbers);
     return 0;
 }
 

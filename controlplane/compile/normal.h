@@ -33,6 +33,7 @@ struct tern_string {
 
 struct tern_unit_atom {
     uint8_t kind;   /* enum tern_atom_kind */
+    bool idle;      /* only residual leaves name it: classes need not tell it apart */
     int16_t column; /* of map units, index in the configuration; -1: none */
     uint16_t set;
     uint32_t count; /* of ranges or strings */
@@ -62,6 +63,7 @@ struct tern_leaf {
     uint32_t unit;
     uint32_t length;
     const uint32_t *postfix;
+    bool residual; /* left to a check on the candidate bit; in the rows it always holds */
 };
 
 struct tern_conjunction {
@@ -83,6 +85,10 @@ struct tern_normal {
 int tern_normal_new(const struct tern_program *program, struct tern_diagnostics *diagnostics,
                     struct tern_normal **normal);
 void tern_normal_free(struct tern_normal *normal);
+
+/* Forgets leaves that no conjunction has (any more): parts of merged ones, dropped terms. Leaves
+ * are renumbered in their order. 0 or TERN_ENOMEM. */
+int tern_normal_compact(struct tern_normal *normal);
 
 /* The leaf's truth when exactly the atoms with truth[i] hold. `stack` has `length` entries. */
 bool tern_leaf_truth(const struct tern_leaf *leaf, const uint8_t *truth, uint8_t *stack);

@@ -40,7 +40,6 @@ int tern_rows_start(struct tern_rows *rows, const struct tern_normal *normal, ui
     rows->limit_bytes = limit_bytes;
     rows->bit_count = survey ? 0 : (uint32_t)normal->conjunctions.count;
     rows->block_count = (rows->bit_count + TERN_BLOCK_BITS - 1) / TERN_BLOCK_BITS;
-    rows->unit_bytes = calloc(normal->units.count + 1, sizeof *rows->unit_bytes);
     rows->leaf_based = calloc(leaf_count + 1, 1);
     rows->leaf_missing = calloc(leaf_count + 1, 1);
     rows->leaf_possible = calloc(leaf_count + 1, 1);
@@ -49,10 +48,9 @@ int tern_rows_start(struct tern_rows *rows, const struct tern_normal *normal, ui
     rows->leaf_bits = calloc(normal->terms.count + 1, sizeof *rows->leaf_bits);
     rows->needs = calloc((size_t)rows->bit_count + 1, sizeof *rows->needs);
     fill = calloc(leaf_count + 1, sizeof *fill);
-    if (rows->unit_bytes == NULL || rows->leaf_based == NULL || rows->leaf_missing == NULL ||
-        rows->leaf_possible == NULL || rows->leaf_certain == NULL ||
-        rows->leaf_bits_start == NULL || rows->leaf_bits == NULL || rows->needs == NULL ||
-        fill == NULL) {
+    if (rows->leaf_based == NULL || rows->leaf_missing == NULL || rows->leaf_possible == NULL ||
+        rows->leaf_certain == NULL || rows->leaf_bits_start == NULL || rows->leaf_bits == NULL ||
+        rows->needs == NULL || fill == NULL) {
         free(fill);
         tern_rows_free(rows);
         return TERN_ENOMEM;
@@ -62,12 +60,18 @@ int tern_rows_start(struct tern_rows *rows, const struct tern_normal *normal, ui
         for (uint32_t i = 0; i < conjunctions[bit].term_count; i++)
             rows->leaf_bits_start[terms[conjunctions[bit].first_term + i] + 1]++;
     for (size_t i = 0; i < leaf_count; i++) {
+        if (leaves_of(rows)[i].residual)
+            rows->leaf_bits_start[i + 1] = 0;
         rows->leaf_bits_start[i + 1] += rows->leaf_bits_start[i];
         fill[i] = rows->leaf_bits_start[i];
     }
     for (uint32_t bit = 0; bit < rows->bit_count; bit++)
-        for (uint32_t i = 0; i < conjunctions[bit].term_count; i++)
-            rows->leaf_bits[fill[terms[conjunctions[bit].first_term + i]]++] = bit;
+        for (uint32_t i = 0; i < conjunctions[bit].term_count; i++) {
+            uint32_t leaf = terms[conjunctions[bit].first_term + i];
+
+            if (!leaves_of(rows)[leaf].residual)
+                rows->leaf_bits[fill[leaf]++] = bit;
+        }
     free(fill);
     return 0;
 }
@@ -83,6 +87,8 @@ static void flip_bits(struct tern_rows *rows, uint32_t leaf, bool down)
 
         *word ^= mask;
         unit->pooled[place] = CLEAN;
+        if (rows->costs != NULL)
+            tern_costs_flip(rows->costs, leaf, bit, place, (*word & mask) != 0);
         if (*word & mask) {
             if (unit->counts[place]++ == 0)
                 unit->filled[place / 64] |= 1ull << (place & 63);
@@ -113,7 +119,7 @@ static int index_leaves(struct tern_rows *rows, size_t atom_count)
     uint32_t *fill;
 
     for (uint32_t i = 0; i < rows->normal->leaves.count; i++)
-        if (leaves[i].unit == unit->index)
+        if (leaves[i].unit == unit->index && !leaves[i].residual)
             unit->leaf_count++;
     unit->leaves = calloc(unit->leaf_count + 1, sizeof *unit->leaves);
     unit->atom_leaves_start = calloc(atom_count + 2, sizeof *unit->atom_leaves_start);
@@ -121,7 +127,7 @@ static int index_leaves(struct tern_rows *rows, size_t atom_count)
         return TERN_ENOMEM;
     unit->leaf_count = 0;
     for (uint32_t i = 0; i < rows->normal->leaves.count; i++) {
-        if (leaves[i].unit != unit->index)
+        if (leaves[i].unit != unit->index || leaves[i].residual)
             continue;
         unit->leaves[unit->leaf_count++] = i;
         longest = tern_max_u64(longest, leaves[i].length);
@@ -186,7 +192,6 @@ int tern_rows_unit(struct tern_rows *rows, uint32_t index, uint32_t class_count,
     memset((struct tern_class_row *)rows->class_rows.data + unit->first_row, 0,
            class_count * sizeof(struct tern_class_row));
     rows->class_rows.count += class_count;
-    rows->unit_bytes[index] += class_count * sizeof(struct tern_class_row);
 
     /* the base row is that of class 1; what it lacks, ups must bring */
     if (there != UINT32_MAX)
@@ -233,24 +238,26 @@ int tern_rows_toggle(struct tern_rows *rows, uint32_t atom)
     return 0;
 }
 
-static int pool_mask(struct tern_rows *rows, uint32_t unit, const struct tern_mask *mask,
-                     uint32_t *index)
+/* The number of the mask at a place, which is stored when it is new. */
+static int pool_mask(struct tern_rows *rows, uint32_t place, uint32_t *index)
 {
+    const struct tern_mask *mask = &rows->unit->places[place];
     bool added;
     uint32_t *found = tern_digest_map_put(&rows->mask_map, tern_digest_of(mask, sizeof *mask),
-                                          (uint32_t)rows->masks.count, &added);
+                                          (uint32_t)rows->mask_map.count, &added);
 
     if (found == NULL)
         return TERN_ENOMEM;
-    if (added) {
+    *index = *found;
+    if (added && rows->costs != NULL) {
+        tern_costs_place(rows->costs, place, rows->unit->counts[place], sizeof *mask);
+    } else if (added) {
         struct tern_mask *slot = tern_list_push(&rows->masks, sizeof *slot);
 
         if (slot == NULL)
             return TERN_ENOMEM;
         memcpy(slot, mask, sizeof *mask);
-        rows->unit_bytes[unit] += sizeof *mask;
     }
-    *index = *found;
     return 0;
 }
 
@@ -267,8 +274,7 @@ static int gather_row(struct tern_rows *rows)
 
             if (delta == NULL)
                 return TERN_ENOMEM;
-            if (unit->pooled[place] == CLEAN &&
-                pool_mask(rows, unit->index, &unit->places[place], &unit->pooled[place]) != 0)
+            if (unit->pooled[place] == CLEAN && pool_mask(rows, place, &unit->pooled[place]) != 0)
                 return TERN_ENOMEM;
             *delta = (struct tern_delta){place, unit->pooled[place]};
         }
@@ -276,10 +282,55 @@ static int gather_row(struct tern_rows *rows)
     return 0;
 }
 
-int tern_rows_class(struct tern_rows *rows, uint32_t class)
+static void update_dirty_leaves(struct tern_rows *rows)
 {
     struct tern_rows_unit *unit = rows->unit;
     const uint32_t *dirty = unit->dirty_leaves.data;
+
+    for (size_t i = 0; i < unit->dirty_leaves.count; i++) {
+        uint32_t leaf = unit->leaves[dirty[i]];
+        uint8_t before = unit->leaf_truth[dirty[i]];
+
+        unit->leaf_dirty[dirty[i]] = 0;
+        update_leaf(rows, dirty[i]);
+        rows->leaf_possible[leaf] |= unit->leaf_truth[dirty[i]];
+        rows->leaf_certain[leaf] &= unit->leaf_truth[dirty[i]];
+        if (rows->costs == NULL)
+            continue;
+        if (unit->leaf_truth[dirty[i]] != before)
+            tern_costs_turn(rows->costs, leaf, !before);
+        tern_costs_leaf(rows->costs, leaf, /* one row more, because of them */
+                        (sizeof(struct tern_class_row) << TERN_COSTS_SHIFT) /
+                            unit->dirty_leaves.count);
+    }
+    unit->dirty_leaves.count = 0;
+}
+
+/* The row of the current state, as far as it is new, on the accounts of the bits in it. */
+static int measure_row(struct tern_rows *rows)
+{
+    const struct tern_delta *deltas;
+    bool added;
+
+    if (!tern_costs_sampled(rows->costs))
+        return 0;
+    if (gather_row(rows) != 0)
+        return TERN_ENOMEM;
+    deltas = rows->unit->row.data;
+    if (tern_digest_map_put(&rows->row_map,
+                            tern_digest_of(deltas, rows->unit->row.count * sizeof *deltas), 0,
+                            &added) == NULL)
+        return TERN_ENOMEM;
+    for (size_t i = 0; i < rows->unit->row.count && added; i++)
+        tern_costs_place(rows->costs, deltas[i].place, rows->unit->counts[deltas[i].place],
+                         sizeof *deltas);
+    tern_costs_spent(rows->costs, rows->unit->row.count);
+    return 0;
+}
+
+int tern_rows_class(struct tern_rows *rows, uint32_t class)
+{
+    struct tern_rows_unit *unit = rows->unit;
     struct tern_class_row *row =
         (struct tern_class_row *)rows->class_rows.data + unit->first_row + class;
     const struct tern_delta *deltas;
@@ -287,13 +338,9 @@ int tern_rows_class(struct tern_rows *rows, uint32_t class)
     bool added;
 
     assert(class < unit->class_count);
-    for (size_t i = 0; i < unit->dirty_leaves.count; i++) {
-        unit->leaf_dirty[dirty[i]] = 0;
-        update_leaf(rows, dirty[i]);
-        rows->leaf_possible[unit->leaves[dirty[i]]] |= unit->leaf_truth[dirty[i]];
-        rows->leaf_certain[unit->leaves[dirty[i]]] &= unit->leaf_truth[dirty[i]];
-    }
-    unit->dirty_leaves.count = 0;
+    update_dirty_leaves(rows);
+    if (rows->costs != NULL)
+        return measure_row(rows);
     if (gather_row(rows) != 0)
         return TERN_ENOMEM;
     deltas = unit->row.data;
@@ -311,7 +358,6 @@ int tern_rows_class(struct tern_rows *rows, uint32_t class)
         memcpy((struct tern_delta *)rows->deltas.data + rows->deltas.count, deltas,
                unit->row.count * sizeof *deltas);
         rows->deltas.count += unit->row.count;
-        rows->unit_bytes[unit->index] += unit->row.count * sizeof *deltas;
     }
     *row =
         (struct tern_class_row){*found, (uint32_t)unit->row.count, deltas[0].place, deltas[0].mask};
@@ -325,8 +371,18 @@ void tern_rows_unit_end(struct tern_rows *rows)
     if (unit == NULL)
         return;
     for (uint32_t i = 0; unit->leaves != NULL && unit->leaf_truth != NULL && i < unit->leaf_count;
-         i++)
-        rows->leaf_possible[unit->leaves[i]] |= rows->leaf_based[unit->leaves[i]];
+         i++) {
+        uint32_t leaf = unit->leaves[i];
+
+        rows->leaf_possible[leaf] |= rows->leaf_based[leaf];
+        if (rows->costs == NULL)
+            continue;
+        tern_costs_settle(rows->costs, leaf, unit->leaf_truth[i]);
+        if (unit->leaf_truth[i] != rows->leaf_based[leaf])
+            flip_bits(rows, leaf, rows->leaf_based[leaf]); /* settles the account of its bits */
+    }
+    if (rows->costs != NULL)
+        tern_costs_unit_end(rows->costs);
     free(unit->leaves);
     free(unit->atom_leaves_start);
     free(unit->atom_leaves);
@@ -389,7 +445,15 @@ int tern_rows_finish(struct tern_rows *rows)
 
     for (uint32_t i = 0; i < rows->block_count && status == 0; i++)
         status = finish_block(rows, i);
+    if (status == 0 && tern_rows_bytes(rows) > rows->limit_bytes)
+        status = TERN_ELIMIT;
     return status;
+}
+
+void tern_rows_measure(struct tern_rows *rows, struct tern_costs *costs)
+{
+    rows->costs = costs;
+    rows->limit_bytes = UINT64_MAX;
 }
 
 uint64_t tern_rows_bytes(const struct tern_rows *rows)
@@ -409,7 +473,6 @@ void tern_rows_free(struct tern_rows *rows)
     tern_list_free(&rows->always);
     tern_digest_map_free(&rows->mask_map);
     tern_digest_map_free(&rows->row_map);
-    free(rows->unit_bytes);
     free(rows->leaf_based);
     free(rows->leaf_missing);
     free(rows->leaf_possible);

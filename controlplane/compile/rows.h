@@ -2,10 +2,12 @@
  *
  * Unit by unit, the caller walks the classes in an order of its choice by toggling atoms; each
  * toggle touches only the leaves that name the atom and the bits of those leaves, so the work
- * follows what changes from class to class. Masks of 512 bits and whole rows are stored once. */
+ * follows what changes from class to class. Masks of 512 bits and whole rows are stored once.
+ * Residual leaves take no part: they hold in every row. */
 #ifndef TERN_COMPILE_ROWS_H
 #define TERN_COMPILE_ROWS_H
 
+#include "controlplane/compile/costs.h"
 #include "controlplane/compile/digest.h"
 #include "controlplane/compile/normal.h"
 #include "shared/rules/format.h"
@@ -25,7 +27,6 @@ struct tern_rows {
     struct tern_list class_rows; /* struct tern_class_row */
     struct tern_list blocks;     /* struct tern_block, after finish */
     struct tern_list always;     /* u32, after finish */
-    uint64_t *unit_bytes;        /* per unit, for the message about the costliest */
     uint8_t *leaf_based;         /* per leaf: true in its unit's base row */
     uint8_t *leaf_missing;       /* per leaf: true when the value is missing */
     uint8_t *leaf_possible;      /* per leaf: true in some class */
@@ -35,6 +36,7 @@ struct tern_rows {
     uint32_t *leaf_bits_start, *leaf_bits; /* the bits of each leaf */
     uint16_t *needs;                       /* per bit */
     struct tern_rows_unit *unit;
+    struct tern_costs *costs; /* not NULL: they are measured, and no row is kept */
 };
 
 /* `limit_bytes` bounds what is built. A survey learns only what the leaves can be: no bits, no
@@ -51,7 +53,11 @@ int tern_rows_toggle(struct tern_rows *rows, uint32_t atom);
 int tern_rows_class(struct tern_rows *rows, uint32_t class);
 void tern_rows_unit_end(struct tern_rows *rows);
 
-/* After the last unit. 0 or TERN_ENOMEM. */
+/* From now on rows are not built but only measured: what each leaf costs goes to `costs`, which
+ * outlives `rows`. To be called after tern_rows_start. */
+void tern_rows_measure(struct tern_rows *rows, struct tern_costs *costs);
+
+/* After the last unit. 0, TERN_ENOMEM, or TERN_ELIMIT when all together is past the limit. */
 int tern_rows_finish(struct tern_rows *rows);
 
 /* What rows and masks take in the section. */

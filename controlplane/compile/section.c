@@ -1,5 +1,7 @@
 #include "controlplane/compile/section.h"
 
+#include "controlplane/compile/checks.h"
+
 #define TERM_TEXT_MAX 400 /* bytes of a term's source text that explain shows */
 
 static int append_span(struct tern_buffer *out, struct tern_span *span, const void *data,
@@ -65,8 +67,8 @@ static int write_rules(const struct tern_config *config, struct tern_rules_heade
 
 /* What explain shows: for each bit its terms, each leaf's text once. */
 static int write_terms(const struct tern_analysis *analysis, const struct tern_rows *rows,
-                       struct tern_rules_header *header, struct tern_buffer *texts,
-                       struct tern_buffer *out)
+                       const struct tern_checks *checks, struct tern_rules_header *header,
+                       struct tern_buffer *texts, struct tern_buffer *out)
 {
     const struct tern_normal *normal = analysis->normal;
     const struct tern_conjunction *conjunctions = normal->conjunctions.data;
@@ -89,7 +91,8 @@ static int write_terms(const struct tern_analysis *analysis, const struct tern_r
     for (size_t i = 0; i < normal->terms.count && status == 0; i++) {
         uint32_t leaf = ((const uint32_t *)normal->terms.data)[i];
 
-        terms[i] = (struct tern_term){leaves[leaf].unit, leaf, rows->leaf_based[leaf]};
+        terms[i] = (struct tern_term){leaves[leaf].unit, leaf, rows->leaf_based[leaf],
+                                      checks->leaf_checks[leaf]};
     }
     if (status == 0) {
         starts[normal->conjunctions.count] = (uint32_t)normal->terms.count;
@@ -136,8 +139,8 @@ static int write_units(const struct tern_analysis *analysis, const struct tern_s
     return status;
 }
 
-static int write_bits(const struct tern_analysis *analysis, struct tern_rules_header *header,
-                      struct tern_buffer *out)
+static int write_bits(const struct tern_analysis *analysis, const struct tern_checks *checks,
+                      struct tern_rules_header *header, struct tern_buffer *out)
 {
     const struct tern_normal *normal = analysis->normal;
     const struct tern_conjunction *conjunctions = normal->conjunctions.data;
@@ -145,17 +148,40 @@ static int write_bits(const struct tern_analysis *analysis, struct tern_rules_he
     struct tern_bit *bits = calloc(count + 1, sizeof *bits);
     int status = bits == NULL ? TERN_ENOMEM : 0;
 
-    for (size_t i = 0; i < normal->conjunctions.count && status == 0; i++)
+    for (size_t i = 0; i < normal->conjunctions.count && status == 0; i++) {
         bits[i] =
             bit_of(&analysis->program->config->rules[conjunctions[i].rule], conjunctions[i].rule);
+        bits[i].residual = checks->bit_lists[i];
+    }
     if (status == 0) /* whole blocks, so that no bit of any mask points past the end */
         status = append_span(out, &header->bits, bits, count, sizeof *bits);
     free(bits);
     return status;
 }
 
-int tern_section_write(const struct tern_analysis *analysis, const struct tern_rows *rows,
-                       const struct tern_section_unit *units, struct tern_buffer *out)
+static int write_checks(const struct tern_checks *checks, struct tern_rules_header *header,
+                        struct tern_buffer *out)
+{
+    int status = append_list(out, &header->check_lists, &checks->lists, sizeof(uint32_t));
+
+    if (status == 0)
+        status =
+            append_list(out, &header->check_steps, &checks->steps, sizeof(struct tern_check_step));
+    if (status == 0)
+        status =
+            append_list(out, &header->check_atoms, &checks->atoms, sizeof(struct tern_check_atom));
+    if (status == 0)
+        status = append_list(out, &header->check_ranges, &checks->ranges,
+                             sizeof(struct tern_check_range));
+    if (status == 0)
+        status = append_list(out, &header->check_strings, &checks->strings,
+                             sizeof(struct tern_text_span));
+    return status;
+}
+
+int tern_section_write(const struct tern_analysis *analysis, const struct tern_table *tables,
+                       const struct tern_rows *rows, const struct tern_section_unit *units,
+                       struct tern_buffer *out)
 {
     const struct tern_config *config = analysis->program->config;
     struct tern_rules_header header = {.magic = TERN_RULES_MAGIC,
@@ -166,11 +192,14 @@ int tern_section_write(const struct tern_analysis *analysis, const struct tern_r
                                        .default_action = (uint8_t)config->default_action};
     const struct tern_block *blocks = rows->blocks.data;
     struct tern_buffer texts = {0};
+    struct tern_checks checks = {0};
     int status = tern_buffer_append_zero(out, sizeof header);
 
     for (uint32_t i = 0; i < rows->block_count; i++)
         if (blocks[i].level_count > header.level_max)
             header.level_max = blocks[i].level_count;
+    if (status == 0)
+        status = tern_checks_make(&checks, config, analysis->normal, tables, &texts);
     if (status == 0)
         status = write_units(analysis, units, &header, out);
     if (status == 0)
@@ -185,13 +214,16 @@ int tern_section_write(const struct tern_analysis *analysis, const struct tern_r
     if (status == 0)
         status = append_list(out, &header.always, &rows->always, sizeof(uint32_t));
     if (status == 0)
-        status = write_bits(analysis, &header, out);
+        status = write_bits(analysis, &checks, &header, out);
+    if (status == 0)
+        status = write_checks(&checks, &header, out);
     if (status == 0)
         status = write_rules(config, &header, &texts, out);
     if (status == 0)
-        status = write_terms(analysis, rows, &header, &texts, out);
+        status = write_terms(analysis, rows, &checks, &header, &texts, out);
     if (status == 0)
         status = append_span(out, &header.bytes, texts.data, texts.length, 1);
+    tern_checks_free(&checks);
     tern_buffer_free(&texts);
     if (status != 0)
         return status;

@@ -3,6 +3,7 @@
 #define TERN_COMPILE_SECTION_H
 
 #include "controlplane/compile/analysis.h"
+#include "shared/tables/table.h"
 
 struct tern_section_unit { /* what the section says of a unit besides its classifier */
     uint32_t class_count;
@@ -10,9 +11,10 @@ struct tern_section_unit { /* what the section says of a unit besides its classi
     uint8_t classes_hash[16];
 };
 
-/* Appends the section to `out`, which is empty. 0 or TERN_ENOMEM; TERN_ELIMIT past 4 GiB of texts.
- */
-int tern_section_write(const struct tern_analysis *analysis, const struct tern_rows *rows,
-                       const struct tern_section_unit *units, struct tern_buffer *out);
+/* Appends the section to `out`, which is empty. `tables` are the built ones, by id. 0; TERN_ENOMEM;
+ * TERN_ELIMIT past 4 GiB of texts; TERN_EINVAL when tables and configuration disagree. */
+int tern_section_write(const struct tern_analysis *analysis, const struct tern_table *tables,
+                       const struct tern_rows *rows, const struct tern_section_unit *units,
+                       struct tern_buffer *out);
 
 #endif

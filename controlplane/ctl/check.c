@@ -78,7 +78,7 @@ bool tern_ctl_check_config(const char *path, struct tern_config **out,
         tern_config_free(config);
         return false;
     }
-    tern_compile_check(config, diagnostics);
+    tern_compile_check_rows(config, diagnostics);
     *out = config;
     return diagnostics->error_count == 0;
 }

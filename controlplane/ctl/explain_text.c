@@ -82,7 +82,7 @@ static void print_terms(const struct tern_json_value *conjunction)
     for (const struct tern_json_value *term = terms->child; term != NULL; term = term->next) {
         printf("      %s ", is_true(tern_json_get(term, "true")) ? "✓" : "✗");
         put(member(term, "text"));
-        putchar('\n');
+        puts(is_true(tern_json_get(term, "residual")) ? " (residual)" : "");
     }
 }
 

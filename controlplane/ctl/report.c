@@ -131,6 +131,9 @@ static void result_json(struct tern_json *json, const Tern__Control__Published *
     tern_json_u64(json, "conjunctions", result->conjunctions);
     tern_json_u64(json, "units", result->units);
     tern_json_u64(json, "rows_bytes", result->rows_bytes);
+    tern_json_u64(json, "residual_comparisons", result->residual_comparisons);
+    tern_json_u64(json, "residual_rules", result->residual_rules);
+    tern_json_u64(json, "unfitted_rows_bytes", result->unfitted_rows_bytes);
     tern_json_u64(json, "new_bytes", result->new_bytes);
     tern_json_u64(json, "shared_bytes", result->shared_bytes);
     tables_json(json, result);
@@ -209,6 +212,10 @@ static void print_result(const Tern__Control__Published *result)
     if (result->restored_from == 0) /* else nothing was compiled */
         printf("%u rules in %u conjunctions over %u units, %s of rows\n", result->rules,
                result->conjunctions, result->units, tern_print_bytes(rows, result->rows_bytes));
+    if (result->residual_comparisons != 0)
+        printf("%u comparisons of %u rules are residual: without that, about %s of rows\n",
+               result->residual_comparisons, result->residual_rules,
+               tern_print_bytes(rows, result->unfitted_rows_bytes));
     printf("%s new, %s shared\n", tern_print_bytes(fresh, result->new_bytes),
            tern_print_bytes(shared, result->shared_bytes));
     printf(

@@ -333,7 +333,7 @@ void tern_rules_decide(const struct tern_rules *rules, struct tern_scratch *scra
     for (unsigned i = 0; i < count; i++)
         prefetch_masks(rules, scratch->classes + (size_t)i * rules->unit_count);
     for (unsigned i = 0; i < count; i++)
-        rules->decide(rules, scratch, scratch->classes + (size_t)i * rules->unit_count,
+        rules->decide(rules, scratch, facts[i], scratch->classes + (size_t)i * rules->unit_count,
                       &verdicts[i]);
 }
 

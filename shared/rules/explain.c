@@ -1,5 +1,5 @@
 #include "shared/clock.h"
-#include "shared/rules/rules.h"
+#include "shared/rules/check.h"
 
 #include <math.h>
 
@@ -43,10 +43,17 @@ static bool row_bit(const struct tern_rules *rules, const struct tern_term *term
     return term->based;
 }
 
-static bool bit_holds(const struct tern_rules *rules, const uint32_t *classes, uint32_t bit)
+static bool term_holds(const struct tern_rules *rules, struct tern_candidate *item,
+                       const struct tern_term *term, uint32_t bit)
+{
+    return term->check != 0 ? tern_check_holds(rules, item, term->check - 1)
+                            : row_bit(rules, term, item->classes[term->unit], bit);
+}
+
+static bool bit_holds(const struct tern_rules *rules, struct tern_candidate *item, uint32_t bit)
 {
     for (uint32_t i = rules->bit_terms[bit]; i < rules->bit_terms[bit + 1]; i++)
-        if (!row_bit(rules, &rules->terms[i], classes[rules->terms[i].unit], bit))
+        if (!term_holds(rules, item, &rules->terms[i], bit))
             return false;
     return true;
 }
@@ -116,11 +123,11 @@ static int append_lookup(const struct tern_rules *rules, uint32_t index,
     return status != 0 ? status : tern_buffer_printf(out, "}");
 }
 
-static int append_bit(const struct tern_rules *rules, const uint32_t *classes, uint32_t bit,
+static int append_bit(const struct tern_rules *rules, struct tern_candidate *item, uint32_t bit,
                       bool first, struct tern_buffer *out)
 {
     int status = tern_buffer_printf(out, "%s{\"matched\":%s,\"terms\":[", first ? "" : ",",
-                                    bit_holds(rules, classes, bit) ? "true" : "false");
+                                    bit_holds(rules, item, bit) ? "true" : "false");
 
     for (uint32_t i = rules->bit_terms[bit]; i < rules->bit_terms[bit + 1] && status == 0; i++) {
         const struct tern_term *term = &rules->terms[i];
@@ -131,14 +138,14 @@ static int append_bit(const struct tern_rules *rules, const uint32_t *classes, u
         if (status == 0)
             status = tern_buffer_json_string(out, rules->bytes + text->offset, text->length);
         if (status == 0)
-            status = tern_buffer_printf(out, ",\"true\":%s}",
-                                        row_bit(rules, term, classes[term->unit], bit) ? "true"
-                                                                                       : "false");
+            status = tern_buffer_printf(out, ",\"true\":%s%s}",
+                                        term_holds(rules, item, term, bit) ? "true" : "false",
+                                        term->check != 0 ? ",\"residual\":true" : "");
     }
     return status != 0 ? status : tern_buffer_printf(out, "]}");
 }
 
-static int append_rule(const struct tern_rules *rules, const uint32_t *classes, uint32_t first,
+static int append_rule(const struct tern_rules *rules, struct tern_candidate *item, uint32_t first,
                        uint32_t last, bool matched, bool comma, struct tern_buffer *out)
 {
     const struct tern_bit *rule = &rules->bits[first];
@@ -161,13 +168,13 @@ static int append_rule(const struct tern_rules *rules, const uint32_t *classes, 
         status = tern_buffer_printf(out, ",\"matched\":%s,\"conjunctions\":[",
                                     matched ? "true" : "false");
     for (uint32_t bit = first; bit < last && bit < first + BITS_MAX && status == 0; bit++)
-        status = append_bit(rules, classes, bit, bit == first, out);
+        status = append_bit(rules, item, bit, bit == first, out);
     return status != 0 ? status : tern_buffer_printf(out, "]}");
 }
 
 /* Every rule that matched, up to and including the deciding one, and the first ones that did not.
  */
-static int append_rules(const struct tern_rules *rules, const uint32_t *classes,
+static int append_rules(const struct tern_rules *rules, struct tern_candidate *item,
                         const struct tern_verdict *verdict, struct tern_buffer *out)
 {
     unsigned unmatched = 0, hidden = 0;
@@ -179,11 +186,11 @@ static int append_rules(const struct tern_rules *rules, const uint32_t *classes,
         bool matched = false;
 
         while (last < rules->bit_count && rules->bits[last].rule == index)
-            matched |= bit_holds(rules, classes, last++);
+            matched |= bit_holds(rules, item, last++);
         if (verdict->rule != 0 && index + 1 > verdict->rule)
             break;
         if (matched || unmatched++ < UNMATCHED_MAX) {
-            status = append_rule(rules, classes, bit, last, matched, comma, out);
+            status = append_rule(rules, item, bit, last, matched, comma, out);
             comma = true;
         } else {
             hidden++;
@@ -199,12 +206,13 @@ int tern_rules_explain(const struct tern_rules *rules, struct tern_scratch *scra
     struct tern_verdict verdict;
     uint64_t started = tern_clock_now_ns(), classified, decided;
     struct tern_hits hits = scratch->hits;
+    struct tern_candidate item = tern_candidate_of(facts, scratch->classes);
     int status;
 
     tern_rules_classify(rules, scratch, &facts, 1);
     classified = tern_clock_now_ns();
     scratch->hits = (struct tern_hits){NULL, NULL}; /* a question is no traffic */
-    rules->decide(rules, scratch, scratch->classes, &verdict);
+    rules->decide(rules, scratch, facts, scratch->classes, &verdict);
     scratch->hits = hits;
     decided = tern_clock_now_ns();
     status = append_verdict(rules, &verdict, out);
@@ -215,7 +223,7 @@ int tern_rules_explain(const struct tern_rules *rules, struct tern_scratch *scra
     if (status == 0)
         status = tern_buffer_printf(out, "]");
     if (status == 0)
-        status = append_rules(rules, scratch->classes, &verdict, out);
+        status = append_rules(rules, &item, &verdict, out);
     if (status == 0)
         status = tern_buffer_printf(out, ",\"stages\":{\"classify_ns\":%llu,\"rows_ns\":%llu}}",
                                     (unsigned long long)(classified - started),

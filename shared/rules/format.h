@@ -11,12 +11,13 @@
 #ifndef TERN_RULES_FORMAT_H
 #define TERN_RULES_FORMAT_H
 
+#include "shared/address.h"
 #include "shared/base.h"
 #include "shared/layout.h"
 #include "shared/limits.h"
 
 #define TERN_RULES_MAGIC   0x73656c75726e7265ull
-#define TERN_RULES_VERSION 2u
+#define TERN_RULES_VERSION 3u
 #define TERN_CLASSES_MAGIC 0x7373616c636e7265ull
 
 enum tern_unit_kind {
@@ -56,14 +57,20 @@ struct tern_rules_header {
     struct tern_span bits;       /* struct tern_bit per bit of all blocks */
     struct tern_span rules;      /* struct tern_rule */
     struct tern_span thresholds; /* struct tern_threshold, highest first */
+    /* read by decisions where rows leave something open */
+    struct tern_span check_lists;   /* u32: first step of a check, | TERN_CHECK_LAST */
+    struct tern_span check_steps;   /* struct tern_check_step */
+    struct tern_span check_atoms;   /* struct tern_check_atom */
+    struct tern_span check_ranges;  /* struct tern_check_range */
+    struct tern_span check_strings; /* struct tern_text_span */
     /* read by explain and describe */
     struct tern_span bit_terms; /* u32 per bit + 1: its first term */
     struct tern_span terms;     /* struct tern_term */
     struct tern_span texts;     /* struct tern_text_span: source texts of terms */
-    struct tern_span bytes;     /* names and source texts */
-    uint8_t reserved2[64];
+    struct tern_span bytes;     /* names, source texts, strings of checks */
+    uint8_t reserved2[48];
 };
-TERN_LAYOUT_SIZE(tern_rules_header, 320);
+TERN_LAYOUT_SIZE(tern_rules_header, 384);
 TERN_LAYOUT_FIELD(tern_rules_header, magic, 0);
 TERN_LAYOUT_FIELD(tern_rules_header, version, 8);
 TERN_LAYOUT_FIELD(tern_rules_header, reserved0, 12);
@@ -83,11 +90,16 @@ TERN_LAYOUT_FIELD(tern_rules_header, always, 128);
 TERN_LAYOUT_FIELD(tern_rules_header, bits, 144);
 TERN_LAYOUT_FIELD(tern_rules_header, rules, 160);
 TERN_LAYOUT_FIELD(tern_rules_header, thresholds, 176);
-TERN_LAYOUT_FIELD(tern_rules_header, bit_terms, 192);
-TERN_LAYOUT_FIELD(tern_rules_header, terms, 208);
-TERN_LAYOUT_FIELD(tern_rules_header, texts, 224);
-TERN_LAYOUT_FIELD(tern_rules_header, bytes, 240);
-TERN_LAYOUT_FIELD(tern_rules_header, reserved2, 256);
+TERN_LAYOUT_FIELD(tern_rules_header, check_lists, 192);
+TERN_LAYOUT_FIELD(tern_rules_header, check_steps, 208);
+TERN_LAYOUT_FIELD(tern_rules_header, check_atoms, 224);
+TERN_LAYOUT_FIELD(tern_rules_header, check_ranges, 240);
+TERN_LAYOUT_FIELD(tern_rules_header, check_strings, 256);
+TERN_LAYOUT_FIELD(tern_rules_header, bit_terms, 272);
+TERN_LAYOUT_FIELD(tern_rules_header, terms, 288);
+TERN_LAYOUT_FIELD(tern_rules_header, texts, 304);
+TERN_LAYOUT_FIELD(tern_rules_header, bytes, 320);
+TERN_LAYOUT_FIELD(tern_rules_header, reserved2, 336);
 
 struct tern_unit {
     uint8_t kind; /* enum tern_unit_kind */
@@ -158,7 +170,7 @@ enum tern_effect {
 struct tern_bit {
     uint32_t rule; /* index, from 0 */
     float score;
-    uint32_t residual; /* 1 + index of the checks that its row leaves open; 0: none */
+    uint32_t residual; /* 1 + index in check_lists of what its rows leave open; 0: nothing */
     uint8_t effect;    /* enum tern_effect */
     uint8_t action;    /* enum tern_action; of rules that add: undecided */
     uint8_t flags;     /* enum tern_verdict_flags */
@@ -198,11 +210,13 @@ struct tern_term {
     uint32_t unit;
     uint32_t text;  /* index in texts */
     uint32_t based; /* 1: true in the unit's base row */
+    uint32_t check; /* 1 + its first step when it is in no row (residual), else 0 */
 };
-TERN_LAYOUT_SIZE(tern_term, 12);
+TERN_LAYOUT_SIZE(tern_term, 16);
 TERN_LAYOUT_FIELD(tern_term, unit, 0);
 TERN_LAYOUT_FIELD(tern_term, text, 4);
 TERN_LAYOUT_FIELD(tern_term, based, 8);
+TERN_LAYOUT_FIELD(tern_term, check, 12);
 
 struct tern_text_span {
     uint32_t offset; /* in bytes */
@@ -211,6 +225,70 @@ struct tern_text_span {
 TERN_LAYOUT_SIZE(tern_text_span, 8);
 TERN_LAYOUT_FIELD(tern_text_span, offset, 0);
 TERN_LAYOUT_FIELD(tern_text_span, length, 4);
+
+/* Residual predicates: rows over limits.rules_bytes leave the costliest out, as if they always
+ * held, and a bit that survives is asked directly (shared/rules/check.h). A check is a run of
+ * steps, each of which asks one atom and says where to go on: only forwards, or to an end. A bit's
+ * checks are the entries of check_lists from its own up to the first marked as the last; all must
+ * hold. */
+#define TERN_CHECK_LAST  0x80000000u
+#define TERN_CHECK_HOLDS UINT32_MAX
+#define TERN_CHECK_FAILS (UINT32_MAX - 1)
+
+struct tern_check_step {
+    uint32_t atom;
+    uint32_t when_true; /* a later step, or TERN_CHECK_HOLDS or _FAILS */
+    uint32_t when_false;
+};
+TERN_LAYOUT_SIZE(tern_check_step, 12);
+TERN_LAYOUT_FIELD(tern_check_step, atom, 0);
+TERN_LAYOUT_FIELD(tern_check_step, when_true, 4);
+TERN_LAYOUT_FIELD(tern_check_step, when_false, 8);
+
+enum tern_check_kind {
+    TERN_CHECK_THERE = 1,  /* the field is there */
+    TERN_CHECK_RECORD = 2, /* a map's record is there */
+    TERN_CHECK_CELL = 3,   /* the column of its record is there */
+    TERN_CHECK_NUMBER = 4, /* a number in one of the ranges */
+    TERN_CHECK_ADDRESS = 5,
+    TERN_CHECK_EQUALS = 6, /* a string among the strings */
+    TERN_CHECK_STARTS = 7, /* with the string */
+    TERN_CHECK_ENDS = 8,
+    TERN_CHECK_IN_SET = 9,  /* a key of the table `set` */
+    TERN_CHECK_LISTED = 10, /* of set units: the class already says it */
+};
+
+#define TERN_CHECK_FIELD UINT16_MAX /* no column: the unit's field itself */
+
+struct tern_check_atom {
+    uint32_t unit;
+    uint8_t kind;    /* enum tern_check_kind */
+    uint8_t type;    /* enum tern_type of the value asked */
+    uint16_t column; /* of the unit's records, or TERN_CHECK_FIELD */
+    uint16_t set;
+    uint16_t reserved;
+    uint32_t first; /* range or string; ascending from there on */
+    uint32_t count;
+    uint32_t reserved1;
+};
+TERN_LAYOUT_SIZE(tern_check_atom, 24);
+TERN_LAYOUT_FIELD(tern_check_atom, unit, 0);
+TERN_LAYOUT_FIELD(tern_check_atom, kind, 4);
+TERN_LAYOUT_FIELD(tern_check_atom, type, 5);
+TERN_LAYOUT_FIELD(tern_check_atom, column, 6);
+TERN_LAYOUT_FIELD(tern_check_atom, set, 8);
+TERN_LAYOUT_FIELD(tern_check_atom, reserved, 10);
+TERN_LAYOUT_FIELD(tern_check_atom, first, 12);
+TERN_LAYOUT_FIELD(tern_check_atom, count, 16);
+TERN_LAYOUT_FIELD(tern_check_atom, reserved1, 20);
+
+struct tern_check_range { /* inclusive; numbers as order-preserving keys in `low` */
+    struct tern_address first;
+    struct tern_address last;
+};
+TERN_LAYOUT_SIZE(tern_check_range, 32);
+TERN_LAYOUT_FIELD(tern_check_range, first, 0);
+TERN_LAYOUT_FIELD(tern_check_range, last, 16);
 
 /* A classes section: this header, `class_count` u32 (a record of each class, for the compiler),
  * then at `ids_offset` the class of every record, `id_bytes` (2 or 4) each. */

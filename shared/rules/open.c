@@ -1,4 +1,4 @@
-#include "shared/rules/rules.h"
+#include "shared/rules/check.h"
 
 struct opening {
     const uint8_t *section;
@@ -18,10 +18,7 @@ static int corrupt(struct opening *opening, const char *what, uint64_t index)
 static const void *array_of(const struct opening *opening, const struct tern_span *span,
                             size_t size)
 {
-    if (span->offset % 64 != 0 || span->count > opening->length / size ||
-        !tern_range_inside(span->offset, span->count * size, opening->length))
-        return NULL;
-    return opening->section + span->offset;
+    return tern_rules_array(opening->section, opening->header, span, size);
 }
 
 static int open_header(struct opening *opening)
@@ -101,7 +98,7 @@ static int check_blocks(struct opening *opening)
     for (uint64_t i = 0; i < header->bits.count; i++)
         if (rules->bits[i].rule >= header->rule_count || rules->bits[i].action > TERN_UNDECIDED ||
             (rules->bits[i].effect & ~TERN_EFFECT_SHADOW) > TERN_EFFECT_ESCALATE ||
-            rules->bits[i].residual != 0 || rules->bits[i].lazy != 0)
+            rules->bits[i].lazy != 0)
             return corrupt(opening, "bit", i);
     for (uint64_t i = 0; i < header->deltas.count; i++)
         if (rules->deltas[i].mask >= header->masks.count ||
@@ -345,6 +342,8 @@ int tern_rules_open(struct tern_rules **rules, const void *section, size_t lengt
         status = check_rules(&opening);
     if (status == 0)
         status = open_units(&opening, schema, tables, table_count, classes, classes_count);
+    if (status == 0)
+        status = tern_checks_open(opening.rules, opening.section, tables, table_count, error);
     if (status != 0) {
         free(opening.rules);
         return status;

@@ -41,7 +41,14 @@ struct tern_rules {
     uint32_t unit_count;
     uint8_t default_action;
     void (*decide)(const struct tern_rules *rules, struct tern_scratch *scratch,
-                   const uint32_t *classes, struct tern_verdict *verdict);
+                   const struct tern_facts *facts, const uint32_t *classes,
+                   struct tern_verdict *verdict);
+    const uint32_t *check_lists;
+    const struct tern_check_step *check_steps;
+    const struct tern_check_atom *check_atoms;
+    const struct tern_check_range *check_ranges;
+    const struct tern_text_span *check_strings;
+    const struct tern_table *tables; /* by id */
     /* for explain */
     const struct tern_rules_header *header;
     const struct tern_schema *schema;
@@ -79,16 +86,29 @@ struct tern_scratch {
     struct tern_hits hits;
 };
 
+/* The array of a span in a section of `header->length` bytes, NULL when it leaves it. */
+static inline const void *tern_rules_array(const uint8_t *section,
+                                           const struct tern_rules_header *header,
+                                           const struct tern_span *span, size_t size)
+{
+    if (span->offset % 64 != 0 || span->count > header->length / size ||
+        !tern_range_inside(span->offset, span->count * size, header->length))
+        return NULL;
+    return section + span->offset;
+}
+
 /* Writes classes[item × unit_count + unit] of all items. */
 void tern_rules_classify(const struct tern_rules *rules, struct tern_scratch *scratch,
                          const struct tern_facts *const facts[], unsigned count);
 
 /* Decides one item from its classes: the twins, bit for bit the same. */
 void tern_rules_walk_scalar(const struct tern_rules *rules, struct tern_scratch *scratch,
-                            const uint32_t *classes, struct tern_verdict *verdict);
+                            const struct tern_facts *facts, const uint32_t *classes,
+                            struct tern_verdict *verdict);
 #if defined(__x86_64__)
 void tern_rules_walk_avx2(const struct tern_rules *rules, struct tern_scratch *scratch,
-                          const uint32_t *classes, struct tern_verdict *verdict);
+                          const struct tern_facts *facts, const uint32_t *classes,
+                          struct tern_verdict *verdict);
 #endif
 
 #endif

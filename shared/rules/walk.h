@@ -50,10 +50,12 @@ static inline void finish_open(const struct tern_rules *rules, float sum,
 }
 
 WALK_TARGET void WALK_NAME(const struct tern_rules *rules, struct tern_scratch *scratch,
-                           const uint32_t *classes, struct tern_verdict *verdict)
+                           const struct tern_facts *facts, const uint32_t *classes,
+                           struct tern_verdict *verdict)
 {
     struct tern_cursor *cursors = scratch->cursors;
     struct tern_mask_words *counters = scratch->counters;
+    struct tern_candidate candidate = tern_candidate_of(facts, classes);
     uint32_t active = 0, always = 0, last = UINT32_MAX; /* last: the rule of the bit before */
     float sum = 0;
 
@@ -132,6 +134,8 @@ WALK_TARGET void WALK_NAME(const struct tern_rules *rules, struct tern_scratch *
                                                           (unsigned)__builtin_ctzll(left)];
 
                 if (bit->rule == last) /* several of its conjunctions may hold */
+                    continue;
+                if (bit->residual != 0 && !tern_checks_hold(rules, &candidate, bit->residual - 1))
                     continue;
                 last = bit->rule;
                 count_hit(&scratch->hits, bit);

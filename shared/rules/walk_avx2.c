@@ -1,4 +1,4 @@
-#include "shared/rules/rules.h"
+#include "shared/rules/check.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -1,4 +1,4 @@
-#include "shared/rules/rules.h"
+#include "shared/rules/check.h"
 
 typedef struct tern_mask_words block_t;
 

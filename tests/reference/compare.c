@@ -22,7 +22,7 @@ struct counts { /* of the hits of each rule */
 };
 
 static uint64_t checksum;
-static uint64_t compared, nontrivial;
+static uint64_t compared, nontrivial, residual;
 
 static void print_rules(const struct tern_config *config)
 {
@@ -72,9 +72,38 @@ static void count_hits(struct tern_scratch *scratch, const struct tern_config *c
     tern_scratch_count_hits(scratch, counts->slots, counts->actual);
 }
 
+enum squeeze {        /* limits.rules_bytes of a rule set, so of what is residual */
+               ROOMY, /* nothing */
+               TIGHT, /* some of it, as rows get a part of what they need */
+               TINY,  /* all of it */
+};
+
+/* Compiles as squeezed as asked for; a limit that even residual rules pass is raised. */
+static int compile_squeezed(struct world *world, struct tern_config *config, uint64_t *random,
+                            enum squeeze squeeze, struct world_rules *compiled)
+{
+    int status = world_compile(world, config, compiled);
+
+    if (status != 0 || squeeze == ROOMY)
+        return status;
+    config->limits.rules_bytes =
+        squeeze == TINY
+            ? 256
+            : compiled->compiled.rows_bytes * (1 + tern_test_random(random) % 8) / 9 + 256;
+    do {
+        world_rules_free(compiled);
+        status = world_compile(world, config, compiled);
+        config->limits.rules_bytes += config->limits.rules_bytes / 2;
+    } while (status == TERN_ELIMIT);
+    if (status == 0)
+        residual += compiled->compiled.residual_comparisons;
+    return status;
+}
+
 /* One rule set over ITEMS items: alone, in vectors, and through both twins. */
 static int compare_set(struct world *world, uint64_t *random, uint32_t scale, unsigned rule_count,
-                       struct tern_scratch *scratch, struct item *items, struct counts *counts)
+                       enum squeeze squeeze, struct tern_scratch *scratch, struct item *items,
+                       struct counts *counts)
 {
     struct tern_region region = {0};
     struct tern_config config = generate_config(world, random, rule_count, &region);
@@ -83,7 +112,7 @@ static int compare_set(struct world *world, uint64_t *random, uint32_t scale, un
     struct tern_verdict expected[ITEMS], actual[ITEMS];
     const struct tern_facts *facts[ITEMS];
     struct world_rules compiled;
-    int status = world_compile(world, &config, &compiled);
+    int status = compile_squeezed(world, &config, random, squeeze, &compiled);
 
     if (status == TERN_EINVAL) { /* more than 64 conjunctions: a build error, not a wrong verdict */
         tern_region_free(&region);
@@ -112,7 +141,7 @@ static int compare_set(struct world *world, uint64_t *random, uint32_t scale, un
         tern_rules_decide(compiled.rules, scratch, &facts[i], 1, &actual[i]);
         status |= check(&config, "alone", i, &expected[i], &actual[i]);
         tern_scratch_count_hits(scratch, NULL, NULL);
-        tern_rules_walk_scalar(compiled.rules, scratch, scratch->classes, &actual[i]);
+        tern_rules_walk_scalar(compiled.rules, scratch, item, scratch->classes, &actual[i]);
         status |= check(&config, "scalar twin", i, &expected[i], &actual[i]);
         tern_scratch_count_hits(scratch, counts->slots, counts->actual);
     }
@@ -156,13 +185,20 @@ int main(int argc, char **argv)
         uint64_t random = seed + i;
         unsigned rules = i % 50 == 49 ? RULES_MAX : i % 10 == 9 ? 120 : 1 + i % 24;
 
-        status = compare_set(&world, &random, 200, rules, scratch, items, counts);
+        status = compare_set(&world, &random, 200, rules, (enum squeeze)((seed + i) % 3), scratch,
+                             items, counts);
         if (status != 0)
             fprintf(stderr, "repeat with: compare %llu 1\n", (unsigned long long)(seed + i));
     }
-    printf("seed %llu: %u rule sets, %llu verdicts equal, %llu by a rule, checksum %016llx\n",
+    printf("seed %llu: %u rule sets, %llu verdicts equal, %llu by a rule, %llu comparisons "
+           "residual, checksum %016llx\n",
            (unsigned long long)seed, sets, (unsigned long long)compared,
-           (unsigned long long)nontrivial, (unsigned long long)checksum);
+           (unsigned long long)nontrivial, (unsigned long long)residual,
+           (unsigned long long)checksum);
+    if (status == 0 && sets >= 100 && residual == 0) {
+        fprintf(stderr, "nothing was ever residual: limits.rules_bytes has no effect\n");
+        status = 1;
+    }
     for (unsigned i = 0; i < ITEMS; i++)
         free(items[i].sample);
     free(items);

@@ -288,7 +288,7 @@ int world_compile(struct world *world, const struct tern_config *config,
 
     memset(compiled, 0, sizeof *compiled);
     status = tern_compile(&input, &compiled->compiled, &diagnostics);
-    if (status != 0) {
+    if (status != 0 && status != TERN_ELIMIT) {
         struct tern_buffer out = {0};
 
         tern_diagnostics_print(&diagnostics, &out);

@@ -61,7 +61,8 @@ struct world_rules { /* a compiled and opened rule set */
     struct tern_rules *rules;
 };
 
-/* Compiles and opens. Prints diagnostics and returns the code on failure. */
+/* Compiles and opens. Prints diagnostics and returns the code on failure (but nothing on
+ * TERN_ELIMIT, which callers try for). */
 int world_compile(struct world *world, const struct tern_config *config,
                   struct world_rules *compiled);
 void world_rules_free(struct world_rules *compiled);

@@ -1,4 +1,4 @@
-/* Compiled rules: warnings, limits, shared classes, determinism, explain, corrupt sections. */
+/* Compiled rules: warnings, shared classes, determinism, explain, corrupt sections. */
 #include "tests/unit/unit.h"
 
 #include "shared/rules/rules.h"
@@ -372,36 +372,6 @@ static void unchanged_classes_are_shared(TERN_TEST_STATE)
     world_rules_free(&fresh);
 }
 
-static void too_many_rows_are_refused(TERN_TEST_STATE)
-{
-    enum { COUNT = 2000 };
-    struct tern_config_rule *rules = calloc(COUNT, sizeof *rules);
-    char(*texts)[64] = calloc(COUNT, sizeof *texts);
-    struct tern_config config = world_config(&world, rules, COUNT);
-    struct tern_diagnostics diagnostics = {0};
-    struct tern_compile_input input = {.config = &config,
-                                       .schema = world.schema,
-                                       .tables = world.opened,
-                                       .table_hashes = (const uint8_t(*)[16])world.hashes};
-    struct tern_compiled compiled;
-    const struct tern_diagnostic *last;
-
-    for (unsigned i = 0; i < COUNT; i++) {
-        snprintf(texts[i], sizeof texts[i], "ratio > %u.5", i);
-        rules[i] = world_rule("r", texts[i]);
-    }
-    config.limits.rules_bytes = 100000;
-    assert_int_equal(tern_compile(&input, &compiled, &diagnostics), TERN_ELIMIT);
-    last = &diagnostics.items[diagnostics.count - 1];
-    assert_int_equal(last->severity, TERN_SEVERITY_ERROR);
-    assert_non_null(strstr(last->message, "limits.rules_bytes (100000 bytes)"));
-    assert_non_null(strstr(last->message, "field 'ratio'"));
-    assert_int_equal(last->place.line, 1);
-    tern_diagnostics_free(&diagnostics);
-    free(texts);
-    free(rules);
-}
-
 static void explain_tells_the_truth(TERN_TEST_STATE)
 {
     struct tern_config_rule rules[] = {
@@ -529,7 +499,6 @@ int main(void)
         cmocka_unit_test(decides_across_blocks),
         cmocka_unit_test(same_input_same_bytes),
         cmocka_unit_test(unchanged_classes_are_shared),
-        cmocka_unit_test(too_many_rows_are_refused),
         cmocka_unit_test(explain_tells_the_truth),
         cmocka_unit_test(corrupt_sections_stay_harmless),
     };
