@@ -40,6 +40,18 @@ byte announced = NONE;
 byte epoch = 1;
 bool bell[TERNDS];          /* the futex word as ternd t sees it: it has been bumped */
 
+#ifdef SHARING
+/* Sections, apart from the snapshots that list them: each snapshot lists one, its own or the one of the
+ * snapshot before. Whoever lists a section knows for which snapshot it was written (its hash). */
+byte section[SLOTS + 1];    /* sequence number it was written for, 0: free */
+byte listed[SLOTS + 1];     /* which section the slot's snapshot lists */
+byte listed_seq[SLOTS + 1]; /* and for which sequence number that was written */
+
+#define section_is_used(s) \
+    ((memory[1] != 0 && listed[1] == s) || (memory[2] != 0 && listed[2] == s))
+#define touch_section(s, seq) assert(section[s] == seq && seq != 0)
+#endif
+
 /* The board: written by the reader that holds the seat; stays as it is when the reader dies. */
 byte reader_epoch[READERS];
 byte reader_pin[READERS];
@@ -190,6 +202,9 @@ inline serve()
     if
     :: serving_slot != NONE ->
         touch(serving_slot, serving_seq);
+#ifdef SHARING
+        touch_section(listed[serving_slot], listed_seq[serving_slot]);
+#endif
         assert(published[serving_seq]) /* never one that was only announced */
     :: else
     fi
@@ -260,6 +275,19 @@ inline find()
     :: slot == NONE || seq == done -> slot = NONE; seq = 0
     :: else
     fi;
+#ifdef SHARING
+    /* The published root, when it is the one prepared, is the base: its list was copied when it was
+     * validated. Nothing protects it once the epoch is left: the pin is the candidate's. */
+    base_slot = NONE; base_seq = 0; base_section = NONE; base_section_seq = 0;
+    if
+    :: slot != NONE && asked && root != NONE && memory[root] == prepared_seq[t] ->
+        base_slot = root;
+        base_seq = memory[root];
+        base_section = listed[root];
+        base_section_seq = listed_seq[root]
+    :: else
+    fi;
+#endif
     done = 0
 }
 
@@ -267,6 +295,21 @@ inline find()
 inline prepare()
 {
     touch(slot, seq);
+#ifdef SHARING
+    if
+    :: base_section != NONE && base_section == listed[slot] && base_section_seq == listed_seq[slot] ->
+        /* not validated again: used through what the base made of it */
+        touch_section(base_section, base_section_seq)
+    :: else -> touch_section(listed[slot], listed_seq[slot])
+    fi;
+#ifdef READ_BASE
+    if
+    :: base_slot != NONE -> touch(base_slot, base_seq)
+    :: else
+    fi;
+#endif
+    base_slot = NONE; base_seq = 0; base_section = NONE; base_section_seq = 0;
+#endif
     if
     :: asked && vetoes > 0 -> vetoes--; answer[t] = REJECTED; answer_seq[t] = seq
     :: true ->
@@ -300,6 +343,9 @@ proctype housekeeping(byte t)
 {
     byte mine, seen, slot, seq, done, value;
     bool asked;
+#ifdef SHARING
+    byte base_slot, base_seq, base_section, base_section_seq;
+#endif
 
 end_down:
     atomic { !alive[t] && !serving[t] -> alive[t] = true; joining[t] = true };
@@ -390,6 +436,18 @@ inline publish()
             control_fence();
             last_seq++;
             memory[candidate] = last_seq;
+#ifdef SHARING
+            if
+            :: root != NONE -> /* unchanged: listed again */
+                listed[candidate] = listed[root];
+                listed_seq[candidate] = listed_seq[root]
+            :: true ->
+                listed[candidate] = (section[1] == 0 -> 1 : 2);
+                assert(section[listed[candidate]] == 0);
+                section[listed[candidate]] = last_seq;
+                listed_seq[candidate] = last_seq
+            fi;
+#endif
             buffer[CONTROL]!ANNOUNCED(candidate);
             buffer[CONTROL]!BELL(NONE)
         fi
@@ -504,12 +562,21 @@ inline reclaim()
         do
         :: t <= SLOTS ->
             if
-            :: free & bit(t) -> memory[t] = 0; retired[t] = 0
+            :: free & bit(t) ->
+#ifdef FREE_LISTED
+                if :: memory[t] != 0 -> section[listed[t]] = 0 :: else fi;
+#endif
+                memory[t] = 0;
+                retired[t] = 0
             :: else
             fi;
             t++
         :: t > SLOTS -> break
         od;
+#ifdef SHARING
+        if :: !section_is_used(1) -> section[1] = 0; :: else fi;
+        if :: !section_is_used(2) -> section[2] = 0; :: else fi;
+#endif
         t = 0;
         free = 0
     }
