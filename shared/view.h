@@ -29,8 +29,8 @@ struct tern_view {
 /* Validates and resolves the root at `root_offset`: bounds, checksums of root, manifest and every
  * section, then each section's own structure; prefaults every section (MADV_POPULATE_READ).
  *
- * Sections that `base` (an open view of the same arena, or NULL) already holds are not read again: a
- * one-line change validates and prefaults the new sections only. The base's own root may be
+ * Sections that `base` (an open view of the same arena, or NULL) already holds are not read again:
+ * a one-line change validates and prefaults the new sections only. The base's own root may be
  * reclaimed meanwhile (tests/model, SHARING): of it only the private copy of its list is read, and
  * handles of sections that the new root lists as well.
  *
