@@ -17,13 +17,45 @@ LONG_FILES = {
 }
 # A folder and what it must never include; `clients/c` is linked into other people's programs.
 FORBIDDEN = {
-    "shared": ["dataplane/", "controlplane/", "clients/"],
-    "dataplane": ["controlplane/", "clients/"],
-    "controlplane": ["dataplane/"],
-    "clients/c": ["dataplane/", "controlplane/"],
+    "shared": ["dataplane/", "controlplane/", "clients/", "perf/", "tests/"],
+    "dataplane": ["controlplane/", "clients/", "perf/", "tests/"],
+    "controlplane": ["dataplane/", "perf/", "tests/"],
+    "clients/c": ["dataplane/", "controlplane/", "perf/", "tests/"],
 }
-# The only users of liburing's header.
-URING = ["dataplane/uring", "perf/", "tests/unit/"]
+# A library's header and the only ones that include it: what could be replaced in one place stays so.
+LIBRARIES = {
+    "liburing.h": ["dataplane/uring", "perf/", "tests/"],
+    "yaml.h": ["controlplane/config/yaml", "tests/"],
+    "zlib.h": ["controlplane/build/source", "tests/"],
+    "sqlite3.h": ["controlplane/store", "tests/"],
+    "maxminddb.h": ["perf/"],
+    "protobuf-c/protobuf-c.h": ["controlplane/message", "controlplane/reply", "tests/"],
+}
+# What runs for every request: it neither allocates nor locks, sleeps, logs or asks the kernel. Every file of
+# these patterns, and what in it is allowed all the same, because it runs at start, on adoption, on an error
+# or once a turn.
+HOT = re.compile(r"(shared/(rules|tables)/\w+|shared/(decode|host|histogram|address|facts)|"
+                 r"dataplane/(batch|connection|decide|decode|pool|request|traffic|wheel|worker))\.[ch]$")
+HOT_NAMES = re.compile(
+    r"\b(malloc|calloc|realloc|aligned_alloc|posix_memalign|free|strdup|asprintf|mmap|munmap|madvise|"
+    r"pthread_(?:mutex|rwlock|spin|cond)_\w+|mtx_\w+|cnd_\w+|sem_\w+|s?n?printf|vs?n?printf|fprintf|puts|"
+    r"tern_log|syslog|perror|open|openat|read|write|pread|pwrite|close|ioctl|getsockopt|setsockopt|shutdown|"
+    r"fcntl|poll|ppoll|nanosleep|clock_nanosleep|usleep|syscall|sendmsg|recvmsg|recv|getenv|gettimeofday|"
+    r"sched_yield|backtrace|system|fork)\s*\(")
+HOT_ALLOWED = {
+    "dataplane/batch.c": "snprintf",              # a refusal's message
+    "dataplane/connection.c": "mmap munmap",      # the table of connections, at start
+    "dataplane/decide.c": "aligned_alloc malloc free",  # a loop's vector, at start
+    "dataplane/pool.c": "malloc free",            # until traffic has seen its peak
+    "dataplane/request.c": "snprintf",            # a refusal's message
+    "dataplane/traffic.c": "close shutdown getsockopt ioctl",  # a connection's end; one that stalls
+    "dataplane/worker.c": "close write",          # a loop's start and end; waking one that sleeps
+    "shared/address.c": "snprintf sprintf",       # an address as text
+    "shared/decode.c": "vsnprintf",               # a refusal's message
+    "shared/rules/evaluate.c": "aligned_alloc free",  # a loop's scratch, at start
+    "shared/rules/open.c": "calloc free",         # validation
+    "shared/tables/prefix.c": "calloc free",      # validation
+}
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
 SLEEPS = re.compile(r"\b(usleep|nanosleep|sleep|time\.sleep)\s*\(")
 MACHINE_PATHS = re.compile(r"/work/|/home/\w|/root/")
@@ -64,10 +96,86 @@ def check_layers(names):
                         yield f"{name} includes {header}"
 
 
-def check_uring(names):
+def check_libraries(names):
     for name in sources(names):
-        if "liburing.h" in includes(name) and not any(name.startswith(user) for user in URING):
-            yield f"{name} includes liburing.h; only {', '.join(URING)} may"
+        for header, users in LIBRARIES.items():
+            if header in includes(name) and not any(name.startswith(user) for user in users):
+                yield f"{name} includes {header}; only {', '.join(users)} may"
+
+
+def code_of(name):
+    """The text without comments and strings, line for line."""
+    def blank(found):
+        return re.sub(r"[^\n]", " ", found[0])
+
+    return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', blank, text_of(name), flags=re.S)
+
+
+def check_hot_path(names):
+    unused = {name: set(allowed.split()) for name, allowed in HOT_ALLOWED.items()}
+    for name in names:
+        if not HOT.match(name):
+            continue
+        allowed = HOT_ALLOWED.get(name, "").split()
+        for number, line in enumerate(code_of(name).split("\n"), 1):
+            for call in HOT_NAMES.findall(line):
+                if call in allowed:
+                    unused[name].discard(call)
+                elif not re.search(r"->\s*" + call + r"\s*\(", line): # a backend's operation
+                    yield f"{name}:{number}: {call} on the way of a request"
+    for name, calls in unused.items():
+        for call in sorted(calls):
+            yield f"tests/layering.py allows {name} {call}, which it does not use"
+
+
+def body_of(code, struct):
+    """What stands between the braces of `struct NAME {…}`, nested ones emptied; None when not here."""
+    start = re.search(r"\bstruct\s+" + struct + r"\s*\{", code)
+    if start is None:
+        return None
+    depth, out = 1, ""
+    for letter in code[start.end():]:
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        if depth == 0:
+            return out
+        if depth == 1:
+            out += letter
+    return None
+
+
+def check_layouts(names):
+    """Each member of a struct whose size is asserted has its offset asserted, too."""
+    for name in names:
+        if not name.endswith(".h") or name.startswith("tests/"):
+            continue
+        code = code_of(name)
+        for struct in re.findall(r"^TERN_LAYOUT_SIZE\((\w+),", code, re.M):
+            body = body_of(code, struct)
+            if body is None:
+                yield f"{name}: TERN_LAYOUT_SIZE of {struct}, which is not defined there"
+                continue
+            if "#define" in body or "TERN_COUNTERS" in body:
+                continue # made from a list
+            asserted = set(re.findall(r"TERN_LAYOUT_FIELD\(" + struct + r",\s*(\w+)", code))
+            for member in body.split(";")[:-1]:
+                member = re.sub(r"TERN_ALIGNED\([^)]*\)|\[[^]]*\]|\}", " ", member)
+                for declared in member.split(","):
+                    words = re.findall(r"\w+", declared)
+                    if words and words[-1] not in asserted:
+                        yield f"{name}: the offset of {struct}.{words[-1]} is not asserted"
+
+
+def check_readmes(names):
+    """A folder's README names every file in it; a folder without one is named by the README above."""
+    for name in names:
+        path = pathlib.PurePath(name)
+        if not name.endswith((".c", ".h", ".py", ".pml")) or len(path.parts) < 2 or path.stem == "__init__":
+            continue
+        readme, word = path.parent / "README.md", path.stem
+        while not (ROOT / readme).is_file() and len(readme.parts) > 1:
+            readme, word = readme.parent.parent / "README.md", readme.parent.name
+        if not re.search(r"(?<![\w])" + re.escape(word) + r"(?![\w])", text_of(str(readme))):
+            yield f"{readme} does not mention {word} ({name})"
 
 
 def check_length(names):
@@ -104,7 +212,7 @@ def check_volatile(names):
 
 def check_paths(names):
     for name in names:
-        if name.startswith(("tests/layering.py", "docs/")) or name.endswith((".gz", ".csv", ".txt")):
+        if name == "tests/layering.py" or name.endswith((".gz", ".csv", ".txt")):
             continue
         for number, line in enumerate(text_of(name).split("\n"), 1):
             if MACHINE_PATHS.search(line):
@@ -126,7 +234,10 @@ def check_listed(names):
 
 CHECKS = [
     ("planes do not include each other", check_layers),
-    ("only uring.c includes liburing", check_uring),
+    ("each library has its few users", check_libraries),
+    ("the request's way asks nobody", check_hot_path),
+    ("every offset in shared memory is asserted", check_layouts),
+    ("every file is in its folder's README", check_readmes),
     ("no file is too long", check_length),
     ("nothing is left unfinished", check_unfinished),
     ("no test sleeps", check_sleeps),
