@@ -6,7 +6,7 @@
  *
  * Threads share one mapping of arena and board, because the sanitizer knows memory by its address.
  */
-#include "tests/unit/unit.h"
+#include "tests/race/race.h"
 
 #include "controlplane/publish/publish.h"
 #include "controlplane/publish/reclaim.h"
@@ -15,20 +15,12 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define ARENA_BYTES (6u << 20)
 #define WORDS       8192u /* of a section: 64 KiB */
 #define READERS     4u
-#define RUN_NS      2000000000u
 #define BAD_READ    9 /* exit code of a reader process that saw something wrong */
-
-static char run_dir[64];
 
 struct reader {
     struct tern_arena arena;
@@ -40,28 +32,6 @@ struct reader {
     uint64_t looks, adoptions;
     char problem[160];
 };
-
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static int make_run_dir(TERN_TEST_STATE)
-{
-    strcpy(run_dir, "/dev/shm/tern-race-XXXXXX");
-    return mkdtemp(run_dir) == NULL ? -1 : 0;
-}
-
-static int remove_run_dir(TERN_TEST_STATE)
-{
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf '%s'", run_dir);
-    return system(command);
-}
 
 /* ---- reading ---- */
 
@@ -218,8 +188,8 @@ static void threads_never_see_what_is_gone(TERN_TEST_STATE)
         threads[i].stop = &stop;
         assert_int_equal(pthread_create(&threads[i].id, NULL, read_until_stopped, &threads[i]), 0);
     }
-    until_ns = now_ns() + RUN_NS;
-    while (now_ns() < until_ns) {
+    until_ns = tern_clock_now_ns() + race_ns();
+    while (tern_clock_now_ns() < until_ns) {
         published += publish_one(&writer, &seed);
         freed += tern_reclaim_collect(&writer);
     }
@@ -283,52 +253,28 @@ static void writer_process(uint64_t seed)
     }
 }
 
-static pid_t start(void (*run)(uint64_t seed), uint64_t seed)
-{
-    pid_t pid = fork();
-
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing outlives a failed test */
-        run(seed);
-        _exit(0);
-    }
-    assert_true(pid > 0);
-    return pid;
-}
-
-/* Kills it and tells whether it had found something wrong before. */
-static bool end(pid_t pid)
-{
-    int status;
-
-    kill(pid, SIGKILL);
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    return WIFEXITED(status);
-}
-
 /* Processes die at random instants and start again, on either side; nobody ever reads what is gone,
  * and memory never runs out because of the dead. */
 static void kill_at_random(bool writers, bool readers)
 {
-    uint64_t seed = 7, until_ns = now_ns() + RUN_NS, starts = 0, before = 0, after = 0;
-    pid_t writer = start(writer_process, 1), reader[READERS];
+    uint64_t seed = 7, until_ns = tern_clock_now_ns() + race_ns(), starts = 0, before = 0,
+             after = 0;
+    pid_t writer = race_start(writer_process, 1), reader[READERS];
     struct tern_arena arena;
 
     for (unsigned i = 0; i < READERS; i++)
-        reader[i] = start(reader_process, ++seed);
-    while (now_ns() < until_ns) {
-        const struct timespec pause = {.tv_nsec = (long)(tern_test_random(&seed) % 8000000)};
+        reader[i] = race_start(reader_process, ++seed);
+    while (tern_clock_now_ns() < until_ns) {
         unsigned chosen = (unsigned)(tern_test_random(&seed) % READERS);
 
-        /* the instants of death: not a wait for anything */
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+        race_pause(&seed, 8000);
         if (writers) {
-            assert_false(end(writer));
-            writer = start(writer_process, ++starts);
+            assert_false(race_end(writer));
+            writer = race_start(writer_process, ++starts);
         }
         if (readers) {
-            assert_false(end(reader[chosen]));
-            reader[chosen] = start(reader_process, ++seed);
+            assert_false(race_end(reader[chosen]));
+            reader[chosen] = race_start(reader_process, ++seed);
         }
     }
     /* with all its dead behind it, publishing still gets on */
@@ -336,15 +282,15 @@ static void kill_at_random(bool writers, bool readers)
         sched_yield();
     tern_lock_byte(arena.fd, F_UNLCK, TERN_LOCK_JOINING);
     before = atomic_load(&tern_arena_envelope(&arena)->epoch);
-    until_ns = now_ns() + 10 * (uint64_t)RUN_NS;
+    until_ns = tern_clock_now_ns() + 20000000000u;
     do {
         sched_yield();
         after = atomic_load(&tern_arena_envelope(&arena)->epoch);
-    } while (after < before + 200 && now_ns() < until_ns);
+    } while (after < before + 200 && tern_clock_now_ns() < until_ns);
     tern_arena_close(&arena);
-    assert_false(end(writer));
+    assert_false(race_end(writer));
     for (unsigned i = 0; i < READERS; i++)
-        assert_false(end(reader[i]));
+        assert_false(race_end(reader[i]));
     print_message("epoch %llu, then %llu\n", (unsigned long long)before, (unsigned long long)after);
     assert_true(after >= before + 200);
 }
@@ -367,11 +313,14 @@ static void both_killed_at_random(TERN_TEST_STATE)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(threads_never_see_what_is_gone, make_run_dir,
-                                        remove_run_dir),
-        cmocka_unit_test_setup_teardown(readers_killed_at_random, make_run_dir, remove_run_dir),
-        cmocka_unit_test_setup_teardown(writers_killed_at_random, make_run_dir, remove_run_dir),
-        cmocka_unit_test_setup_teardown(both_killed_at_random, make_run_dir, remove_run_dir),
+        cmocka_unit_test_setup_teardown(threads_never_see_what_is_gone, race_make_run_dir,
+                                        race_remove_run_dir),
+        cmocka_unit_test_setup_teardown(readers_killed_at_random, race_make_run_dir,
+                                        race_remove_run_dir),
+        cmocka_unit_test_setup_teardown(writers_killed_at_random, race_make_run_dir,
+                                        race_remove_run_dir),
+        cmocka_unit_test_setup_teardown(both_killed_at_random, race_make_run_dir,
+                                        race_remove_run_dir),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
