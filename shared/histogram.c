@@ -38,3 +38,17 @@ uint64_t tern_histogram_quantile(const struct tern_histogram_sum *sum, double fr
     }
     return tern_histogram_upper_ns(TERN_HISTOGRAM_BUCKETS - 1);
 }
+
+double tern_histogram_above(const struct tern_histogram_sum *sum, uint64_t ns)
+{
+    unsigned bucket = tern_histogram_bucket(ns);
+    uint64_t upper = tern_histogram_upper_ns(bucket);
+    uint64_t lower = bucket == 0 ? 0 : tern_histogram_upper_ns(bucket - 1) + 1;
+    double above = 0;
+
+    for (unsigned i = bucket + 1; i < TERN_HISTOGRAM_BUCKETS; i++)
+        above += (double)sum->counts[i];
+    if (ns < upper)
+        above += (double)sum->counts[bucket] * (double)(upper - ns) / (double)(upper - lower + 1);
+    return above;
+}

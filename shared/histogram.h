@@ -56,5 +56,7 @@ struct tern_histogram_sum {
 void tern_histogram_collect(struct tern_histogram_sum *into, const struct tern_histogram *from);
 /* The value below or at which `fraction` (0…1) of the samples lie, in ns; 0 when empty. */
 uint64_t tern_histogram_quantile(const struct tern_histogram_sum *sum, double fraction);
+/* How many samples are above `ns`, those of its own bucket in proportion. */
+double tern_histogram_above(const struct tern_histogram_sum *sum, uint64_t ns);
 
 #endif

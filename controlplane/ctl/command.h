@@ -29,6 +29,10 @@ enum tern_exit {
     X(GENERATION, 0, "generation", "N", "the generation to wait for")                              \
     X(TIMEOUT, 0, "timeout", "DURATION", "give up after (10ms, 5s, 2m; default 10s)")              \
     X(LIMIT, 'n', "limit", "N", "show at most N (default 20)")                                     \
+    X(INTERVAL, 0, "interval", "DURATION", "look twice, so far apart, and show rates")             \
+    X(WINDOWS, 0, "windows", "N", "look at so many intervals in turn (default 3)")                 \
+    X(BUDGET, 0, "budget", "DURATION", "what a request may take; default: limits.deadline")        \
+    X(RULES, 0, "rules", NULL, "what each rule has hit")                                           \
     X(HELP, 'h', "help", NULL, "this text")
 
 enum tern_ctl_option_index {
@@ -56,7 +60,8 @@ struct tern_invocation {
     const char *run_dir, *state_dir, *backend, *log, *message, *address;
     bool json;
     uint64_t key, generation, timeout_us;
-    unsigned limit;
+    uint64_t interval_us, budget_us; /* 0: not given */
+    unsigned limit, windows;
     unsigned argument_count;
     char **arguments; /* those that are no options, in order */
 };
@@ -88,12 +93,14 @@ int tern_ctl_parse_duration(const char *text, uint64_t *us);
 /* A whole decimal number, nothing else. */
 int tern_ctl_parse_number(const char *text, uint64_t *number);
 
-/* The handlers, one file each (stats.c has two, history.c two, decide.c two). */
+/* The handlers, one file each (history.c has two, decide.c two). */
 int tern_ctl_up(const struct tern_invocation *invocation);
 int tern_ctl_check(const struct tern_invocation *invocation);
 int tern_ctl_apply(const struct tern_invocation *invocation);
 int tern_ctl_status(const struct tern_invocation *invocation);
 int tern_ctl_stats(const struct tern_invocation *invocation);
+int tern_ctl_budget(const struct tern_invocation *invocation);
+int tern_ctl_top(const struct tern_invocation *invocation);
 int tern_ctl_readers(const struct tern_invocation *invocation);
 int tern_ctl_decide(const struct tern_invocation *invocation);
 int tern_ctl_explain(const struct tern_invocation *invocation);

@@ -35,11 +35,42 @@ const struct tern_command tern_commands[] = {
      "Generation, processes, memory, a running build, the last publish and the last failure. With\n"
      "tern-control dead it shows what board and arena say, and exits with 3.",
      tern_ctl_status},
-    {"stats", "", 0, 0, TERN_CTL_RUN_DIR | TERN_CTL_JSON, "counters and stage times",
+    {"stats", "", 0, 0,
+     TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_INTERVAL | TERN_CTL_RULES | TERN_CTL_LIMIT,
+     "counters, verdicts, stage times, hits of rules",
      "Sums the counters and the stage histograms of all live ternd processes, since each started. "
      "Read\n"
-     "from shared memory: works with tern-control dead, and costs the data plane nothing.",
+     "from shared memory: works with tern-control dead, and costs the data plane nothing.\n"
+     "With --interval it looks twice and adds rates, and what every loop is busy with; verdicts, "
+     "stages\n"
+     "and hits are then those of the interval. --rules lists rules by their hits (-n of them); "
+     "what "
+     "a\n"
+     "rule hits in shadow is counted apart from what it decides. Counts of a rule go on through\n"
+     "generations, as long as a ternd lives.",
      tern_ctl_stats},
+    {"budget", "", 0, 0,
+     TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_INTERVAL | TERN_CTL_WINDOWS | TERN_CTL_BUDGET,
+     "where the time of a request goes",
+     "Every DECIDE request's time, from when it was there until the kernel has its reply, stage "
+     "by\n"
+     "stage: share of the whole, percentiles. Looks at --windows intervals of --interval (default "
+     "3 "
+     "of\n"
+     "1s) and says how many requests took more than --budget, now and since the start, and how far "
+     "the\n"
+     "tail moves. Works with tern-control dead.",
+     tern_ctl_budget},
+    {"top", "", 0, 0, TERN_CTL_RUN_DIR | TERN_CTL_INTERVAL | TERN_CTL_JSON,
+     "what tern is doing, live",
+     "A full screen, renewed every --interval (default 1s): rates, verdicts, what is dropped, "
+     "stages,\n"
+     "loops, the rules that hit most. Keys: q quits, + and - change the interval, space looks at "
+     "once.\n"
+     "Where standard output is no terminal it looks once and prints; --json writes what `stats "
+     "--interval\n"
+     "--rules --json` does. Works with tern-control dead.",
+     tern_ctl_top},
     {"readers", "", 0, 0, TERN_CTL_RUN_DIR | TERN_CTL_JSON,
      "who maps the arena, and what each pins",
      "Every live ternd seat with its loops: generation, epoch, pin and the age of its heartbeat. "

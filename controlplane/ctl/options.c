@@ -4,6 +4,10 @@
 
 #define LIMIT_DEFAULT      20
 #define TIMEOUT_DEFAULT_US (10 * 1000000ull)
+#define INTERVAL_LEAST_US  10000ull
+#define INTERVAL_MOST_US   (3600 * 1000000ull)
+#define WINDOWS_DEFAULT    3
+#define WINDOWS_MOST       1000
 
 const struct tern_ctl_option_text tern_ctl_options[TERN_CTL_OPTION_COUNT] = {
 #define X(constant, letter, name, value, help) {letter, name, value, help},
@@ -65,6 +69,14 @@ static int set_number(const char *name, const char *value, uint64_t maximum, uin
     return 0;
 }
 
+static int set_duration(const char *name, const char *value, uint64_t *us, struct tern_error *error)
+{
+    if (tern_ctl_parse_duration(value, us) != 0)
+        return tern_error_set(error, TERN_EINVAL,
+                              "--%s takes a duration like 500ms, 5s or 2m, not '%s'", name, value);
+    return 0;
+}
+
 static int set_option(struct tern_invocation *invocation, unsigned index, const char *value,
                       struct tern_error *error)
 {
@@ -100,11 +112,25 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
     case TERN_CTL_INDEX_GENERATION:
         return set_number(name, value, INT64_MAX, &invocation->generation, error);
     case TERN_CTL_INDEX_TIMEOUT:
-        if (tern_ctl_parse_duration(value, &invocation->timeout_us) != 0)
-            return tern_error_set(error, TERN_EINVAL,
-                                  "--timeout takes a duration like 500ms, 5s or 2m, not '%s'",
-                                  value);
-        return 0;
+        return set_duration(name, value, &invocation->timeout_us, error);
+    case TERN_CTL_INDEX_INTERVAL:
+        rc = set_duration(name, value, &invocation->interval_us, error);
+        if (rc == 0 && (invocation->interval_us < INTERVAL_LEAST_US ||
+                        invocation->interval_us > INTERVAL_MOST_US))
+            rc = tern_error_set(error, TERN_EINVAL, "--interval takes 10ms to 1h, not '%s'", value);
+        return rc;
+    case TERN_CTL_INDEX_BUDGET:
+        rc = set_duration(name, value, &invocation->budget_us, error);
+        if (rc == 0 && invocation->budget_us == 0)
+            rc = tern_error_set(error, TERN_EINVAL, "--budget takes at least 1us");
+        return rc;
+    case TERN_CTL_INDEX_WINDOWS:
+        rc = set_number(name, value, WINDOWS_MOST, &number, error);
+        if (rc == 0 && number == 0)
+            rc = tern_error_set(error, TERN_EINVAL, "--windows takes at least 1");
+        if (rc == 0)
+            invocation->windows = (unsigned)number;
+        return rc;
     case TERN_CTL_INDEX_LIMIT:
         rc = set_number(name, value, 4096, &number, error);
         if (rc == 0)
@@ -112,6 +138,7 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
         return rc;
     case TERN_CTL_INDEX_DRY_RUN:
     case TERN_CTL_INDEX_EXIT_CODE:
+    case TERN_CTL_INDEX_RULES:
     case TERN_CTL_INDEX_HELP:
     case TERN_CTL_OPTION_COUNT:
         break;
@@ -142,6 +169,7 @@ int tern_invocation_parse(const struct tern_command *command, int argc, char **a
     bool options_ended = false;
 
     invocation->limit = LIMIT_DEFAULT;
+    invocation->windows = WINDOWS_DEFAULT;
     invocation->timeout_us = TIMEOUT_DEFAULT_US;
     for (int i = 0; i < argc; i++) {
         const char *text = argv[i], *value = NULL;

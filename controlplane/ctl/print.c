@@ -50,6 +50,34 @@ const char *tern_print_ns(char text[TERN_PRINT_TEXT], uint64_t ns)
     return text;
 }
 
+const char *tern_print_share(char text[TERN_PRINT_TEXT], double share)
+{
+    double percent = share * 100;
+
+    if (percent == 0)
+        snprintf(text, TERN_PRINT_TEXT, "0 %%");
+    else if (percent < 0.01)
+        snprintf(text, TERN_PRINT_TEXT, "%.4f %%", percent);
+    else if (percent < 10)
+        snprintf(text, TERN_PRINT_TEXT, "%.2f %%", percent);
+    else
+        snprintf(text, TERN_PRINT_TEXT, "%.1f %%", percent);
+    return text;
+}
+
+const char *tern_print_rate(char text[TERN_PRINT_TEXT], double rate)
+{
+    if (rate == 0)
+        snprintf(text, TERN_PRINT_TEXT, "0");
+    else if (rate < 10)
+        snprintf(text, TERN_PRINT_TEXT, "%.2f", rate);
+    else if (rate < 100)
+        snprintf(text, TERN_PRINT_TEXT, "%.1f", rate);
+    else
+        return tern_print_count(text, (uint64_t)(rate + 0.5));
+    return text;
+}
+
 const char *tern_print_age(char text[TERN_PRINT_TEXT], uint64_t at_us)
 {
     uint64_t now_us = tern_clock_wall_us();
@@ -113,7 +141,7 @@ void tern_print_table_begin(struct tern_print_table *table, unsigned columns,
                             const char *const *headings)
 {
     assert(columns <= TERN_PRINT_COLUMNS);
-    *table = (struct tern_print_table){.columns = columns};
+    *table = (struct tern_print_table){.columns = columns, .to = stdout};
     for (unsigned i = 0; i < columns; i++)
         table->right[i] = headings[i][0] == '>';
     add_row(table, headings, true);
@@ -130,10 +158,10 @@ static void print_cell(const struct tern_print_table *table, unsigned column, co
     bool last = column + 1 == table->columns;
 
     if (table->right[column])
-        printf("%*s%s", last && text[0] == '\0' ? 0 : padding, "", text);
+        fprintf(table->to, "%*s%s", last && text[0] == '\0' ? 0 : padding, "", text);
     else
-        printf("%s%*s", text, last ? 0 : padding, "");
-    fputs(last ? "\n" : "  ", stdout);
+        fprintf(table->to, "%s%*s", text, last ? 0 : padding, "");
+    fputs(last ? "\n" : "  ", table->to);
 }
 
 void tern_print_table_end(struct tern_print_table *table)

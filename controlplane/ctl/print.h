@@ -14,6 +14,11 @@ const char *tern_print_ns(char text[TERN_PRINT_TEXT], uint64_t ns);
 /* "3 s", "5 min", "2 h", "4 d" from `at_us` (1970) until now. */
 const char *tern_print_age(char text[TERN_PRINT_TEXT], uint64_t at_us);
 
+/* "0.31 %", "12.3 %", "100 %"; a share of 1. */
+const char *tern_print_share(char text[TERN_PRINT_TEXT], double share);
+/* "0.25", "12.3", "1,234": a rate. */
+const char *tern_print_rate(char text[TERN_PRINT_TEXT], double rate);
+
 /* A table of aligned columns, printed when complete. Cells are copied; a heading that starts with
  * '>' is right-aligned. */
 #define TERN_PRINT_COLUMNS 12
@@ -23,6 +28,7 @@ struct tern_print_table {
     unsigned capacity;
     unsigned width[TERN_PRINT_COLUMNS];
     bool right[TERN_PRINT_COLUMNS];
+    FILE *to;     /* standard output, unless changed before the end */
     char **cells; /* row after row, the headings first */
 };
 

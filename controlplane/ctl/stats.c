@@ -1,139 +1,155 @@
-/* ternctl stats: the board, read directly. */
+/* ternctl stats: counters, stage times, verdicts and hits of rules, read from the board. */
+#include "controlplane/ctl/figures.h"
 #include "controlplane/ctl/instance.h"
-#include "controlplane/ctl/json.h"
 #include "controlplane/ctl/print.h"
-#include "controlplane/ctl/seats.h"
 #include "controlplane/log.h"
+#include "shared/clock.h"
 
-static const struct {
-    const char *key, *heading;
-    double fraction;
-} quantiles[] = {{"p50_ns", ">p50", 0.5},         {"p90_ns", ">p90", 0.9},
-                 {"p99_ns", ">p99", 0.99},        {"p999_ns", ">p99.9", 0.999},
-                 {"p9999_ns", ">p99.99", 0.9999}, {"max_ns", ">max", 1.0}};
-
-static const struct {
-    const char *name, *text;
-} stage_texts[] = {
-#define X(name, text) {#name, text},
-    TERN_STAGES(X)
-#undef X
-};
-
-static void sums_json(struct tern_json *json, const struct tern_seat_sums *sums)
+static void counters_json(struct tern_json *json, const struct tern_seat_sums *sums)
 {
     tern_json_object(json, "counters");
 #define X(name, text) tern_json_u64(json, #name, sums->name);
     TERN_COUNTERS(X)
 #undef X
     tern_json_object_end(json);
-    tern_json_object(json, "stages");
-    for (unsigned i = 0; i < TERN_STAGE_COUNT; i++) {
-        const struct tern_histogram_sum *stage = &sums->stages[i];
+}
 
-        tern_json_object(json, stage_texts[i].name);
-        tern_json_u64(json, "count", stage->total);
-        tern_json_double(json, "mean_ns",
-                         stage->total != 0 ? (double)stage->sum_ns / (double)stage->total : 0);
-        for (unsigned q = 0; q < TERN_COUNT(quantiles); q++)
-            tern_json_u64(json, quantiles[q].key,
-                          tern_histogram_quantile(stage, quantiles[q].fraction));
-        tern_json_object_end(json);
-    }
+static void rates_json(struct tern_json *json, const struct tern_rates *rates)
+{
+    tern_json_object(json, "rates");
+#define X(name, text) tern_json_double(json, #name, tern_rates_per_s(rates, rates->sums.name));
+    TERN_COUNTERS(X)
+#undef X
     tern_json_object_end(json);
 }
 
-static void stats_json(const struct tern_seats *seats, const struct tern_seat_sums *total)
+static void interval_json(struct tern_json *json, const struct tern_rates *rates)
 {
+    tern_json_object(json, "interval");
+    tern_json_double(json, "seconds", rates->seconds);
+    tern_json_u64(json, "seats_started", rates->started);
+    tern_json_u64(json, "seats_ended", rates->ended);
+    rates_json(json, rates);
+    tern_figures_verdicts_json(json, &rates->sums);
+    tern_figures_stages_json(json, "stages", &rates->sums);
+    tern_figures_loops_json(json, rates);
+    tern_json_object_end(json);
+}
+
+static void seats_json(struct tern_json *json, const struct tern_seats *seats)
+{
+    tern_json_array(json, "seats");
+    for (unsigned i = 0; i < seats->count; i++) {
+        const struct tern_seat_copy *seat = &seats->items[i];
+
+        tern_json_object(json, NULL);
+        tern_json_u64(json, "seat", seat->seat);
+        tern_json_u64(json, "pid", seat->pid);
+        tern_json_u64(json, "generation", seat->generation);
+        tern_json_time(json, "started_at", seat->started_at_us);
+        counters_json(json, seat->sums);
+        tern_figures_stages_json(json, "stages", seat->sums);
+        tern_json_object_end(json);
+    }
+    tern_json_array_end(json);
+}
+
+static void print_json(const struct tern_invocation *invocation, const struct tern_seats *seats,
+                       const struct tern_rates *total, const struct tern_rates *rates)
+{
+    unsigned limit = invocation->given & TERN_CTL_LIMIT ? invocation->limit : UINT32_MAX;
     struct tern_json json = {0};
 
     tern_json_object(&json, NULL);
-    sums_json(&json, total);
-    tern_json_array(&json, "seats");
-    for (unsigned i = 0; i < seats->count; i++) {
-        tern_json_object(&json, NULL);
-        tern_json_u64(&json, "seat", seats->items[i].seat);
-        tern_json_u64(&json, "pid", seats->items[i].pid);
-        tern_json_u64(&json, "generation", seats->items[i].generation);
-        tern_json_time(&json, "started_at", seats->items[i].started_at_us);
-        sums_json(&json, seats->items[i].sums);
-        tern_json_object_end(&json);
-    }
-    tern_json_array_end(&json);
+    counters_json(&json, &total->sums);
+    tern_figures_verdicts_json(&json, &total->sums);
+    tern_figures_stages_json(&json, "stages", &total->sums);
+    if (rates != NULL)
+        interval_json(&json, rates);
+    if (invocation->given & TERN_CTL_RULES)
+        tern_figures_rules_json(&json, rates != NULL ? rates : total, limit);
+    seats_json(&json, seats);
     tern_json_object_end(&json);
     tern_json_print(&json);
 }
 
-static void print_counters(const struct tern_seat_sums *sums)
+static void print_counters(const struct tern_rates *total, const struct tern_rates *rates)
 {
     static const char *const headings[] = {"counter", ">value", "meaning"};
+    static const char *const with_rates[] = {"counter", ">value", ">a second", "meaning"};
     struct tern_print_table table;
-    char value[TERN_PRINT_TEXT];
+    char value[TERN_PRINT_TEXT], rate[TERN_PRINT_TEXT];
 
-    tern_print_table_begin(&table, TERN_COUNT(headings), headings);
+    if (rates == NULL)
+        tern_print_table_begin(&table, TERN_COUNT(headings), headings);
+    else
+        tern_print_table_begin(&table, TERN_COUNT(with_rates), with_rates);
 #define X(name, text)                                                                              \
-    tern_print_table_row(&table,                                                                   \
-                         (const char *const[]){#name, tern_print_count(value, sums->name), text});
+    tern_print_count(value, total->sums.name);                                                     \
+    if (rates == NULL)                                                                             \
+        tern_print_table_row(&table, (const char *const[]){#name, value, text});                   \
+    else                                                                                           \
+        tern_print_table_row(                                                                      \
+            &table, (const char *const[]){                                                         \
+                        #name, value,                                                              \
+                        tern_print_rate(rate, tern_rates_per_s(rates, rates->sums.name)), text});
     TERN_COUNTERS(X)
 #undef X
     tern_print_table_end(&table);
 }
 
-static void print_stages(const struct tern_seat_sums *sums)
+static void print_text(const struct tern_invocation *invocation, const struct tern_seats *seats,
+                       const struct tern_rates *total, const struct tern_rates *rates)
 {
-    const char *headings[2 + TERN_COUNT(quantiles) + 1] = {"stage", ">count"};
-    struct tern_print_table table;
+    const struct tern_rates *shown = rates != NULL ? rates : total;
 
-    for (unsigned q = 0; q < TERN_COUNT(quantiles); q++)
-        headings[2 + q] = quantiles[q].heading;
-    headings[2 + TERN_COUNT(quantiles)] = "meaning";
-    tern_print_table_begin(&table, TERN_COUNT(headings), headings);
-    for (unsigned i = 0; i < TERN_STAGE_COUNT; i++) {
-        char count[TERN_PRINT_TEXT], times[TERN_COUNT(quantiles)][TERN_PRINT_TEXT];
-        const char *cells[TERN_COUNT(headings)] = {stage_texts[i].name};
-
-        cells[1] = tern_print_count(count, sums->stages[i].total);
-        for (unsigned q = 0; q < TERN_COUNT(quantiles); q++)
-            cells[2 + q] = tern_print_ns(
-                times[q], tern_histogram_quantile(&sums->stages[i], quantiles[q].fraction));
-        cells[2 + TERN_COUNT(quantiles)] = stage_texts[i].text;
-        if (sums->stages[i].total != 0)
-            tern_print_table_row(&table, cells);
+    printf("%u ternd process%s", seats->count, seats->count == 1 ? "" : "es");
+    if (rates != NULL)
+        printf("; verdicts, stages and loops of the last %.1f s", rates->seconds);
+    if (rates != NULL && rates->started > 0)
+        printf(" (%u started in it)", rates->started);
+    puts("\n");
+    print_counters(total, rates);
+    putchar('\n');
+    tern_figures_verdicts(stdout, &shown->sums);
+    putchar('\n');
+    tern_figures_stages(stdout, &shown->sums, true);
+    if (rates != NULL) {
+        putchar('\n');
+        tern_figures_loops(stdout, rates);
     }
-    tern_print_table_end(&table);
-}
-
-static int read_seats(const struct tern_invocation *invocation, struct tern_seats *seats)
-{
-    char *run_dir = NULL;
-    struct tern_error error;
-    int rc = tern_instance_find(invocation, &run_dir, &error);
-
-    if (rc == 0)
-        rc = tern_seats_read(run_dir, seats, &error);
-    free(run_dir);
-    return rc != 0 ? tern_ctl_fail(&error) : TERN_EXIT_OK;
+    if (invocation->given & TERN_CTL_RULES) {
+        putchar('\n');
+        tern_figures_rules(stdout, shown, invocation->limit);
+    }
 }
 
 int tern_ctl_stats(const struct tern_invocation *invocation)
 {
-    struct tern_seats seats = {0};
-    struct tern_seat_sums *total = calloc(1, sizeof *total);
-    int code = total == NULL ? TERN_EXIT_REFUSED : read_seats(invocation, &seats);
+    bool twice = (invocation->given & TERN_CTL_INTERVAL) != 0;
+    struct tern_seats before = {0}, seats = {0};
+    struct tern_rates *total = NULL, *rates = NULL;
+    int code = TERN_EXIT_OK;
 
-    if (code == TERN_EXIT_OK) {
-        for (unsigned i = 0; i < seats.count; i++)
-            tern_seat_sums_add(total, seats.items[i].sums);
-        if (invocation->json) {
-            stats_json(&seats, total);
-        } else {
-            printf("%u ternd process%s\n\n", seats.count, seats.count == 1 ? "" : "es");
-            print_counters(total);
-            putchar('\n');
-            print_stages(total);
-        }
+    if (twice) {
+        code = tern_ctl_read_seats(invocation, true, &before);
+        if (code == TERN_EXIT_OK)
+            tern_ctl_pause(invocation->interval_us);
     }
+    if (code == TERN_EXIT_OK)
+        code = tern_ctl_read_seats(invocation, true, &seats);
+    if (code == TERN_EXIT_OK && (tern_rates_between(NULL, &seats, &total) != 0 ||
+                                 (twice && tern_rates_between(&before, &seats, &rates) != 0))) {
+        fputs("ternctl: out of memory\n", stderr);
+        code = TERN_EXIT_REFUSED;
+    }
+    if (code == TERN_EXIT_OK && invocation->json)
+        print_json(invocation, &seats, total, rates);
+    else if (code == TERN_EXIT_OK)
+        print_text(invocation, &seats, total, rates);
+    tern_rates_free(rates);
+    tern_rates_free(total);
+    tern_seats_free(&before);
     tern_seats_free(&seats);
-    free(total);
     return code;
 }

@@ -47,11 +47,34 @@ static void quantiles_match_a_sorted_list(TERN_TEST_STATE)
     }
 }
 
+static void above_is_what_lies_over_a_limit(TERN_TEST_STATE)
+{
+    static struct tern_histogram histogram;
+    struct tern_histogram_sum sum = {0};
+
+    assert_true(tern_histogram_above(&sum, 5) == 0);
+    for (uint64_t ns = 1; ns <= 100000; ns++)
+        tern_histogram_add(&histogram, ns, 1);
+    tern_histogram_collect(&sum, &histogram);
+    for (uint64_t limit = 0; limit < 100000; limit += 997) {
+        double found = tern_histogram_above(&sum, limit);
+
+        /* uniform within a bucket, as the samples are, but for the last, half-filled bucket */
+        assert_true(found >= (double)(100000 - limit) - 4096 &&
+                    found <= (double)(100000 - limit) + 4096);
+        if (limit < 65536)
+            assert_true(found == (double)(100000 - limit));
+    }
+    assert_true(tern_histogram_above(&sum, 1u << 20) == 0);
+    assert_true(tern_histogram_above(&sum, 0) == 100000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buckets_cover_every_value_within_a_sixteenth),
         cmocka_unit_test(quantiles_match_a_sorted_list),
+        cmocka_unit_test(above_is_what_lies_over_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
