@@ -40,19 +40,35 @@ static int check_schema_grows(const struct tern_schema *live, const struct tern_
 }
 
 /* Settings and schema: small sections whose hash is that of their bytes. */
-static int add_described(struct tern_pipeline *pipeline, struct tern_image *image,
-                         const struct tern_config *config, unsigned kind,
-                         int (*build)(const struct tern_config *config, struct tern_buffer *out),
-                         struct tern_error *error)
+static int add_settings(struct tern_pipeline *pipeline, struct tern_image *image,
+                        const struct tern_config *config, struct tern_diagnostics *diagnostics,
+                        struct tern_error *error)
 {
     struct tern_buffer bytes = {0};
-    int result = build(config, &bytes);
+    int result = tern_settings_build(config, pipeline->secret, &bytes, diagnostics);
 
     if (result != 0)
-        tern_error_set(error, result, "no memory for settings and schema");
+        tern_error_set(error, result, "%s",
+                       result == TERN_ENOMEM ? "no memory for settings"
+                                             : "a secret cannot be read");
     else
-        result =
-            tern_image_add(pipeline, image, kind, 0, NULL, bytes.data, bytes.length, NULL, error);
+        result = tern_image_add(pipeline, image, TERN_SECTION_SETTINGS, 0, NULL, bytes.data,
+                                bytes.length, NULL, error);
+    tern_buffer_free(&bytes);
+    return result;
+}
+
+static int add_schema(struct tern_pipeline *pipeline, struct tern_image *image,
+                      const struct tern_config *config, struct tern_error *error)
+{
+    struct tern_buffer bytes = {0};
+    int result = tern_schema_build(config, &bytes);
+
+    if (result != 0)
+        tern_error_set(error, result, "no memory for the schema");
+    else
+        result = tern_image_add(pipeline, image, TERN_SECTION_SCHEMA, 0, NULL, bytes.data,
+                                bytes.length, NULL, error);
     tern_buffer_free(&bytes);
     return result;
 }
@@ -188,14 +204,13 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
     uint64_t start = tern_clock_now_ns();
     int failed;
 
-    failed =
-        add_described(pipeline, image, config, TERN_SECTION_SETTINGS, tern_settings_build, error);
+    failed = add_settings(pipeline, image, config, diagnostics, error);
     if (failed != 0)
         return failed;
     /* a ternd that waits for the first generation can bind and say NOT_READY meanwhile */
     if (!options->dry_run && pipeline->live == NULL)
         tern_publish_settings(&pipeline->writer, added_last(image));
-    failed = add_described(pipeline, image, config, TERN_SECTION_SCHEMA, tern_schema_build, error);
+    failed = add_schema(pipeline, image, config, error);
     if (failed != 0)
         return failed;
     failed = tern_schema_open(pipeline->writer.base + added_last(image)->offset,

@@ -105,6 +105,7 @@ static void decide_slice(struct tern_worker *worker, struct tern_connection *con
         if (done < 0)
             break;
         tern_worker_decide_slots(worker, (unsigned)done, first, frame->request_id, frame->flags,
+                                 frame->flags & TERN_REQUEST_TRACE ? body - TERN_TRACE_BYTES : NULL,
                                  out + sizeof reply + in_frame * item_bytes);
         in_frame += (unsigned)done;
         batch->decode_ns += vector->decoded_ns - vector->started_ns;
@@ -136,6 +137,27 @@ static void decide_slice(struct tern_worker *worker, struct tern_connection *con
         refuse(worker, connection, frame, failure.status, failure.message);
 }
 
+void tern_batch_notice(struct tern_connection *connection)
+{
+    struct tern_batch *batch = &connection->batch;
+    const uint8_t *bytes = connection->input.data + connection->input_start;
+    size_t unread = tern_connection_unread(connection);
+
+    /* Every frame is looked at once, whatever comes in how many pieces. */
+    while (!batch->cancelled && unread >= (size_t)batch->noticed + TERN_FRAME_HEADER) {
+        struct tern_frame frame = tern_frame_load(bytes + batch->noticed);
+        size_t whole = TERN_FRAME_HEADER + (size_t)frame.body_length;
+
+        if (frame.magic != TERN_WIRE_MAGIC || unread - batch->noticed < whole)
+            return; /* refused in its turn, or not complete */
+        batch->cancelled = frame.op == TERN_OP_CANCEL && frame.flags == 0 && frame.status == 0 &&
+                           frame.body_length == 4 &&
+                           tern_load_u32(bytes + batch->noticed + TERN_FRAME_HEADER) ==
+                               tern_frame_load(bytes).request_id;
+        batch->noticed += (uint32_t)whole;
+    }
+}
+
 bool tern_batch_run(struct tern_worker *worker, struct tern_connection *connection,
                     uint64_t until_ns)
 {
@@ -146,7 +168,9 @@ bool tern_batch_run(struct tern_worker *worker, struct tern_connection *connecti
     size_t length = TERN_FRAME_HEADER + (size_t)frame.body_length - batch->body;
 
     assert(batch->active && worker->vector.count == 0);
-    if (!batch->validated)
+    if (batch->cancelled)
+        refuse(worker, connection, &frame, TERN_STATUS_CANCELLED, "cancelled");
+    else if (!batch->validated)
         validate_slice(worker, connection, &frame, body, length, until_ns);
     else
         decide_slice(worker, connection, &frame, body, length, until_ns);
@@ -154,7 +178,6 @@ bool tern_batch_run(struct tern_worker *worker, struct tern_connection *connecti
         return true;
     if (batch->active)
         return false;
-    tern_connection_forget(&worker->pool, connection,
-                           TERN_FRAME_HEADER + (size_t)frame.body_length);
+    tern_connection_forget(&worker->pool, connection, batch->frame_bytes);
     return true;
 }

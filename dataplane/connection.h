@@ -34,13 +34,21 @@ enum tern_connection_state {
 struct tern_batch {
     bool active;
     bool validated;
+    bool cancelled; /* by its client: ends instead of its next slice */
     uint16_t count;
-    uint16_t item; /* next one */
-    uint32_t at;   /* its offset in the body */
-    uint32_t body; /* offset of the body in the frame: past header and trace context */
-    uint32_t unknown;
+    uint16_t item;       /* next one */
+    uint32_t at;         /* its offset in the body */
+    uint32_t body;       /* offset of the body in the frame: past header and trace context */
     uint64_t arrived_ns; /* and what its slices took until now: see timing.h */
     uint64_t decode_ns, tier1_ns, encode_ns;
+    uint32_t frame_bytes;
+    uint32_t noticed; /* bytes of the kept input that were searched for a CANCEL, whole frames */
+};
+
+/* What a connection has shown of `tokens:`; anything from 1 is the number of the token. */
+enum tern_connection_token {
+    TERN_TOKEN_MISSING = 0,
+    TERN_TOKEN_NOT_NEEDED = 255,
 };
 
 struct tern_connection {
@@ -53,6 +61,7 @@ struct tern_connection {
     bool continuing;     /* on the loop's list of large batches */
     bool paused;         /* not read until output or input drains */
     bool was_shut;       /* our direction is shut down */
+    uint8_t token;       /* enum tern_connection_token, or which one it has shown */
     /* kept by the backend */
     bool receiving;
     bool sending_now;
@@ -70,6 +79,7 @@ struct tern_connection {
     uint64_t active_ns;  /* last byte in, or reply out */
     uint64_t partial_ns; /* first byte of the unfinished frame, 0: none */
     uint64_t stalled_ns; /* last progress of the output while some waits, 0: none does */
+    uint64_t until_ns;   /* ended then: no token came, or its schema is gone; 0: never */
     uint64_t progress;   /* how much the client had taken when it was last suspected of stalling */
     struct tern_timer timer;
     struct tern_batch batch;
@@ -85,6 +95,15 @@ static inline size_t tern_connection_unsent(const struct tern_connection *connec
 static inline size_t tern_connection_unread(const struct tern_connection *connection)
 {
     return connection->input_end - connection->input_start;
+}
+
+/* Kept input that waits for its turn: all but the batch that is being worked on. */
+static inline size_t tern_connection_waiting(const struct tern_connection *connection)
+{
+    size_t unread = tern_connection_unread(connection);
+
+    return connection->batch.active ? unread - tern_min_u64(unread, connection->batch.frame_bytes)
+                                    : unread;
 }
 
 /* True while frames of this client have to wait their turn. */

@@ -83,29 +83,41 @@ struct tern_log_common {
     uint32_t recv_ns, decode_ns, tier1_ns;
 };
 
-static inline void write_log(struct tern_log_record *record, const struct tern_log_common *common,
-                             const struct tern_verdict *verdict, uint64_t decision_key,
-                             uint32_t request_id)
+/* Writes what is logged of one item; returns the head behind it. */
+static inline uint64_t write_log(struct tern_log_ring *ring, uint64_t head,
+                                 const struct tern_log_common *common,
+                                 const struct tern_verdict *verdict, uint64_t decision_key,
+                                 uint32_t request_id, unsigned item, const uint8_t *trace)
 {
-    *record = (struct tern_log_record){
+    *tern_log_at(ring, head++) = (struct tern_log_record){
         .at_us = common->at_us,
         .decision_key = decision_key,
         .generation = common->generation,
         .rule = verdict->rule,
+        .score = verdict->score,
         .action = verdict->action,
         .tier = verdict->tier,
         .flags = verdict->flags,
-        .score = verdict->score,
-        .stage_ns = {common->recv_ns, common->decode_ns, common->tier1_ns, 0, 0, 0},
+        .cause = (uint8_t)verdict->cause,
+        .kind = TERN_LOG_DECISION,
+        .item = (uint16_t)item,
         .request_id = request_id,
+        .stage_ns = {common->recv_ns, common->decode_ns, common->tier1_ns, 0, 0},
     };
+    if (TERN_UNLIKELY(trace != NULL)) {
+        struct tern_log_trace *context = (struct tern_log_trace *)tern_log_at(ring, head++);
+
+        *context = (struct tern_log_trace){.kind = TERN_LOG_TRACE};
+        memcpy(context->context, trace, sizeof context->context);
+    }
+    return head;
 }
 
 /* The ring is larger than the nearer caches: its lines come while the rules run. */
-static inline void prefetch_log(struct tern_loop_board *board, uint64_t head, unsigned count)
+static inline void prefetch_log(struct tern_log_ring *ring, uint64_t head, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        __builtin_prefetch(&board->log[(head + i) & (TERN_LOG_RECORDS - 1)], 1);
+        __builtin_prefetch(tern_log_at(ring, head + i), 1);
 }
 
 static inline uint32_t clip_u32(uint64_t value)
@@ -191,9 +203,9 @@ static void write_group(struct tern_worker *worker, const struct tern_group *gro
 void tern_worker_decide(struct tern_worker *worker)
 {
     struct tern_vector *vector = &worker->vector;
-    struct tern_loop_board *board = worker->board;
+    struct tern_log_ring *log = &worker->board->log;
     unsigned count = vector->count, group_count = vector->group_count;
-    uint64_t head = atomic_load_explicit(&board->log_head, memory_order_relaxed);
+    uint64_t head = tern_log_begin(log);
     struct tern_log_common common;
 
     if (count == 0)
@@ -201,39 +213,41 @@ void tern_worker_decide(struct tern_worker *worker)
     /* Emptied first: closing a connection below asks for what waits to be decided. */
     vector->count = vector->group_count = 0;
     vector->space_used = 0;
-    prefetch_log(board, head, count);
+    prefetch_log(log, head, count);
     decide_slots(worker, count, &common);
-    tern_timing_add(&worker->timing, board->stages, worker->now_ns, vector->started_ns,
+    tern_timing_add(&worker->timing, worker->board->stages, worker->now_ns, vector->started_ns,
                     vector->decoded_ns, vector->decided_ns, group_count);
     for (unsigned g = 0; g < group_count; g++) {
         const struct tern_group *group = &vector->groups[g];
 
-        for (unsigned i = group->first; i < group->first + (unsigned)group->count; i++)
-            write_log(&board->log[head++ & (TERN_LOG_RECORDS - 1)], &common, &vector->verdicts[i],
-                      vector->items[i]->decision_key, group->request_id);
+        for (unsigned i = 0; i < group->count; i++)
+            head = write_log(log, head, &common, &vector->verdicts[group->first + i],
+                             vector->items[group->first + i]->decision_key, group->request_id, i,
+                             group->trace);
         write_group(worker, group, (uint32_t)common.generation);
     }
-    atomic_store_explicit(&board->log_head, head, memory_order_release);
+    tern_log_end(log, head);
 }
 
 void tern_worker_decide_slots(struct tern_worker *worker, unsigned count, unsigned first_item,
-                              uint32_t request_id, uint8_t flags, uint8_t *out)
+                              uint32_t request_id, uint8_t flags, const uint8_t *trace,
+                              uint8_t *out)
 {
     struct tern_vector *vector = &worker->vector;
-    struct tern_loop_board *board = worker->board;
-    uint64_t head = atomic_load_explicit(&board->log_head, memory_order_relaxed);
+    struct tern_log_ring *log = &worker->board->log;
+    uint64_t head = tern_log_begin(log);
     bool detail = (flags & TERN_REQUEST_DETAIL) != 0;
     struct tern_log_common common;
 
-    prefetch_log(board, head, count);
+    prefetch_log(log, head, count);
     decide_slots(worker, count, &common);
     for (unsigned i = 0; i < count; i++) {
         uint64_t decision_key = vector->items[i]->decision_key;
 
-        write_log(&board->log[head++ & (TERN_LOG_RECORDS - 1)], &common, &vector->verdicts[i],
-                  decision_key, request_id);
+        head = write_log(log, head, &common, &vector->verdicts[i], decision_key, request_id,
+                         first_item + i, trace);
         write_item(out, first_item + i, &vector->verdicts[i], decision_key, detail);
         out += detail ? 32 : 16;
     }
-    atomic_store_explicit(&board->log_head, head, memory_order_release);
+    tern_log_end(log, head);
 }

@@ -15,6 +15,7 @@ struct tern_worker;
 /* The items of one request frame in a vector. */
 struct tern_group {
     struct tern_connection *connection;
+    const uint8_t *trace; /* TERN_TRACE_BYTES of context, NULL: not traced */
     uint32_t request_id;
     uint8_t flags; /* of the request */
     uint8_t first;
@@ -52,8 +53,10 @@ static inline struct tern_facts *tern_vector_slot(struct tern_vector *vector, un
 void tern_worker_decide(struct tern_worker *worker);
 
 /* Decides `count` items that lie in the vector's slots from 0 (no groups) and writes `count` reply
- * items with numbers from `first_item` to `out` (16 bytes each, 32 with DETAIL). */
+ * items with numbers from `first_item` to `out` (16 bytes each, 32 with DETAIL). `trace` as in a
+ * group. */
 void tern_worker_decide_slots(struct tern_worker *worker, unsigned count, unsigned first_item,
-                              uint32_t request_id, uint8_t flags, uint8_t *out);
+                              uint32_t request_id, uint8_t flags, const uint8_t *trace,
+                              uint8_t *out);
 
 #endif

@@ -64,6 +64,12 @@ void tern_query_hello(struct tern_worker *worker, struct tern_connection *connec
                           "this server speaks version 1");
         return;
     }
+    if (!tern_worker_admit(worker, connection, body + 3, body[2])) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_UNAUTHENTICATED,
+                          body[2] == 0 ? "this server wants a token" : "the token is not valid");
+        tern_worker_linger(worker, connection);
+        return;
+    }
     for (unsigned i = 0; i < schema->field_count; i++)
         bytes += entry_bytes(fields[i].name_length);
     for (unsigned i = 0; i < schema->table_count; i++)

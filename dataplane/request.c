@@ -5,7 +5,6 @@
 #define KNOWN_FLAGS                                                                                \
     (TERN_REQUEST_WAIT | TERN_REQUEST_EXPLAIN | TERN_REQUEST_TRACE | TERN_REQUEST_FRESH |          \
      TERN_REQUEST_DETAIL)
-#define TRACE_BYTES 25u
 
 static uint32_t generation_tail(const struct tern_worker *worker)
 {
@@ -61,6 +60,12 @@ void tern_reply_status(struct tern_worker *worker, struct tern_connection *conne
     case TERN_STATUS_OVERLOADED:
         tern_counter_add(&counters->overloaded, 1);
         break;
+    case TERN_STATUS_UNAUTHENTICATED:
+        tern_counter_add(&counters->unauthenticated, 1);
+        break;
+    case TERN_STATUS_CANCELLED:
+        tern_counter_add(&counters->cancelled, 1);
+        break;
     default:
         break;
     }
@@ -69,7 +74,17 @@ void tern_reply_status(struct tern_worker *worker, struct tern_connection *conne
         memcpy(body, message, length);
 }
 
-static inline int64_t measure(const struct tern_worker *worker, const uint8_t *bytes, size_t length)
+/* What a client may send before its token is seen is a HELLO or a PING, and neither is long. */
+static inline uint32_t body_limit(const struct tern_worker *worker,
+                                  const struct tern_connection *connection)
+{
+    return TERN_LIKELY(connection->token != TERN_TOKEN_MISSING) ? worker->max_frame_bytes
+                                                                : TERN_HELLO_MAX;
+}
+
+static inline int64_t measure(const struct tern_worker *worker,
+                              const struct tern_connection *connection, const uint8_t *bytes,
+                              size_t length)
 {
     uint32_t body_length;
 
@@ -78,14 +93,16 @@ static inline int64_t measure(const struct tern_worker *worker, const uint8_t *b
     if (length < TERN_FRAME_HEADER)
         return 0;
     body_length = tern_load_u32(bytes + offsetof(struct tern_frame, body_length));
-    if (body_length > worker->max_frame_bytes)
+    if (body_length > body_limit(worker, connection))
         return -(int64_t)TERN_STATUS_TOO_LARGE;
     return (int64_t)TERN_FRAME_HEADER + body_length;
 }
 
-int64_t tern_request_measure(const struct tern_worker *worker, const uint8_t *bytes, size_t length)
+int64_t tern_request_measure(const struct tern_worker *worker,
+                             const struct tern_connection *connection, const uint8_t *bytes,
+                             size_t length)
 {
-    return measure(worker, bytes, length);
+    return measure(worker, connection, bytes, length);
 }
 
 void tern_request_refuse(struct tern_worker *worker, struct tern_connection *connection,
@@ -99,8 +116,9 @@ void tern_request_refuse(struct tern_worker *worker, struct tern_connection *con
     if (status == TERN_STATUS_TOO_LARGE) {
         assert(length >= TERN_FRAME_HEADER);
         frame = tern_frame_load(bytes);
-        snprintf(message, sizeof message, "a body of %u bytes; the limit is %u", frame.body_length,
-                 worker->max_frame_bytes);
+        snprintf(message, sizeof message, "a body of %u bytes; the limit is %u%s",
+                 frame.body_length, body_limit(worker, connection),
+                 connection->token == TERN_TOKEN_MISSING ? " before HELLO" : "");
     } else {
         assert(length > 0);
         snprintf(message, sizeof message, "a frame starts with 0x%02x, not with 0x%02x",
@@ -159,6 +177,7 @@ static void decide_frame(struct tern_worker *worker, struct tern_connection *con
         tern_counter_add(&worker->board->counters.unknown_fields, unknown);
     group = &vector->groups[vector->group_count++];
     group->connection = connection;
+    group->trace = frame->flags & TERN_REQUEST_TRACE ? body - TERN_TRACE_BYTES : NULL;
     group->request_id = frame->request_id;
     group->flags = frame->flags;
     group->first = (uint8_t)vector->count;
@@ -199,9 +218,23 @@ static bool run_decide(struct tern_worker *worker, struct tern_connection *conne
                                             .count = (uint16_t)count,
                                             .arrived_ns = worker->now_ns,
                                             .at = 2,
-                                            .body = (uint32_t)(TERN_FRAME_HEADER + body_offset)};
+                                            .body = (uint32_t)(TERN_FRAME_HEADER + body_offset),
+                                            .frame_bytes = TERN_FRAME_HEADER + frame->body_length,
+                                            .noticed = TERN_FRAME_HEADER + frame->body_length};
     worker->queued++;
     return false;
+}
+
+/* What it may end, a large batch, has been told when the frame arrived (tern_batch_notice): in its
+ * turn nothing is under way any more. */
+static void cancel(struct tern_worker *worker, struct tern_connection *connection,
+                   const struct tern_frame *frame, const uint8_t *body, size_t length)
+{
+    if (length != 4 || tern_load_u32(body) == 0)
+        tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
+                          "a CANCEL has the id of a request, not 0");
+    else
+        tern_reply_begin(worker, connection, frame, TERN_STATUS_OK, 0);
 }
 
 /* Everything but DECIDE. What waits in the vector came first, so it is answered first. */
@@ -226,14 +259,38 @@ static void run_other(struct tern_worker *worker, struct tern_connection *connec
     case TERN_OP_DESCRIBE:
         tern_query_describe(worker, connection, frame, body, length);
         break;
+    case TERN_OP_CANCEL:
+        cancel(worker, connection, frame, body, length);
+        break;
     default:
         tern_reply_status(worker, connection, frame, TERN_STATUS_UNSUPPORTED,
-                          frame->op == TERN_OP_SEARCH || frame->op == TERN_OP_FEEDBACK ||
-                                  frame->op == TERN_OP_CANCEL
+                          frame->op == TERN_OP_SEARCH || frame->op == TERN_OP_FEEDBACK
                               ? "this server does not serve that operation"
                               : "unknown operation");
         break;
     }
+}
+
+static bool is_zero(const uint8_t *bytes, size_t length)
+{
+    uint8_t all = 0;
+
+    for (size_t i = 0; i < length; i++)
+        all |= bytes[i];
+    return all == 0;
+}
+
+/* W3C Trace Context, section 3.2: ids of zeros are invalid. The version does not travel: it is 0.
+ */
+static const char *check_trace(const uint8_t *context, size_t length)
+{
+    if (length < TERN_TRACE_BYTES)
+        return "the trace context has 25 bytes";
+    if (is_zero(context, 16))
+        return "the trace id is zero";
+    if (is_zero(context + 16, 8))
+        return "the parent id of the trace is zero";
+    return NULL;
 }
 
 /* Runs one complete frame; false when it stays for later. */
@@ -244,7 +301,8 @@ static bool run_frame(struct tern_worker *worker, struct tern_connection *connec
     bool ready = worker->now != NULL;
 
     if (TERN_LIKELY(
-            frame->op == TERN_OP_DECIDE && ready && frame->status == 0 &&
+            frame->op == TERN_OP_DECIDE && ready && connection->token != TERN_TOKEN_MISSING &&
+            frame->status == 0 &&
             (frame->flags & ~(TERN_REQUEST_DETAIL | TERN_REQUEST_FRESH | TERN_REQUEST_WAIT)) == 0))
         return run_decide(worker, connection, frame, body, length, 0);
 
@@ -264,13 +322,20 @@ static bool run_frame(struct tern_worker *worker, struct tern_connection *connec
                           "unknown request flag");
         return true;
     }
+    if (connection->token == TERN_TOKEN_MISSING && frame->op != TERN_OP_HELLO &&
+        frame->op != TERN_OP_PING) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_UNAUTHENTICATED,
+                          "this server wants a HELLO with a token first");
+        return true;
+    }
     if (frame->flags & TERN_REQUEST_TRACE) {
-        if (length < TRACE_BYTES) {
-            tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
-                              "the trace context has 25 bytes");
+        const char *complaint = check_trace(body, length);
+
+        if (complaint != NULL) {
+            tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME, complaint);
             return true;
         }
-        offset = TRACE_BYTES;
+        offset = TERN_TRACE_BYTES;
     }
     if (frame->op == TERN_OP_DECIDE)
         return run_decide(worker, connection, frame, body + offset, length - offset, offset);
@@ -285,7 +350,7 @@ size_t tern_request_run(struct tern_worker *worker, struct tern_connection *conn
     uint32_t accepted = 0, queued = worker->queued;
 
     while (at < length && !tern_connection_is_blocked(connection)) {
-        int64_t frame_bytes = measure(worker, bytes + at, length - at);
+        int64_t frame_bytes = measure(worker, connection, bytes + at, length - at);
         struct tern_frame frame;
 
         if (TERN_UNLIKELY(frame_bytes < 0)) {

@@ -14,7 +14,9 @@ size_t tern_request_run(struct tern_worker *worker, struct tern_connection *conn
 
 /* Length of the frame that begins at `bytes` with header, 0 when the header is not complete; a
  * negative status (−TERN_STATUS_…) when it can be none. */
-int64_t tern_request_measure(const struct tern_worker *worker, const uint8_t *bytes, size_t length);
+int64_t tern_request_measure(const struct tern_worker *worker,
+                             const struct tern_connection *connection, const uint8_t *bytes,
+                             size_t length);
 
 /* Answers a frame that cannot be one, and ends the connection. */
 void tern_request_refuse(struct tern_worker *worker, struct tern_connection *connection,
@@ -35,6 +37,9 @@ void tern_reply_status(struct tern_worker *worker, struct tern_connection *conne
  * answered whole (or refused) and its frame is forgotten. */
 bool tern_batch_run(struct tern_worker *worker, struct tern_connection *connection,
                     uint64_t until_ns);
+
+/* Looks through what has arrived behind a batch for a CANCEL of it; tern_batch_run then ends it. */
+void tern_batch_notice(struct tern_connection *connection);
 
 /* HELLO, LOOKUP, DESCRIBE, EXPLAIN (query.c). `body` is without trace context. */
 void tern_query_hello(struct tern_worker *worker, struct tern_connection *connection,

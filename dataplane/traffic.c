@@ -19,18 +19,19 @@
 static uint64_t deadline_of(const struct tern_worker *worker,
                             const struct tern_connection *connection)
 {
-    uint64_t deadline = connection->active_ns + worker->idle_ns;
+    uint64_t until = connection->until_ns != 0 ? connection->until_ns : UINT64_MAX;
+    uint64_t deadline = tern_min_u64(until, connection->active_ns + worker->idle_ns);
 
     if (connection->state == TERN_CONNECTION_LINGERING && connection->was_shut)
         return connection->active_ns + TERN_LINGER_NS;
     if (connection->stalled_ns != 0)
-        return connection->stalled_ns + worker->half_frame_ns;
+        return tern_min_u64(until, connection->stalled_ns + worker->half_frame_ns);
     if (connection->partial_ns != 0)
         deadline = tern_min_u64(deadline, connection->partial_ns + worker->half_frame_ns);
     return deadline;
 }
 
-static void watch(struct tern_worker *worker, struct tern_connection *connection)
+void tern_worker_watch(struct tern_worker *worker, struct tern_connection *connection)
 {
     tern_wheel_set_sooner(&worker->wheel, &connection->timer, deadline_of(worker, connection));
 }
@@ -90,7 +91,8 @@ void tern_worker_accepted(struct tern_worker *worker, int fd)
     }
     tern_counter_add(&counters->connections_opened, 1);
     connection->active_ns = worker->now_ns;
-    watch(worker, connection);
+    tern_worker_greet(worker, connection);
+    tern_worker_watch(worker, connection);
     worker->backend->receive(worker, connection);
 }
 
@@ -124,11 +126,13 @@ static void after_input(struct tern_worker *worker, struct tern_connection *conn
             worker->batches_last->next_batch = connection;
         worker->batches_last = connection;
     }
+    if (connection->batch.active)
+        tern_batch_notice(connection);
     if (tern_connection_unread(connection) == 0 || tern_connection_is_blocked(connection)) {
         connection->partial_ns = 0;
     } else if (connection->partial_ns == 0) {
         connection->partial_ns = worker->now_ns;
-        watch(worker, connection);
+        tern_worker_watch(worker, connection);
     }
     if (tern_connection_is_blocked(connection) || connection->state != TERN_CONNECTION_OPEN)
         tern_worker_touch(worker, connection);
@@ -164,8 +168,9 @@ static size_t complete_frame(struct tern_worker *worker, struct tern_connection 
         if (connection->state == TERN_CONNECTION_CLOSING)
             return length;
     }
-    frame_bytes = tern_request_measure(worker, connection->input.data + connection->input_start,
-                                       tern_connection_unread(connection));
+    frame_bytes =
+        tern_request_measure(worker, connection, connection->input.data + connection->input_start,
+                             tern_connection_unread(connection));
     if (frame_bytes > 0 && (uint64_t)frame_bytes > had + taken) {
         size_t more = tern_min_u64((uint64_t)frame_bytes - had - taken, length - taken);
 
@@ -277,7 +282,7 @@ static void start_sending(struct tern_worker *worker, struct tern_connection *co
     }
     if (connection->stalled_ns == 0) {
         connection->stalled_ns = worker->now_ns;
-        watch(worker, connection);
+        tern_worker_watch(worker, connection);
     }
     worker->backend->send(worker, connection);
 }
@@ -291,7 +296,7 @@ static void end_connection(struct tern_worker *worker, struct tern_connection *c
         connection->was_shut = true;
         connection->active_ns = worker->now_ns;
         shutdown(connection->fd, SHUT_WR);
-        watch(worker, connection);
+        tern_worker_watch(worker, connection);
     }
 }
 
@@ -300,7 +305,7 @@ static bool should_pause(const struct tern_connection *connection)
 {
     size_t unsent = tern_connection_unsent(connection);
     size_t waiting =
-        tern_connection_is_blocked(connection) ? tern_connection_unread(connection) : 0;
+        tern_connection_is_blocked(connection) ? tern_connection_waiting(connection) : 0;
 
     if (connection->state == TERN_CONNECTION_ENDING)
         return true; /* there is nothing more to read */
@@ -440,6 +445,11 @@ void tern_worker_expire(struct tern_worker *worker)
             (struct tern_connection *)((char *)timer - offsetof(struct tern_connection, timer));
         uint64_t deadline = deadline_of(worker, connection);
 
+        if (connection->until_ns != 0 && worker->now_ns >= connection->until_ns) {
+            tern_counter_add(&counters->timeouts_hello, 1);
+            tern_worker_close(worker, connection);
+            continue;
+        }
         if (deadline > worker->now_ns || has_progressed(worker, connection)) {
             deadline = deadline_of(worker, connection);
             tern_wheel_set(&worker->wheel, &connection->timer, deadline);

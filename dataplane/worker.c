@@ -26,6 +26,8 @@ static void serve(struct tern_worker *worker, const struct tern_offer *offer)
     atomic_store_explicit(&worker->reader->pin, offer->view->root_offset, memory_order_release);
     atomic_store_explicit(&worker->reader->generation, offer->view->generation,
                           memory_order_release);
+    tern_worker_change_tokens(worker, worker->settings, settings);
+    worker->settings = settings;
     worker->now = offer;
     atomic_store_explicit(&worker->serving, offer, memory_order_release);
     worker->max_frame_bytes = settings->max_frame_bytes;
@@ -357,6 +359,7 @@ int tern_worker_prepare(struct tern_worker *worker, struct tern_server *server, 
     worker->reader = &server->seat->loops[index];
     worker->board = &server->seat->boards[index];
     worker->timing.off = server->no_stages;
+    worker->settings = settings;
     worker->max_frame_bytes = settings->max_frame_bytes;
     worker->connection_limit = settings->connections;
     worker->idle_ns = settings->idle_us * 1000;

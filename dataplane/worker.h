@@ -42,6 +42,7 @@ struct tern_worker {
     /* what it serves */
     const struct tern_offer *now;                     /* NULL: nothing yet */
     const struct tern_offer *considered[TERN_OFFERS]; /* looked at last; only ever compared */
+    const struct tern_settings *settings;             /* of what it serves; before, as at start */
     struct tern_reader *reader;
     uint32_t max_frame_bytes;
     uint32_t connection_limit;
@@ -111,6 +112,16 @@ void tern_worker_free(struct tern_worker *worker);
 /* From any thread: makes a sleeping loop look around. */
 void tern_worker_wake(struct tern_worker *worker);
 
+/* Called when another generation is served, whose settings may want other tokens (admission.c):
+ * connections whose token is not valid any more have to show one. */
+void tern_worker_change_tokens(struct tern_worker *worker, const struct tern_settings *before,
+                               const struct tern_settings *now);
+/* Notes whether a new connection has to show a token, and until when. */
+void tern_worker_greet(struct tern_worker *worker, struct tern_connection *connection);
+/* What a HELLO brought; false when it does not open the door. */
+bool tern_worker_admit(struct tern_worker *worker, struct tern_connection *connection,
+                       const uint8_t *token, size_t length);
+
 /* Called by the turn (these and all below are of traffic.c). */
 /* Gives the large batches their share of the turn, in turn. */
 void tern_worker_run_batches(struct tern_worker *worker);
@@ -136,7 +147,9 @@ static inline uint64_t tern_worker_clock(const struct tern_worker *worker)
     return TERN_LIKELY(!worker->timing.off) ? tern_clock_now_ns() : worker->now_ns;
 }
 
-/* Called by request.c and batch.c. */
+/* Called by request.c, batch.c and admission.c. */
+/* Looks at the connection's timeouts again after one came nearer. */
+void tern_worker_watch(struct tern_worker *worker, struct tern_connection *connection);
 void tern_worker_close(struct tern_worker *worker, struct tern_connection *connection);
 /* Answers what it has so far, then ends the connection from our side. */
 void tern_worker_linger(struct tern_worker *worker, struct tern_connection *connection);

@@ -10,13 +10,14 @@
 
 #include "shared/arena.h"
 #include "shared/base.h"
+#include "shared/decision_log.h"
 #include "shared/error.h"
 #include "shared/histogram.h"
 #include "shared/layout.h"
 #include "shared/limits.h"
 
 #define TERN_BOARD_MAGIC 0x647261626e726574ull
-#define TERN_BOARD_ABI   2u
+#define TERN_BOARD_ABI   3u
 #define TERN_EPOCH_IDLE  0ull /* of a thread that reads nothing; real epochs start at 1 */
 
 /* What one reading thread protects: everything reachable from the roots in its epoch, and its pin.
@@ -66,7 +67,9 @@ TERN_LAYOUT_FIELD(tern_reader, reserved, 32);
     X(sleeps, "times the loop slept")                                                              \
     X(spin_ns, "nanoseconds the loop looked for work without sleeping")                            \
     X(adoptions, "generations adopted")                                                            \
-    X(log_dropped, "decision log records dropped")                                                 \
+    X(unauthenticated, "requests refused for want of a token")                                     \
+    X(timeouts_hello, "connections closed because no token came in time")                          \
+    X(cancelled, "batches ended by a CANCEL")                                                      \
     X(heap_bytes, "bytes the loop's thread has taken from the heap, ever")
 
 struct tern_counters {
@@ -74,7 +77,7 @@ struct tern_counters {
     TERN_COUNTERS(X)
 #undef X
 };
-TERN_LAYOUT_SIZE(tern_counters, 240);
+TERN_LAYOUT_SIZE(tern_counters, 256);
 
 /* Stages of a request's budget (DESIGN 2): recv to reply add up to `total`, request by request;
  * `other` stands alone. dataplane/timing.h says where they begin and end. */
@@ -95,46 +98,16 @@ enum tern_stage {
         TERN_STAGE_COUNT
 };
 
-/* One decision in the log ring. */
-struct tern_log_record {
-    uint64_t at_us; /* wall clock */
-    uint64_t decision_key;
-    uint64_t generation;
-    uint32_t rule;
-    uint8_t action;
-    uint8_t tier;
-    uint16_t flags;
-    float score;
-    uint32_t stage_ns[6]; /* recv, decode, tier1, queue, tier2, reply (0 when the vector's was not
-                             timed) */
-    uint32_t request_id;
-};
-TERN_LAYOUT_SIZE(tern_log_record, 64);
-TERN_LAYOUT_FIELD(tern_log_record, at_us, 0);
-TERN_LAYOUT_FIELD(tern_log_record, decision_key, 8);
-TERN_LAYOUT_FIELD(tern_log_record, generation, 16);
-TERN_LAYOUT_FIELD(tern_log_record, rule, 24);
-TERN_LAYOUT_FIELD(tern_log_record, action, 28);
-TERN_LAYOUT_FIELD(tern_log_record, tier, 29);
-TERN_LAYOUT_FIELD(tern_log_record, flags, 30);
-TERN_LAYOUT_FIELD(tern_log_record, score, 32);
-TERN_LAYOUT_FIELD(tern_log_record, stage_ns, 36);
-TERN_LAYOUT_FIELD(tern_log_record, request_id, 60);
-
-#define TERN_LOG_RECORDS 4096u /* 256 KiB a loop; a power of two */
-
 /* Everything one loop writes: its own pages, no line shared with another loop. */
 struct tern_loop_board {
     struct tern_counters counters TERN_ALIGNED(64);
     struct tern_histogram stages[TERN_STAGE_COUNT] TERN_ALIGNED(64);
-    _Atomic uint64_t log_head TERN_ALIGNED(64); /* records written, ever; release-stored */
-    struct tern_log_record log[TERN_LOG_RECORDS] TERN_ALIGNED(64);
+    struct tern_log_ring log TERN_ALIGNED(64);
 } TERN_ALIGNED(TERN_PAGE);
 TERN_LAYOUT_SIZE(tern_loop_board, 303104);
 TERN_LAYOUT_FIELD(tern_loop_board, counters, 0);
 TERN_LAYOUT_FIELD(tern_loop_board, stages, 256);
-TERN_LAYOUT_FIELD(tern_loop_board, log_head, 38656);
-TERN_LAYOUT_FIELD(tern_loop_board, log, 38720);
+TERN_LAYOUT_FIELD(tern_loop_board, log, 38656);
 
 enum tern_answer { /* a seat's word on an announcement */
                    TERN_ANSWER_NONE = 0,

@@ -23,7 +23,8 @@
     X(TERN_ENOTSUP, -14, "not supported")                                                          \
     X(TERN_EACCES, -15, "permission denied")                                                       \
     X(TERN_EAGAIN, -16, "try again")                                                               \
-    X(TERN_EUNREACHABLE, -17, "not reachable")
+    X(TERN_EUNREACHABLE, -17, "not reachable")                                                     \
+    X(TERN_ECANCELLED, -18, "cancelled")
 
 enum tern_error_code {
 #define X(name, value, text) name = value,

@@ -24,7 +24,15 @@
 #define TERN_MAX_FRAME_LIMIT   (64u << 20)
 #define TERN_ITEMS_MAX         4096u
 #define TERN_HELLO_MAX         512u
-#define TERN_VECTOR_WIDTH      32u /* items decided together; 32 outstanding line fetches */
+#define TERN_TOKENS_MAX        16u  /* valid at a time: a few clients, two each while one rotates */
+#define TERN_TOKEN_MIN         16u  /* bytes: what is shorter can be guessed */
+#define TERN_TOKEN_MAX         255u /* u8 length on the wire */
+#define TERN_VECTOR_WIDTH      32u  /* items decided together; 32 outstanding line fetches */
+
+/* Decision log. */
+#define TERN_LOG_FILE_MIN        (64u << 10) /* a file holds more than one write of the drain */
+#define TERN_LOG_FILES_MAX       10000u
+#define TERN_LOG_DIRECTORY_BYTES 256u
 
 /* Processes. */
 #define TERN_SEATS_MAX    16u

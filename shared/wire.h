@@ -29,7 +29,9 @@ enum tern_request_flags {
     TERN_REQUEST_DETAIL = 16,
 };
 
-#define TERN_TRACE_BYTES 25 /* what TERN_REQUEST_TRACE puts before the body */
+/* What TERN_REQUEST_TRACE puts before the body: trace id (16), parent id (8) and flags (1) of W3C
+ * Trace Context, version 0. */
+#define TERN_TRACE_BYTES 25u
 
 enum tern_reply_flags {
     TERN_REPLY_MORE = 1,
@@ -46,7 +48,8 @@ enum tern_reply_flags {
     X(TERN_STATUS_NOT_READY, 7, "not ready")                                                       \
     X(TERN_STATUS_DEADLINE, 8, "deadline")                                                         \
     X(TERN_STATUS_NOT_FOUND, 9, "not found")                                                       \
-    X(TERN_STATUS_INTERNAL, 10, "internal")
+    X(TERN_STATUS_INTERNAL, 10, "internal")                                                        \
+    X(TERN_STATUS_CANCELLED, 11, "cancelled")
 
 enum tern_status {
 #define X(name, value, text) name = value,

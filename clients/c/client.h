@@ -14,6 +14,9 @@
 #define TERN_CLIENT_SLOT_BITS 12u
 #define TERN_CLIENT_SLOTS_MAX (1u << TERN_CLIENT_SLOT_BITS)
 #define TERN_CLIENT_NONE      UINT16_MAX
+#define TERN_CLIENT_CANCEL_ID                                                                      \
+    1u /* a use count of 0: no slot has it, so its reply is passed over                            \
+        */
 
 #define TERN_CLIENT_TOKEN_MAX 255u
 #define TERN_CLIENT_NAME_MAX  253u

@@ -122,6 +122,8 @@ static int code_of_status(unsigned status)
         return TERN_ETIMEDOUT;
     case TERN_STATUS_NOT_FOUND:
         return TERN_ENOENT;
+    case TERN_STATUS_CANCELLED:
+        return TERN_ECANCELLED;
     default:
         return TERN_EIO;
     }
@@ -345,6 +347,26 @@ int tern_client_collect_any(struct tern_client *client, uint32_t *id, struct ter
     slot = &client->slots[client->done_first];
     *id = slot->id;
     return settle(client, slot, error);
+}
+
+int tern_client_cancel(struct tern_client *client, uint32_t id, struct tern_error *error)
+{
+    const struct tern_frame frame = {.magic = TERN_WIRE_MAGIC,
+                                     .op = TERN_OP_CANCEL,
+                                     .body_length = 4,
+                                     .request_id = TERN_CLIENT_CANCEL_ID};
+    const struct tern_client_slot *slot = tern_client_slot_find(client, id);
+    uint64_t deadline_ns = tern_client_deadline_ns(client);
+    uint8_t body[4];
+    int code;
+
+    if (slot == NULL)
+        return tern_error_set(error, TERN_ENOENT, "request %u is not in flight", id);
+    if (slot->done)
+        return 0;
+    tern_store_u32(body, id);
+    code = tern_client_put(client, frame, NULL, body, deadline_ns, error);
+    return code != 0 ? code : tern_client_push(client, deadline_ns, error);
 }
 
 unsigned tern_client_in_flight(const struct tern_client *client)

@@ -151,7 +151,8 @@ struct tern_decision {
 struct tern_call {        /* NULL in its place: all zero */
     uint8_t flags;        /* TERN_REQUEST_WAIT, _FRESH, _DETAIL */
     uint32_t deadline_us; /* the server's; 0 its default */
-    const uint8_t *trace; /* TERN_TRACE_BYTES of W3C trace context, or NULL */
+    const uint8_t *trace; /* TERN_TRACE_BYTES of W3C trace context (trace id 16, parent id 8,
+                             flags 1), or NULL; stands in the server's decision log */
 };
 
 /* Decides every item: decisions[i] for item i, so there are tern_request_count of them. Fails as a
@@ -179,6 +180,13 @@ int tern_client_collect(struct tern_client *client, uint32_t id, struct tern_err
 /* Likewise for whichever is complete first: *id is set on success and on the failure of a request;
  * TERN_ENOENT when nothing is in flight. On TERN_ETIMEDOUT nothing is forgotten and *id is 0. */
 int tern_client_collect_any(struct tern_client *client, uint32_t *id, struct tern_error *error);
+
+/* Asks the server to stop working on a submitted request, and does not wait: collect it as before.
+ * It then fails with TERN_ECANCELLED, or is answered all the same when the server was done with it
+ * first (only a batch that takes several frames is ever cut short; what came of it stays in its
+ * `decisions`). TERN_ENOENT for an id that is not in flight; a connection that broke is an error of
+ * _collect. */
+int tern_client_cancel(struct tern_client *client, uint32_t id, struct tern_error *error);
 
 /* How many are submitted and not collected. */
 unsigned tern_client_in_flight(const struct tern_client *client);

@@ -162,6 +162,22 @@ struct tern_config_test {
     struct tern_place place;
 };
 
+/* A client that shows `secret` with HELLO is let in; several, so that one can follow another. */
+struct tern_config_token {
+    struct tern_text name;
+    struct tern_text secret; /* where it is: "${env:NAME}" or "${file:PATH}" */
+};
+
+struct tern_config_decision_log {
+    bool on;
+    uint8_t always; /* bit per enum tern_action */
+    uint64_t sample_permille;
+    uint64_t file_bytes;
+    uint64_t file_us; /* 0: no age */
+    uint64_t files;
+    const char *directory; /* as the configuration's path: absolute when that is; NULL: not given */
+};
+
 struct tern_config_limits {
     uint64_t max_frame_bytes;
     uint64_t idle_us;
@@ -181,6 +197,9 @@ struct tern_config {
     unsigned workers; /* resolved default: CPUs − 1, at least 1 */
     uint64_t arena_bytes;
     struct tern_config_limits limits;
+    struct tern_config_token *tokens;
+    unsigned token_count; /* 0: nobody needs one */
+    struct tern_config_decision_log decision_log;
     bool ignore_unknown_fields;
     struct tern_config_field *fields;
     unsigned field_count;

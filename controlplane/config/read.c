@@ -133,6 +133,7 @@ static const struct tern_config_key top_keys[] = {
      .minimum = 8u << 20,
      .maximum = 16ull << 40},
     {.name = "limits", .read = tern_config_read_limits, .offset = CONFIG(limits)},
+    {.name = "tokens", .read = tern_config_read_tokens},
     {.name = "unknown_fields",
      .read = read_unknown_fields,
      .offset = CONFIG(ignore_unknown_fields),

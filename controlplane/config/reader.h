@@ -105,6 +105,8 @@ extern const struct tern_config_choice tern_config_answers[];
 /* The sections, each in a file of its own; members are the whole struct tern_config. */
 tern_config_read_function tern_config_read_listen;
 tern_config_read_function tern_config_read_limits;
+tern_config_read_function tern_config_read_tokens;
+tern_config_read_function tern_config_read_decision_log; /* [struct tern_config_decision_log] */
 tern_config_read_function tern_config_read_fields;
 tern_config_read_function tern_config_read_tables;
 tern_config_read_function tern_config_read_rules;

@@ -4,8 +4,10 @@
 
 #include "controlplane/config/config.h"
 
-/* Appends a struct tern_settings to `out`; the same configuration gives the same bytes. 0 or
- * TERN_ENOMEM. */
-int tern_settings_build(const struct tern_config *config, struct tern_buffer *out);
+/* Appends a struct tern_settings to `out`; the same configuration gives the same bytes, as long as
+ * its secrets stay what they are: they are read here. `instance_secret` keys what is stored of
+ * them. 0, TERN_ENOMEM, or TERN_EINVAL with what is wrong in `diagnostics`. */
+int tern_settings_build(const struct tern_config *config, const uint8_t instance_secret[32],
+                        struct tern_buffer *out, struct tern_diagnostics *diagnostics);
 
 #endif

@@ -26,6 +26,7 @@ enum tern_exit {
     X(EXIT_CODE, 0, "exit-code", NULL, "exit with 0 for allow, 1 for anything else")               \
     X(KEY, 0, "key", "NUMBER", "the decision key that goes with the request")                      \
     X(ADDRESS, 0, "address", "URL", "ask this listen address instead of the instance's")           \
+    X(TOKEN_FILE, 0, "token-file", "FILE", "the token for ternd; default: $TERN_TOKEN, if any")    \
     X(GENERATION, 0, "generation", "N", "the generation to wait for")                              \
     X(TIMEOUT, 0, "timeout", "DURATION", "give up after (10ms, 5s, 2m; default 10s)")              \
     X(LIMIT, 'n', "limit", "N", "show at most N (default 20)")                                     \
@@ -57,7 +58,7 @@ extern const struct tern_ctl_option_text tern_ctl_options[TERN_CTL_OPTION_COUNT]
 
 struct tern_invocation {
     unsigned given; /* bits */
-    const char *run_dir, *state_dir, *backend, *log, *message, *address;
+    const char *run_dir, *state_dir, *backend, *log, *message, *address, *token_file;
     bool json;
     uint64_t key, generation, timeout_us;
     uint64_t interval_us, budget_us; /* 0: not given */

@@ -78,7 +78,8 @@ const struct tern_command tern_commands[] = {
      "from shared memory: works with tern-control dead.",
      tern_ctl_readers},
     {"decide", "FIELD=VALUE ...", 1, ANY,
-     TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_EXIT_CODE | TERN_CTL_KEY | TERN_CTL_ADDRESS,
+     TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_EXIT_CODE | TERN_CTL_KEY | TERN_CTL_ADDRESS |
+         TERN_CTL_TOKEN_FILE,
      "ask for one verdict",
      "Sends one DECIDE to ternd, as any client would. Values are given as in `tests:` of a\n"
      "configuration: ip=10.1.2.3 path=/login user=42 text_vector=0.1,0.2,...\n"
@@ -86,7 +87,7 @@ const struct tern_command tern_commands[] = {
      "2 an unknown field or a value that does not fit, 3 ternd is not reachable.",
      tern_ctl_decide},
     {"explain", "FIELD=VALUE ...", 1, ANY,
-     TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_KEY | TERN_CTL_ADDRESS,
+     TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_KEY | TERN_CTL_ADDRESS | TERN_CTL_TOKEN_FILE,
      "why one verdict is what it is",
      "Asks the running ternd to decide one request and to say how: look-ups, rules that matched, "
      "the\n"
@@ -113,7 +114,8 @@ const struct tern_command tern_commands[] = {
      "generation N\n"
      "or a later one; 1 when the time is over. Works with tern-control dead.",
      tern_ctl_wait},
-    {"table", "get TABLE KEY", 3, 3, TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_ADDRESS,
+    {"table", "get TABLE KEY", 3, 3,
+     TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_ADDRESS | TERN_CTL_TOKEN_FILE,
      "look one key up in a table",
      "Sends one LOOKUP to ternd: the record of a map, or whether a set holds the key.\n"
      "Exit codes: 0 found, 1 not found, 2 no such table or a key that does not fit, 3 not "

@@ -5,6 +5,7 @@
 #include "controlplane/message.h"
 #include "shared/arena.h"
 #include "shared/clock.h"
+#include "shared/token.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -126,22 +127,24 @@ int tern_instance_read_arena(const char *run_dir, struct tern_instance_arena *ou
     return 0;
 }
 
-static int connect_to(const char *address, struct tern_client **client, struct tern_error *error)
+static int connect_to(const char *address, const char *token, struct tern_client **client,
+                      struct tern_error *error)
 {
-    const struct tern_client_options options = {.name = "ternctl", .call_timeout_ms = 5000};
+    const struct tern_client_options options = {
+        .token = token, .name = "ternctl", .call_timeout_ms = 5000};
 
     return tern_client_open(address, &options, client, error);
 }
 
-int tern_instance_connect(const struct tern_invocation *invocation, struct tern_client **client,
-                          struct tern_error *error)
+static int connect_to_any(const struct tern_invocation *invocation, const char *token,
+                          struct tern_client **client, struct tern_error *error)
 {
     struct tern_instance_arena arena;
     char *run_dir = NULL;
     int rc;
 
     if (invocation->address != NULL)
-        return connect_to(invocation->address, client, error);
+        return connect_to(invocation->address, token, client, error);
     rc = tern_instance_find(invocation, &run_dir, error);
     if (rc != 0)
         return rc;
@@ -158,7 +161,19 @@ int tern_instance_connect(const struct tern_invocation *invocation, struct tern_
     for (int tcp = 0; tcp <= 1 && rc != 0; tcp++)
         for (unsigned i = 0; i < arena.settings.listen_count && rc != 0; i++)
             if ((strncmp(arena.settings.listen[i], "tcp:", 4) == 0) == tcp)
-                rc = connect_to(arena.settings.listen[i], client, error);
+                rc = connect_to(arena.settings.listen[i], token, client, error);
+    return rc;
+}
+
+int tern_instance_connect(const struct tern_invocation *invocation, struct tern_client **client,
+                          struct tern_error *error)
+{
+    char token[TERN_TOKEN_MAX + 1];
+    int rc = tern_token_choose(invocation->token_file, token, error);
+
+    if (rc == 0)
+        rc = connect_to_any(invocation, token, client, error);
+    explicit_bzero(token, sizeof token);
     return rc;
 }
 

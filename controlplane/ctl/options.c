@@ -104,6 +104,9 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
     case TERN_CTL_INDEX_ADDRESS:
         invocation->address = value;
         return 0;
+    case TERN_CTL_INDEX_TOKEN_FILE:
+        invocation->token_file = value;
+        return 0;
     case TERN_CTL_INDEX_JSON:
         invocation->json = true;
         return 0;

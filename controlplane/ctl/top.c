@@ -120,7 +120,7 @@ static void write_drops(FILE *to, const struct tern_rates *rates)
         {"connections refused", sums->connections_refused},
         {"half frames", sums->timeouts_half_frame},
         {"stalled clients", sums->timeouts_stalled},
-        {"log records lost", sums->log_dropped},
+        {"without a token", sums->unauthenticated},
     };
     bool any = false;
     char count[TERN_PRINT_TEXT];

@@ -139,9 +139,14 @@ static bool answers(const char *run_dir)
     const struct tern_invocation invocation = {.run_dir = run_dir};
     uint64_t before = requests_counted(run_dir);
     struct tern_client *client = NULL;
+    struct tern_error error;
     bool answered = false;
+    int rc = tern_instance_connect(&invocation, &client, &error);
 
-    if (tern_instance_connect(&invocation, &client, NULL) != 0)
+    /* It wants a token that we have not got: an answer as well. */
+    if (rc == TERN_EACCES)
+        return requests_counted(run_dir) > before;
+    if (rc != 0)
         return false;
     if (tern_client_ping(client, NULL) == 0)
         answered = requests_counted(run_dir) > before;

@@ -41,6 +41,13 @@ int load_connection_open(struct load_run *run, struct load_connection *connectio
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
     int code = load_socket_connect(run->options->target, &connection->fd, error);
 
+    if (code == 0 && run->options->protocol == LOAD_TERN && run->options->token[0] != '\0') {
+        code = load_socket_introduce(connection->fd, run->options->token, error);
+        if (code != 0) {
+            close(connection->fd);
+            connection->fd = -1;
+        }
+    }
     if (code != 0) {
         connection->retry_pause_ns =
             connection->retry_pause_ns == 0

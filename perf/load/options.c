@@ -1,5 +1,7 @@
 #include "perf/load/options.h"
 
+#include "shared/token.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <strings.h>
@@ -36,7 +38,8 @@ static const char help_text[] =
     "  --items N             rows a frame, default 1\n"
     "  --frames FILE         as `tern-load frames` wrote them: u32 length, frame, …\n"
     "  --frame-bytes N       echo without requests: length of the generated frame, default 32\n"
-    "  --token TEXT          for HELLO\n"
+    "  --token TEXT, --token-file FILE   for HELLO on every connection; default $TERN_TOKEN, if "
+    "any\n"
     "Requests (resp)\n"
     "  --keys N, --value-bytes N   default 100000 keys, values of 16 bytes\n"
     "\n"
@@ -149,6 +152,7 @@ static const struct option {
     {"--expect", TEXT, AT(expect_path), 0, 0, NULL},
     {"--check-same", SWITCH, AT(check_same), 0, 0, NULL},
     {"--token", TEXT, AT(token), 0, 0, NULL},
+    {"--token-file", TEXT, AT(token_file), 0, 0, NULL},
     {"--keys", NUMBER, AT(keys), 1, 100000000, NULL},
     {"--value-bytes", NUMBER, AT(value_bytes), 1, 65536, NULL},
     {"--seed", LONG, AT(seed), 0, ULLONG_MAX, NULL},
@@ -191,6 +195,22 @@ static bool store(struct load_options *options, const struct option *option, con
         return true;
     }
     return false;
+}
+
+/* From the command line, a file, or the environment. */
+static bool choose_token(struct load_options *options)
+{
+    struct tern_error error;
+
+    if (options->token != NULL)
+        return strlen(options->token) <= TERN_TOKEN_MAX ||
+               complain("--token", "", "at most 255 bytes");
+    if (tern_token_choose(options->token_file, options->token_text, &error) != 0) {
+        fprintf(stderr, "tern-load: %s\n", error.message);
+        return false;
+    }
+    options->token = options->token_text;
+    return true;
 }
 
 static bool require(const struct load_options *options)
@@ -259,5 +279,5 @@ bool load_options_parse(int argc, char **argv, struct load_options *options)
         if (!store(options, option, option->kind == SWITCH ? NULL : argv[++i]))
             return false;
     }
-    return require(options);
+    return require(options) && choose_token(options);
 }

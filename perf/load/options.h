@@ -3,6 +3,7 @@
 #define TERN_LOAD_OPTIONS_H
 
 #include "shared/base.h"
+#include "shared/limits.h"
 
 enum load_protocol {
     LOAD_TERN,
@@ -40,7 +41,9 @@ struct load_options {
     unsigned frame_bytes; /* of a generated echo frame, header included */
     const char *expect_path;
     bool check_same;
-    const char *token;
+    const char *token; /* for HELLO; empty: none */
+    const char *token_file;
+    char token_text[TERN_TOKEN_MAX + 1];
     unsigned keys;
     unsigned value_bytes;
     uint64_t seed;

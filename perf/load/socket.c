@@ -1,15 +1,20 @@
 #include "perf/load/socket.h"
 
+#include "shared/wire.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#define HELLO_TIMEOUT_MS 5000
 
 union any_address {
     struct sockaddr any;
@@ -90,6 +95,61 @@ int load_socket_connect(const char *text, int *fd, struct tern_error *error)
     fcntl(made, F_SETFL, O_NONBLOCK);
     *fd = made;
     return 0;
+}
+
+/* All of it, or nothing worth having. */
+static int receive(int fd, uint8_t *into, size_t length, struct tern_error *error)
+{
+    while (length > 0) {
+        struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+        ssize_t got;
+
+        if (poll(&pollfd, 1, HELLO_TIMEOUT_MS) <= 0)
+            return tern_error_set(error, TERN_ETIMEDOUT, "no answer to HELLO");
+        got = recv(fd, into, length, 0);
+        if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+            return tern_error_set(error, TERN_ECLOSED, "closed instead of an answer to HELLO");
+        if (got > 0) {
+            into += got;
+            length -= (size_t)got;
+        }
+    }
+    return 0;
+}
+
+int load_socket_introduce(int fd, const char *token, struct tern_error *error)
+{
+    static const char name[] = "tern-load";
+    uint8_t bytes[TERN_FRAME_HEADER + TERN_HELLO_MAX], *at = bytes + TERN_FRAME_HEADER;
+    size_t token_length = strlen(token), name_length = strlen(name);
+    struct tern_frame frame = {.magic = TERN_WIRE_MAGIC,
+                               .op = TERN_OP_HELLO,
+                               .body_length = (uint32_t)(4 + token_length + name_length),
+                               .request_id = 1};
+    size_t length = TERN_FRAME_HEADER + (size_t)frame.body_length;
+    int code;
+
+    tern_frame_store(bytes, frame);
+    tern_store_u16(at, TERN_WIRE_VERSION);
+    at[2] = (uint8_t)token_length;
+    memcpy(at + 3, token, token_length);
+    at[3 + token_length] = (uint8_t)name_length;
+    memcpy(at + 4 + token_length, name, name_length);
+    if (send(fd, bytes, length, MSG_NOSIGNAL) != (ssize_t)length)
+        return tern_error_system(error, errno, "HELLO");
+    code = receive(fd, bytes, TERN_FRAME_HEADER, error);
+    if (code != 0)
+        return code;
+    frame = tern_frame_load(bytes);
+    if (frame.status != TERN_STATUS_OK)
+        return tern_error_set(error, TERN_EACCES, "HELLO: %s", tern_status_name(frame.status));
+    for (size_t left = frame.body_length; code == 0 && left > 0;) {
+        size_t some = tern_min_u64(left, sizeof bytes);
+
+        code = receive(fd, bytes, some, error);
+        left -= some;
+    }
+    return code;
 }
 
 int load_socket_listen(const char *text, int *fd, char actual[128], struct tern_error *error)

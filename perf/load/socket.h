@@ -6,6 +6,9 @@
 
 /* Connects; the socket is non-blocking and sends at once (TCP_NODELAY). */
 int load_socket_connect(const char *address, int *fd, struct tern_error *error);
+/* Shows `token` with HELLO on a fresh connection and waits for the answer. TERN_EACCES when it is
+ * refused, TERN_ETIMEDOUT, TERN_ECLOSED. */
+int load_socket_introduce(int fd, const char *token, struct tern_error *error);
 /* Listens, non-blocking; port 0 picks a free one. Writes the address that clients use to `actual`.
  */
 int load_socket_listen(const char *address, int *fd, char actual[128], struct tern_error *error);

@@ -105,6 +105,74 @@ def test_trace_needs_its_25_bytes(shared_instance):
     assert refuse(shared_instance, b"\0" * 25, flags=RequestFlag.TRACE) == Status.BAD_FRAME
 
 
+TRACE = bytes(range(1, 17)) + bytes(range(17, 25)) + bytes([1])
+
+
+@pytest.mark.parametrize("context", [bytes(16) + TRACE[16:], TRACE[:16] + bytes(8) + TRACE[24:]])
+def test_invalid_trace_contexts(shared_instance, context):
+    refused = refuse(shared_instance, context + batch(item(IP)), flags=RequestFlag.TRACE)
+    assert refused == Status.BAD_FRAME
+
+
+def test_a_traced_request_is_answered_as_any_other(shared_instance):
+    client = shared_instance.client()
+    assert client.decide({"ip": "192.0.2.1"}, trace=TRACE).action is Action.DENY
+    verdicts = client.decide([{"ip": "192.0.2.1"}] * 100, trace=TRACE, detail=True)
+    assert {verdict.action for verdict in verdicts} == {Action.DENY}
+
+
+@pytest.mark.parametrize("body", [b"", b"\1\0\0", b"\1\0\0\0\0", bytes(4)])
+def test_unparsable_cancels(shared_instance, body):
+    assert refuse(shared_instance, body, op=Op.CANCEL) == Status.BAD_FRAME
+
+
+def test_cancel_of_what_is_not_under_way_does_nothing(shared_instance):
+    client = shared_instance.client()
+    before = shared_instance.stats()["cancelled"]
+    client.cancel(12345)
+    identity = client.submit({"ip": "192.0.2.1"})
+    client.cancel(identity)
+    assert client.collect_verdicts(identity, 1)[0].action is Action.DENY
+    assert shared_instance.stats()["cancelled"] == before
+
+
+def test_cancel_ends_a_batch_and_nothing_else(shared_instance):
+    before = shared_instance.stats()["cancelled"]
+    sock = shared_instance.raw()
+    large = batch(*[item(IP)] * 4096)
+    small = batch(item(IP))
+
+    def cancel(identity, target):
+        return pack_frame(Op.CANCEL, struct.pack("<I", target), request_id=identity)
+
+    sock.sendall(pack_frame(Op.DECIDE, large, request_id=1)
+                 + pack_frame(Op.DECIDE, small, request_id=2)
+                 + pack_frame(Op.DECIDE, large, request_id=3)
+                 + cancel(4, 1) + cancel(5, 3) + cancel(6, 2)
+                 + pack_frame(Op.DECIDE, small, request_id=7))
+    sock.shutdown(socket.SHUT_WR)
+    reply = read_to_end(sock)
+    last, items, at = {}, {}, 0
+    while at < len(reply):
+        _, _, flags, status, length, identity, _ = HEADER.unpack_from(reply, at)
+        assert identity not in last, "nothing follows the last frame"
+        if not flags & 1:
+            last[identity] = status
+        if status == Status.OK and identity in (1, 2, 3, 7):
+            items[identity] = items.get(identity, 0) + struct.unpack_from("<H", reply, at + 16)[0]
+        at += HEADER.size + length
+    assert list(last) == [1, 2, 3, 4, 5, 6, 7], "in order"
+    cancelled = [identity for identity in (1, 3) if last[identity] == Status.CANCELLED]
+    for identity in (1, 3):
+        assert identity in cancelled or items[identity] == 4096
+        assert identity not in cancelled or items.get(identity, 0) < 4096
+    assert (items[2], items[7], last[2], last[7]) == (1, 1, 0, 0)
+    assert last[4] == last[5] == last[6] == Status.OK
+    # The third one begins when its CANCEL has long been there.
+    assert 3 in cancelled
+    assert shared_instance.stats()["cancelled"] == before + len(cancelled)
+
+
 def test_status_of_a_request_is_0(shared_instance):
     client = shared_instance.client()
     identity = client.send_frame(Op.PING, b"", status=3)

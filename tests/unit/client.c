@@ -266,6 +266,16 @@ static void *serve(void *context)
                 answer_lookup(fd, frame, body);
             } else if (frame.op == TERN_OP_DESCRIBE) {
                 answer_describe(fd, frame, body);
+            } else if (frame.op == TERN_OP_CANCEL && frame.body_length == 4 &&
+                       tern_load_u32(body) == server->held_id) {
+                write_frame(fd,
+                            (struct tern_frame){.op = TERN_OP_DECIDE,
+                                                .status = TERN_STATUS_CANCELLED,
+                                                .request_id = server->held_id},
+                            NULL);
+                write_frame(fd, (struct tern_frame){.op = frame.op, .request_id = frame.request_id},
+                            NULL);
+                server->held_id = 0;
             } else {
                 write_frame(fd, (struct tern_frame){.op = frame.op, .request_id = frame.request_id},
                             NULL);
@@ -451,6 +461,25 @@ static void replies_out_of_order_and_late_ones(void **state)
         assert_int_equal(tern_client_decide(pair.client, ask(pair, ANSWER, 1), NULL, &second, NULL),
                          0);
     assert_false(late.answered);
+    assert_int_equal(((struct server *)*state)->hellos, 1);
+    close_pair(pair);
+}
+
+static void a_cancelled_request_is_collected_as_such(void **state)
+{
+    struct pair pair = open_pair(*state, NULL);
+    struct tern_decision held, other;
+    struct tern_error error;
+    uint32_t id;
+
+    assert_int_equal(tern_client_submit(pair.client, ask(pair, SILENT, 1), NULL, &held, &id, NULL),
+                     0);
+    assert_int_equal(tern_client_cancel(pair.client, id, &error), 0);
+    assert_int_equal(tern_client_collect(pair.client, id, &error), TERN_ECANCELLED);
+    assert_int_equal(tern_client_status(pair.client), TERN_STATUS_CANCELLED);
+    assert_false(held.answered);
+    assert_int_equal(tern_client_cancel(pair.client, id, &error), TERN_ENOENT);
+    assert_int_equal(tern_client_decide(pair.client, ask(pair, ANSWER, 1), NULL, &other, NULL), 0);
     assert_int_equal(((struct server *)*state)->hellos, 1);
     close_pair(pair);
 }
@@ -756,6 +785,7 @@ int main(void)
         TEST(a_broken_connection_is_reported_and_made_anew),
         TEST(retry_is_only_for_those_who_ask),
         TEST(a_server_that_is_gone_is_waited_for_within_the_timeout),
+        TEST(a_cancelled_request_is_collected_as_such),
         TEST(goaway_moves_on_after_what_is_in_flight),
         TEST(ids_that_changed_are_not_sent),
         TEST(refusals_and_nonsense),

@@ -16,10 +16,12 @@ static void built_settings_open_as_configured(TERN_TEST_STATE)
         .ignore_unknown_fields = true,
     };
     const struct tern_settings *settings = NULL;
+    struct tern_diagnostics diagnostics = {0};
+    static const uint8_t secret[32] = "an instance's secret";
     struct tern_buffer out = {0};
     struct tern_error error;
 
-    assert_int_equal(tern_settings_build(&config, &out), 0);
+    assert_int_equal(tern_settings_build(&config, secret, &out, &diagnostics), 0);
     assert_int_equal(tern_settings_open(out.data, out.length, &settings, &error), 0);
     assert_int_equal(settings->workers, 3);
     assert_int_equal(settings->listen_count, 2);

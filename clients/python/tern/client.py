@@ -241,6 +241,12 @@ class Client:
             self._check(frame)
         return frames
 
+    def cancel(self, request_id: int) -> None:
+        """Asks the server to stop working on a submitted request; collect() it as before. It then
+        raises StatusError with CANCELLED, or is answered all the same when the server was done
+        first: only a batch that takes several frames is ever cut short."""
+        self.collect(self.send_frame(Op.CANCEL, struct.pack("<I", request_id)))
+
     def collect_verdicts(
         self, request_id: int, count: int, *, detail: bool = False
     ) -> List[Verdict]:

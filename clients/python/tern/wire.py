@@ -57,6 +57,7 @@ class Status(enum.IntEnum):
     DEADLINE = 8
     NOT_FOUND = 9
     INTERNAL = 10
+    CANCELLED = 11
 
 
 class Type(enum.IntEnum):
