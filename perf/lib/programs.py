@@ -3,8 +3,10 @@
 import re
 import subprocess
 
+from . import config
 from .bench import Result, median
 from .servers import Failure, pinned
+from .serving import prepare
 
 FIGURE = re.compile(r"^figure (\S+) ([0-9.]+)", re.M)
 
@@ -26,6 +28,7 @@ def decide(bench):
         bench.data.write_asn(bench.folder / "asn.csv")
         arguments = ["--asn", bench.folder / "asn.csv"]
     runs = [run_program(bench, "perf-decide", *arguments) for _ in range(bench.rounds)]
+    growth = [run_program(bench, "perf-growth", "--rules", "10000") for _ in range(bench.rounds)]
     loads = Result("decide-loads", "in-process decision, 1M-key tables + full ASN + 1,000 rules: median in "
                    "dependent loads over a mapping of the same size", "≤ 5", "loads").no_more(5)
     loads.values = [run["decision-loads"] for run in runs]
@@ -33,11 +36,40 @@ def decide(bench):
                f"{median([run['vector-ns'] for run in runs]):.0f} ns in a vector of 32, "
                f"{median([run['load-ns'] for run in runs]):.0f} ns a dependent load over "
                f"{runs[0]['mapping-mib']:.0f} MiB")
-    ratio = Result("rules-10000", "10,000 rules against 10: p99 of an in-process decision", "≤ 3×",
-                   "×").no_more(3)
+    loads.runs = {"decide": runs}
+    return [loads, growth_ratio("rules-10000", "10,000", 3, growth)]
+
+
+def growth_ratio(name, count, limit, runs):
+    ratio = Result(name, f"{count} rules against 10: p99 of an in-process decision", f"≤ {limit}×",
+                   "×").no_more(limit)
     ratio.values = [run["p99-ratio"] for run in runs]
-    ratio.note(f"p99 {median([run['p99-many-ns'] for run in runs]):.0f} ns with 10,000 rules, "
+    ratio.note(f"p99 {median([run['p99-many-ns'] for run in runs]):.0f} ns with {count} rules, "
                f"{median([run['p99-10-ns'] for run in runs]):.0f} ns with 10")
-    for result in (loads, ratio):
-        result.runs = {"decide": runs}
-    return [loads, ratio]
+    ratio.runs = {"growth": runs}
+    return ratio
+
+
+def rules_65k(bench):
+    """As many rules as are possible: compile time on one core, rows in memory, p99 of a decision against 10.
+    Rules of one comparison each, and rules over real literals and the tables; the worse of both counts."""
+    count = 300 if bench.small else 65536
+    plain = [run_program(bench, "perf-growth", "--rules", str(count)) for _ in range(bench.rounds)]
+    prepare(bench)
+    path = bench.folder / "rules-65k.yaml"
+    config.write(path, [bench.tcp], config.Rules(bench.data, count - 2).lines)  # write() adds two
+    real = [run_program(bench, "perf-growth", "--compile", path) for _ in range(bench.rounds)]
+
+    def worse(name, figure, target, unit, limit, key):
+        result = Result(name, figure, target, unit).no_more(limit)
+        result.values = [max(a[key], b[key]) for a, b in zip(plain, real)]
+        result.note(", ".join(f"{kind} {median([run[key] for run in runs]):.2f} {unit}"
+                              for kind, runs in (("plain rules", plain), ("rules over data", real))))
+        result.runs = {"plain": plain, "real": real}
+        return result
+    compiled = worse("rules-65k-compile", "65,536 rules: compile time on one core", "≤ 10 s", "s", 10,
+                     "compile-s")
+    compiled.note(f"whole publish {median([run['publish-s'] for run in real]):.2f} s, of which verify "
+                  f"{median([run['verify-s'] for run in real]):.2f} s")
+    rows = worse("rules-65k-rows", "65,536 rules: rows in memory", "≤ 64 MiB", "MiB", 64, "rows-mib")
+    return [compiled, rows, growth_ratio("rules-65k-p99", "65,536", 4, plain)]
