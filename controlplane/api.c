@@ -153,6 +153,7 @@ static int answer_status(struct tern_api *api, struct connection *connection)
     struct tern_pipeline_status pipeline = {0};
     struct tern_builder_state builder;
     unsigned live_count = 0, recent_count = 0;
+    struct tern_sources_copy sources = {0};
     struct tern_error error;
     int rc;
     struct tern_reply_status status = {
@@ -169,7 +170,8 @@ static int answer_status(struct tern_api *api, struct connection *connection)
         tern_control_log(TERN_LOG_ERROR, "%s", error.message);
     else if (live_count != 0)
         status.last_publish = &live[0];
-    query = (struct tern_history_query){.limit = FAILURE_SEARCH};
+    /* What fails by a timer stands with its source. */
+    query = (struct tern_history_query){.limit = FAILURE_SEARCH, .no_refreshes = true};
     if (tern_store_history(api->options.store, &query, &recent, &recent_count, &error) != 0)
         tern_control_log(TERN_LOG_ERROR, "%s", error.message);
     /* A restore only covers a failure; it does not mend it. */
@@ -180,7 +182,11 @@ static int answer_status(struct tern_api *api, struct connection *connection)
             (recent[i].state == TERN_HISTORY_LIVE && recent[i].kind != TERN_HISTORY_RESTORE))
             break;
     }
-    rc = tern_reply_status(&connection->out, &status);
+    status.sources = &sources;
+    rc = tern_sources_copy(api->options.sources, &sources);
+    if (rc == 0)
+        rc = tern_reply_status(&connection->out, &status);
+    tern_sources_copy_free(&sources);
     tern_history_free(live, live_count);
     tern_history_free(recent, recent_count);
     return rc;
@@ -256,6 +262,7 @@ static int begin_apply(struct tern_api *api, struct connection *connection,
     if (job == NULL)
         return TERN_ENOMEM;
     job->dry_run = request->dry_run;
+    job->force_change = request->force_change;
     job->path = strdup(request->path);
     if (job->path == NULL) {
         tern_job_free(job);
@@ -272,7 +279,35 @@ static int begin_rollback(struct tern_api *api, struct connection *connection,
     if (job == NULL)
         return TERN_ENOMEM;
     job->generation = request->generation;
+    job->rules_only = request->rules_only;
     return submit(api, connection, job);
+}
+
+static int begin_resume(struct tern_api *api, struct connection *connection,
+                        const Tern__Control__ResumeRequest *request)
+{
+    struct tern_job *job = new_job(TERN_JOB_RESUME, request->message);
+
+    return job != NULL ? submit(api, connection, job) : TERN_ENOMEM;
+}
+
+static int answer_audit(struct tern_api *api, struct connection *connection,
+                        const Tern__Control__AuditRequest *request)
+{
+    struct tern_audit_row *rows = NULL;
+    struct tern_error error;
+    unsigned count = 0;
+    int rc = tern_store_audits(api->options.store,
+                               request->limit != 0 ? request->limit : HISTORY_DEFAULT, &rows,
+                               &count, &error);
+
+    if (rc != 0)
+        return tern_reply_failure(&connection->out, rc, error.message);
+    rc = tern_reply_audit(&connection->out, rows, count);
+    tern_audit_free(rows, count);
+    if (rc == TERN_ELIMIT)
+        rc = tern_reply_failure(&connection->out, rc, "that many records do not fit one reply");
+    return rc;
 }
 
 static int answer(struct tern_api *api, struct connection *connection, const uint8_t *data,
@@ -298,6 +333,12 @@ static int answer(struct tern_api *api, struct connection *connection, const uin
         break;
     case TERN__CONTROL__REQUEST__BODY_ROLLBACK:
         rc = begin_rollback(api, connection, request->rollback);
+        break;
+    case TERN__CONTROL__REQUEST__BODY_RESUME:
+        rc = begin_resume(api, connection, request->resume);
+        break;
+    case TERN__CONTROL__REQUEST__BODY_AUDIT:
+        rc = answer_audit(api, connection, request->audit);
         break;
     default:
         rc = tern_reply_failure(&connection->out, TERN_ENOTSUP,

@@ -15,8 +15,9 @@ struct tern_api_options {
     const struct tern_directories *directories;
     struct tern_pipeline *pipeline; /* for its status */
     struct tern_builder *builder;
-    struct tern_store *store; /* for reading; not the builder's handle */
-    int wake_fd;              /* the builder's eventfd */
+    struct tern_store *store;     /* for reading; not the builder's handle */
+    struct tern_sources *sources; /* for copies of it */
+    int wake_fd;                  /* the builder's eventfd */
     uint64_t started_at_us;
 };
 

@@ -8,8 +8,6 @@
 #include "controlplane/publish/reclaim.h"
 #include "shared/clock.h"
 
-#include <xxhash.h>
-
 /* Ids are positions, and clients keep them for a connection: what is there stays where it is. */
 static int check_schema_grows(const struct tern_schema *live, const struct tern_schema *next,
                               struct tern_error *error)
@@ -201,7 +199,7 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
                  struct tern_diagnostics *diagnostics, struct tern_error *error)
 {
     const struct tern_schema *schema;
-    uint64_t start = tern_clock_now_ns();
+    uint64_t before, start = tern_clock_now_ns();
     int failed;
 
     failed = add_settings(pipeline, image, config, diagnostics, error);
@@ -222,12 +220,16 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
         warn_of_restart(pipeline->live->settings, config, diagnostics);
     if (pipeline->live != NULL)
         failed = check_schema_grows(pipeline->live->schema, schema, error);
+    before = image->new_bytes;
     if (failed == 0)
         failed =
             tern_image_add_tables(pipeline, image, config, options, result, diagnostics, error);
     result->build_ms = tern_clock_ms_since(start);
     if (failed != 0)
         return failed;
+    result->unchanged = options->only_changes && image->new_bytes == before;
+    if (result->unchanged)
+        return 0;
     start = tern_clock_now_ns();
     tern_report_progress(options, "rules", 0, 0);
     failed = add_rules(pipeline, image, config, schema, result, diagnostics, error);
@@ -239,7 +241,6 @@ int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config
                         const struct tern_apply_options *options, struct tern_apply_result *result,
                         struct tern_diagnostics *diagnostics, struct tern_error *error)
 {
-    XXH128_canonical_t config_hash;
     struct tern_image image = {0};
     struct tern_error unwanted;
     uint64_t start = tern_clock_now_ns();
@@ -249,8 +250,7 @@ int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config
     if (error == NULL)
         error = &unwanted;
     *result = (struct tern_apply_result){0};
-    XXH128_canonicalFromHash(&config_hash, XXH3_128bits(config->text, config->text_length));
-    memcpy(result->config_hash, config_hash.digest, sizeof result->config_hash);
+    tern_config_identity(config, result->config_hash);
 
     tern_report_progress(options, "check", 0, 0);
     failed = tern_compile_check(config, diagnostics);
@@ -260,7 +260,7 @@ int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config
     result->read_ms = tern_clock_ms_since(start);
     tern_reclaim_collect(&pipeline->writer);
     failed = build(pipeline, &image, config, options, result, &schema_hash, diagnostics, error);
-    if (failed == 0)
+    if (failed == 0 && !result->unchanged)
         failed = tern_candidate_publish(pipeline, &image, schema_hash, config, options, result,
                                         diagnostics, error);
     tern_candidate_discard(pipeline); /* a failure's and a dry run's; nothing after a publish */

@@ -33,6 +33,8 @@ struct tern_pipeline_options {
 int tern_pipeline_open(const struct tern_pipeline_options *options, struct tern_pipeline **pipeline,
                        struct tern_error *error);
 void tern_pipeline_close(struct tern_pipeline *pipeline);
+/* Where it keeps packed sections; lives as long as the pipeline. */
+const char *tern_pipeline_state_dir(const struct tern_pipeline *pipeline);
 
 struct tern_progress { /* one step of a long build, for bars */
     const char *step;  /* "table users", "rules", "verify", "announce", "publish" */
@@ -42,6 +44,12 @@ struct tern_progress { /* one step of a long build, for bars */
 
 struct tern_apply_options {
     bool dry_run; /* everything up to and including verify, then thrown away */
+    /* One a table, NULL: none. The section that is served is taken again, whatever the table's
+     * source says by now; only a table that is not served as it is defined is read. */
+    const bool *take_live;
+    bool only_changes;    /* publish nothing when every table is what is served already */
+    bool force_change;    /* max_change is not checked */
+    bool tests_only_warn; /* the configuration's failing tests do not refuse it */
     void (*progress)(void *context, const struct tern_progress *progress); /* may be NULL */
     /* called right before the swap (state "publishing") with the numbers to record; may be NULL */
     int (*publishing)(void *context, uint64_t generation,
@@ -56,7 +64,12 @@ struct tern_apply_table {
     uint64_t bad_rows, duplicates, overlaps;
     uint64_t previous_rows, previous_bytes; /* 0 when it is new */
     bool reused;                            /* shared with the generation before */
+    bool looked_at;                         /* its source was: it is what is served, or `error` */
+    bool kept;                              /* the source failed, the rows of before serve on */
+    uint64_t source_bytes;                  /* of the source as it lies there */
+    uint64_t loaded_at_us;                  /* wall clock: when the rows were read, 0: not known */
     double build_ms;
+    char error[320]; /* of the source; empty: none */
 };
 
 struct tern_apply_seat {
@@ -69,16 +82,19 @@ struct tern_apply_seat {
 struct tern_apply_result {
     uint64_t generation; /* of a dry run: the one it would get */
     bool published;
-    bool acknowledged; /* false with published: no seat answered (UNACKED) or one lags */
-    bool unarchived;   /* it serves, but the state directory could not keep it: `error` says why */
+    bool unchanged;        /* with only_changes: there was nothing to publish */
+    unsigned failed_table; /* 1-based: the one whose source refused the whole; 0: none did */
+    bool acknowledged;     /* false with published: no seat answered (UNACKED) or one lags */
+    bool unarchived; /* it serves, but the state directory could not keep it: `error` says why */
     uint32_t rules, conjunctions, units;
     uint64_t rows_bytes;
     uint32_t residual_comparisons, residual_rules; /* asked of candidates alone (rules_bytes) */
     uint64_t unfitted_rows_bytes; /* about what the rows would take with them; 0: there are none */
     uint64_t new_bytes, shared_bytes; /* of sections written and reused */
     uint8_t config_hash[16];
-    struct tern_apply_table *tables;
+    struct tern_apply_table *tables; /* in the order of the configuration */
     unsigned table_count;
+    unsigned tests_run, tests_failed;
     struct tern_apply_seat *seats;
     unsigned seat_count;
     double read_ms, build_ms, compile_ms, verify_ms, announce_ms, publish_ms, total_ms;
@@ -100,6 +116,11 @@ void tern_apply_result_free(struct tern_apply_result *result);
 int tern_pipeline_restore(struct tern_pipeline *pipeline, uint64_t generation,
                           const struct tern_apply_options *options,
                           struct tern_apply_result *result, struct tern_error *error);
+
+/* The tables that are served now, as an apply would report them; *tables is the caller's to free.
+ * None and 0 when nothing is served. From the thread that applies. */
+int tern_pipeline_tables(const struct tern_pipeline *pipeline, struct tern_apply_table **tables,
+                         unsigned *count);
 
 struct tern_pipeline_seat {
     unsigned seat;

@@ -11,6 +11,7 @@
 
 #define PATH_BYTES 1024
 #define HASH_TEXT  33
+#define LISTED_MAX 64 /* more than are ever retained, by far: what lies there may be anything */
 
 static void hash_text(const uint8_t hash[16], char text[HASH_TEXT])
 {
@@ -148,20 +149,26 @@ static int save_list(const char *state_dir, const struct tern_archive_list *list
 {
     struct tern_buffer text = {0};
     char path[PATH_BYTES];
-    int result = tern_buffer_printf(
-        &text, "tern-generation 1\ngeneration %" PRIu64 "\nschema %016" PRIx64 "\n",
-        list->generation, list->schema_hash);
+    char hash[HASH_TEXT], definition[HASH_TEXT];
+    int result;
 
+    hash_text(list->config_hash, hash);
+    result = tern_buffer_printf(
+        &text, "tern-generation 1\ngeneration %" PRIu64 "\nschema %016" PRIx64 "\nconfig %s\n",
+        list->generation, list->schema_hash, hash);
     for (unsigned i = 0; result == 0 && i < list->count; i++) {
         const struct tern_section *section = &list->sections[i];
-        char hash[HASH_TEXT];
+        const struct tern_section_info *info = &list->infos[i];
 
         hash_text(section->content_hash, hash);
-        result = tern_buffer_printf(
-            &text, "section %u %u %s %" PRIu64 " %016" PRIx64 " %" PRIu64 " %" PRIu64 " %s\n",
-            section->kind, section->owner, hash, section->length, section->checksum,
-            list->infos[i].rows, list->infos[i].keys,
-            list->infos[i].name[0] != '\0' ? list->infos[i].name : "-");
+        hash_text(info->definition, definition);
+        result = tern_buffer_printf(&text,
+                                    "section %u %u %s %" PRIu64 " %016" PRIx64 " %" PRIu64
+                                    " %" PRIu64 " %s %" PRIu64 " %" PRIu64 " %s\n",
+                                    section->kind, section->owner, hash, section->length,
+                                    section->checksum, info->rows, info->keys,
+                                    info->name[0] != '\0' ? info->name : "-", info->source_bytes,
+                                    info->loaded_at_us, definition);
     }
     if (result == 0)
         result = tern_buffer_printf(&text, "end %016llx\n",
@@ -176,47 +183,85 @@ static int save_list(const char *state_dir, const struct tern_archive_list *list
     return result;
 }
 
+/* Of lists of ascending age, marks those that are retained. */
+static void choose_retained(const struct tern_archive_list *lists, unsigned count, bool *retained)
+{
+    unsigned configs = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        bool newest_of_config = true;
+
+        for (unsigned k = 0; newest_of_config && k < i; k++)
+            newest_of_config = memcmp(lists[k].config_hash, lists[i].config_hash, 16) != 0;
+        configs += newest_of_config;
+        retained[i] =
+            i < TERN_ARCHIVE_KEEP || (newest_of_config && configs <= TERN_ARCHIVE_CONFIGS);
+    }
+}
+
+static bool is_named(const char *entry, const struct tern_archive_list *lists, unsigned count,
+                     const bool *retained)
+{
+    char hash[HASH_TEXT];
+
+    for (unsigned g = 0; g < count; g++)
+        for (unsigned i = 0; retained[g] && i < lists[g].count; i++) {
+            hash_text(lists[g].sections[i].content_hash, hash);
+            if (strncmp(entry, hash, HASH_TEXT - 1) == 0)
+                return true;
+        }
+    return false;
+}
+
+static void remove_list(const char *state_dir, uint64_t generation)
+{
+    char path[PATH_BYTES];
+
+    snprintf(path, sizeof path, "%s/generations/%" PRIu64, state_dir, generation);
+    unlink(path);
+}
+
 /* Removes lists past the retained ones, then the sections that no retained list names. */
 static void prune(const char *state_dir)
 {
-    uint64_t generations[64];
-    unsigned count = list_generations(state_dir, generations, TERN_COUNT(generations));
-    struct tern_archive_list kept[TERN_ARCHIVE_KEEP] = {0};
+    uint64_t generations[LISTED_MAX];
+    unsigned found = list_generations(state_dir, generations, LISTED_MAX), count = 0;
+    struct tern_archive_list lists[LISTED_MAX] = {0};
+    bool retained[LISTED_MAX] = {0};
     char path[PATH_BYTES + 300];
     const struct dirent *entry;
     DIR *directory;
 
-    for (unsigned i = 0; i < count; i++) {
-        if (i < TERN_ARCHIVE_KEEP) {
-            if (tern_archive_read(state_dir, generations[i], &kept[i], NULL) != 0)
-                goto out; /* unreadable: remove nothing on a guess */
-            continue;
-        }
-        snprintf(path, sizeof path, "%s/generations/%" PRIu64, state_dir, generations[i]);
-        unlink(path);
+    for (unsigned i = 0; i < found; i++) {
+        if (tern_archive_read(state_dir, generations[i], &lists[count], NULL) == 0)
+            count++;
+        else if (i < TERN_ARCHIVE_KEEP)
+            goto out; /* unreadable: remove nothing on a guess */
+        else
+            remove_list(state_dir, generations[i]);
     }
+    choose_retained(lists, count, retained);
+    for (unsigned i = 0; i < count; i++)
+        if (!retained[i])
+            remove_list(state_dir, lists[i].generation);
     snprintf(path, sizeof path, "%s/sections", state_dir);
     directory = opendir(path);
     while (directory != NULL && (entry = readdir(directory)) != NULL) {
-        bool named = entry->d_name[0] == '.';
-
-        for (unsigned g = 0; !named && g < TERN_ARCHIVE_KEEP; g++)
-            for (unsigned i = 0; !named && i < kept[g].count; i++) {
-                char hash[HASH_TEXT];
-
-                hash_text(kept[g].sections[i].content_hash, hash);
-                named = strncmp(entry->d_name, hash, HASH_TEXT - 1) == 0;
-            }
-        if (!named) {
-            snprintf(path, sizeof path, "%s/sections/%s", state_dir, entry->d_name);
-            unlink(path);
-        }
+        if (entry->d_name[0] == '.' || is_named(entry->d_name, lists, count, retained))
+            continue;
+        snprintf(path, sizeof path, "%s/sections/%s", state_dir, entry->d_name);
+        unlink(path);
     }
     if (directory != NULL)
         closedir(directory);
 out:
-    for (unsigned g = 0; g < TERN_ARCHIVE_KEEP; g++)
-        tern_archive_list_free(&kept[g]);
+    for (unsigned i = 0; i < count; i++)
+        tern_archive_list_free(&lists[i]);
+}
+
+unsigned tern_archive_generations(const char *state_dir, uint64_t generations[TERN_ARCHIVE_LISTS])
+{
+    return list_generations(state_dir, generations, TERN_ARCHIVE_LISTS);
 }
 
 int tern_archive_save(const char *state_dir, const struct tern_archive_list *list,
@@ -247,6 +292,8 @@ int tern_archive_save(const char *state_dir, const struct tern_archive_list *lis
 
 static bool parse_hash(const char *text, uint8_t hash[16])
 {
+    if (strlen(text) != 32)
+        return false;
     for (unsigned i = 0; i < 16; i++) {
         unsigned byte;
 
@@ -261,13 +308,17 @@ static int parse_section(char *line, struct tern_archive_list *list)
 {
     struct tern_section section = {0};
     struct tern_section_info info = {0};
-    char hash[HASH_TEXT];
+    char hash[HASH_TEXT], definition[HASH_TEXT];
     unsigned kind;
+    int found = sscanf(line,
+                       "section %u %u %32s %" SCNu64 " %" SCNx64 " %" SCNu64 " %" SCNu64
+                       " %63s %" SCNu64 " %" SCNu64 " %32s",
+                       &kind, &section.owner, hash, &section.length, &section.checksum, &info.rows,
+                       &info.keys, info.name, &info.source_bytes, &info.loaded_at_us, definition);
 
-    if (sscanf(line, "section %u %u %32s %" SCNu64 " %" SCNx64 " %" SCNu64 " %" SCNu64 " %63s",
-               &kind, &section.owner, hash, &section.length, &section.checksum, &info.rows,
-               &info.keys, info.name) != 8 ||
-        strlen(hash) != 32 || !parse_hash(hash, section.content_hash) || kind > UINT16_MAX ||
+    /* Lists of before there were sources in them have eight words. */
+    if ((found != 8 && found != 11) || !parse_hash(hash, section.content_hash) ||
+        (found == 11 && !parse_hash(definition, info.definition)) || kind > UINT16_MAX ||
         list->count == TERN_SECTIONS_MAX)
         return TERN_ECORRUPT;
     if (strcmp(info.name, "-") == 0)
@@ -282,13 +333,19 @@ static int parse_section(char *line, struct tern_archive_list *list)
 static int parse_list(char *text, size_t length, struct tern_archive_list *list)
 {
     char *end = strstr(text, "\nend ");
+    char hash[HASH_TEXT];
     unsigned long long stated;
+    const char *config;
     char *next;
 
     if (end == NULL || sscanf(end + 1, "end %llx", &stated) != 1 ||
         stated != XXH3_64bits(text, (size_t)(end + 1 - text)) || (size_t)(end - text) > length)
         return TERN_ECORRUPT;
     *end = '\0';
+    config = strstr(text, "\nconfig ");
+    if (config != NULL &&
+        (sscanf(config + 1, "config %32s", hash) != 1 || !parse_hash(hash, list->config_hash)))
+        return TERN_ECORRUPT;
     if (sscanf(text, "tern-generation 1\ngeneration %" SCNu64 "\nschema %" SCNx64,
                &list->generation, &list->schema_hash) != 2)
         return TERN_ECORRUPT;
@@ -317,7 +374,7 @@ int tern_archive_read(const char *state_dir, uint64_t generation, struct tern_ar
     if (generation == 0 && list_generations(state_dir, &generation, 1) == 0)
         return tern_error_set(error, TERN_ENOENT, "%s retains no generation", state_dir);
     snprintf(path, sizeof path, "%s/generations/%" PRIu64, state_dir, generation);
-    result = read_file(path, TERN_SECTIONS_MAX * 256ul, &text, error);
+    result = read_file(path, TERN_SECTIONS_MAX * 320ul + 4096, &text, error);
     if (result == 0)
         result = tern_buffer_append(&text, "", 1);
     if (result == 0) {

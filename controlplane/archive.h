@@ -10,26 +10,37 @@
 #include "shared/limits.h"
 #include "shared/manifest.h"
 
-#define TERN_ARCHIVE_KEEP 3u /* generations */
+#define TERN_ARCHIVE_KEEP    3u /* newest generations */
+#define TERN_ARCHIVE_CONFIGS 3u /* newest configurations, each by its last generation */
+#define TERN_ARCHIVE_LISTS   (TERN_ARCHIVE_KEEP + TERN_ARCHIVE_CONFIGS)
 
 /* What is known of a section besides its bytes, for reports. */
 struct tern_section_info {
     char name[TERN_NAME_MAX + 1]; /* of the table, else empty */
     uint64_t rows, keys;
+    uint64_t source_bytes;  /* of its source as it lay there, packed or not */
+    uint64_t loaded_at_us;  /* wall clock: when its source was read */
+    uint8_t definition[16]; /* hash of what it is made from besides the source; zeros: not known */
 };
 
 struct tern_archive_list {
     uint64_t generation;
     uint64_t schema_hash;
+    uint8_t config_hash[16];       /* of the configuration's text; zeros: not known */
     struct tern_section *sections; /* offsets are 0 */
     struct tern_section_info *infos;
     unsigned count;
 };
 
 /* Saves the sections that are not there yet (bytes at base + section.offset), then the list, then
- * removes what only older generations than the last TERN_ARCHIVE_KEEP name. */
+ * removes what no retained generation names. Retained are the last TERN_ARCHIVE_KEEP, and the last
+ * one of each of the last TERN_ARCHIVE_CONFIGS configurations: refreshes of sources must not push
+ * out what an operator would go back to. */
 int tern_archive_save(const char *state_dir, const struct tern_archive_list *list,
                       const uint8_t *base, struct tern_error *error);
+
+/* The retained generations, newest first, at most TERN_ARCHIVE_LISTS. */
+unsigned tern_archive_generations(const char *state_dir, uint64_t generations[TERN_ARCHIVE_LISTS]);
 
 /* Reads the list of `generation`, 0 for the newest. TERN_ENOENT when it is not retained. */
 int tern_archive_read(const char *state_dir, uint64_t generation, struct tern_archive_list *list,

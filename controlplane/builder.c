@@ -27,6 +27,7 @@ struct tern_builder {
     struct tern_job *finished;
     struct tern_builder_state state;
     uint64_t told_at_us;
+    bool history_open; /* of the thread; see tern_job_context */
 };
 
 void tern_job_free(struct tern_job *job)
@@ -95,6 +96,8 @@ static void run(struct tern_builder *builder, struct tern_job *job)
     const struct tern_job_context context = {
         .pipeline = builder->options.pipeline,
         .store = builder->options.store,
+        .sources = builder->options.sources,
+        .history_open = &builder->history_open,
         .progress = note_progress,
         .progress_context = builder,
     };
@@ -103,14 +106,11 @@ static void run(struct tern_builder *builder, struct tern_job *job)
 }
 
 /* Called with the mutex held; gives it up while the job runs. */
-static void run_next(struct tern_builder *builder)
+static void run_job(struct tern_builder *builder, struct tern_job *job)
 {
-    struct tern_job *job = builder->waiting;
     struct tern_builder_state *state = &builder->state;
 
-    builder->waiting = job->next;
     state->running = true;
-    state->waiting--;
     state->owner = job->owner;
     state->sequence++;
     state->permille = 0;
@@ -128,34 +128,66 @@ static void run_next(struct tern_builder *builder)
     state->running = false;
     state->owner = 0;
     state->sequence++;
+}
+
+static void run_next(struct tern_builder *builder)
+{
+    struct tern_job *job = builder->waiting;
+
+    builder->waiting = job->next;
+    builder->state.waiting--;
+    run_job(builder, job);
     append(&builder->finished, job);
     wake_main(builder);
+}
+
+/* Nobody waits for it: what there is to say is in the log, the history and the status. */
+static void run_refresh(struct tern_builder *builder)
+{
+    struct tern_job job = {
+        .kind = TERN_JOB_REFRESH, .uid = (uint32_t)geteuid(), .pid = (uint32_t)getpid()};
+
+    run_job(builder, &job);
+    tern_diagnostics_free(&job.diagnostics);
+    tern_apply_result_free(&job.result);
+}
+
+/* Waits for a job until the given time of the monotonic clock. */
+static void wait_until(struct tern_builder *builder, uint64_t until_us)
+{
+    const struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
+                                   .tv_nsec = (long)(until_us % 1000000) * 1000};
+
+    pthread_cond_timedwait(&builder->changed, &builder->mutex, &until);
 }
 
 static void *builder_main(void *argument)
 {
     struct tern_builder *builder = argument;
+    struct tern_sources *sources = builder->options.sources;
+    uint64_t tick_us = tern_clock_now_us() + TICK_US;
 
     pthread_setname_np(pthread_self(), "builder");
     pthread_mutex_lock(&builder->mutex);
     while (!builder->stopping) {
-        struct timespec until;
+        uint64_t now_us = tern_clock_now_us(), due_us;
 
         if (builder->waiting != NULL) {
             run_next(builder);
             continue;
         }
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += TICK_US * 1000L;
-        if (until.tv_nsec >= 1000000000L) {
-            until.tv_nsec -= 1000000000L;
-            until.tv_sec++;
-        }
-        if (pthread_cond_timedwait(&builder->changed, &builder->mutex, &until) == ETIMEDOUT) {
+        if (now_us >= tick_us) {
             pthread_mutex_unlock(&builder->mutex);
             tern_pipeline_tick(builder->options.pipeline);
             pthread_mutex_lock(&builder->mutex);
+            tick_us = tern_clock_now_us() + TICK_US;
+            continue;
         }
+        due_us = tern_sources_next(sources);
+        if (due_us <= now_us)
+            run_refresh(builder);
+        else
+            wait_until(builder, tern_min_u64(due_us, tick_us));
     }
     builder->ended = true;
     pthread_cond_broadcast(&builder->changed);

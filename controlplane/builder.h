@@ -1,11 +1,13 @@
-/* The builder: the one thread that applies, restores and rolls back, so that the main thread can
- * say at any time how far it is. Jobs wait in a short queue and run one after the other; every one
- * leaves a history row and an audit record. The thread yields to everything else once something is
+/* The builder: the one thread that applies, restores, rolls back and refreshes, so that the main
+ * thread can say at any time how far it is. Jobs wait in a short queue and run one after the other;
+ * every one leaves a history row and an audit record. Between them, sources that are due are
+ * refreshed, and memory is reclaimed. The thread yields to everything else once something is
  * served. */
 #ifndef TERN_BUILDER_H
 #define TERN_BUILDER_H
 
 #include "controlplane/apply.h"
+#include "controlplane/sources.h"
 #include "controlplane/store.h"
 
 #define TERN_JOBS_WAITING_MAX 8u
@@ -14,6 +16,8 @@ enum tern_job_kind {
     TERN_JOB_START, /* what --config asks for, else the last good generation */
     TERN_JOB_APPLY,
     TERN_JOB_ROLLBACK,
+    TERN_JOB_RESUME,  /* refreshes that a rollback holds */
+    TERN_JOB_REFRESH, /* the builder's own: sources that are due */
 };
 
 struct tern_job {
@@ -21,7 +25,9 @@ struct tern_job {
     char *path;    /* absolute; NULL for rollbacks and for a start without --config */
     char *message; /* the operator's, may be NULL */
     bool dry_run;
+    bool force_change;   /* apply: max_change is not checked */
     bool resume;         /* start: leave alone what is served already */
+    bool rules_only;     /* rollback: its rules over what is served now */
     uint64_t generation; /* rollback: the wanted one, 0: the one served before */
     uint64_t owner;      /* the connection that asked, 0: nobody */
     uint32_t uid, pid;
@@ -34,6 +40,8 @@ struct tern_job {
     struct tern_apply_result result;
     uint64_t live_generation; /* what was served when it began */
     uint64_t restored_from;
+    struct tern_sources_hold hold; /* resume: what is over now */
+    char summary[512];             /* of what changed, in one line */
     struct tern_job *next;
 };
 void tern_job_free(struct tern_job *job);
@@ -43,6 +51,7 @@ struct tern_builder;
 struct tern_builder_options {
     struct tern_pipeline *pipeline; /* used by the builder's thread alone, but for its status */
     struct tern_store *store;       /* likewise, without exception */
+    struct tern_sources *sources;   /* likewise, but for copies of it */
     int wake_fd;                    /* an eventfd: written when there is progress or a result */
 };
 

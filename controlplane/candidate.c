@@ -70,9 +70,9 @@ static const struct tern_section *section_of_kind(const struct tern_image *image
 /* Keeps the packed sections for a reboot. The generation serves already: failing to keep it is no
  * reason to take it back, so the caller reports it as a warning in `error`. */
 static int archive(const struct tern_pipeline *pipeline, uint64_t schema_hash,
-                   struct tern_error *error)
+                   const uint8_t config_hash[16], struct tern_error *error)
 {
-    const struct tern_archive_list list = {
+    struct tern_archive_list list = {
         .generation = pipeline->writer.generation,
         .schema_hash = schema_hash,
         .sections = pipeline->live_image.sections,
@@ -80,6 +80,7 @@ static int archive(const struct tern_pipeline *pipeline, uint64_t schema_hash,
         .count = pipeline->live_image.count,
     };
 
+    memcpy(list.config_hash, config_hash, sizeof list.config_hash);
     return tern_archive_save(pipeline->state_dir, &list, pipeline->writer.base, error);
 }
 
@@ -124,6 +125,22 @@ static int publish(struct tern_pipeline *pipeline, struct tern_image *image, uin
     return 0;
 }
 
+/* The configuration's own tests of the candidate. */
+static int run_tests(const struct tern_view *view, const struct tern_config *config,
+                     const struct tern_apply_options *options, struct tern_apply_result *result,
+                     struct tern_diagnostics *diagnostics, struct tern_error *error)
+{
+    struct tern_diagnostics_mark mark = tern_diagnostics_mark(diagnostics);
+    int failed = tern_expectations_check(view, config, diagnostics, error);
+
+    result->tests_run = config->test_count;
+    result->tests_failed = (unsigned)(diagnostics->error_count - mark.error_count);
+    if (failed != TERN_EINVAL || !options->tests_only_warn)
+        return failed;
+    tern_diagnostics_soften(diagnostics, &mark);
+    return 0;
+}
+
 int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *image,
                            uint64_t schema_hash, const struct tern_config *config,
                            const struct tern_apply_options *options,
@@ -153,7 +170,7 @@ int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *im
     if (failed != 0)
         return failed;
     if (config != NULL)
-        failed = tern_expectations_check(view, config, diagnostics, error);
+        failed = run_tests(view, config, options, result, diagnostics, error);
     result->verify_ms = tern_clock_ms_since(start);
     if (failed == 0 && !options->dry_run)
         failed = publish(pipeline, image, offset, view, options, result, error);
@@ -162,7 +179,7 @@ int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *im
         return failed;
     }
     tern_report_progress(options, "archive", 0, 0);
-    if (archive(pipeline, schema_hash, error) != 0)
+    if (archive(pipeline, schema_hash, result->config_hash, error) != 0)
         result->unarchived = true;
     tern_pipeline_refresh_status(pipeline);
     return 0;

@@ -16,9 +16,10 @@
 #include <unistd.h>
 
 #define ARENA_BYTES_DEFAULT                                                                        \
-    (4ull << 30)              /* of a new arena when the configuration cannot be read              \
-                               */
-#define STOP_GRACE_US 2000000 /* for a job that is just ending */
+    (4ull << 30)                    /* of a new arena when the configuration cannot be read        \
+                                     */
+#define STOP_GRACE_US       2000000 /* for a job that is just ending */
+#define READING_PATIENCE_MS 250     /* of the API with a history that another program locks */
 
 enum { EXIT_REFUSED = 1, EXIT_USAGE = 2 };
 
@@ -112,6 +113,7 @@ struct control {
     struct tern_store *store;         /* the builder's */
     struct tern_store *reading_store; /* the API's */
     struct tern_pipeline *pipeline;
+    struct tern_sources *sources;
     struct tern_builder *builder;
     struct tern_api *api;
     uint64_t started_at_us;
@@ -233,11 +235,21 @@ static int open_all(struct control *control, const struct options *options,
         rc = tern_store_open(state_dir, &control->store, error);
     if (rc == 0)
         rc = tern_store_open(state_dir, &control->reading_store, error);
+    /* The API answers other questions while the history is locked. */
+    if (rc == 0)
+        tern_store_set_patience(control->reading_store, READING_PATIENCE_MS);
     if (rc == 0)
         rc = open_pipeline(control, error);
+    if (rc == 0 &&
+        tern_sources_new(tern_clock_now_ns() ^ (uint64_t)getpid(), &control->sources) != 0)
+        rc = tern_error_set(error, TERN_ENOMEM, "out of memory");
     if (rc == 0) {
         const struct tern_builder_options builder = {
-            .pipeline = control->pipeline, .store = control->store, .wake_fd = control->wake_fd};
+            .pipeline = control->pipeline,
+            .store = control->store,
+            .sources = control->sources,
+            .wake_fd = control->wake_fd,
+        };
 
         rc = tern_builder_start(&builder, &control->builder, error);
     }
@@ -249,6 +261,7 @@ static int open_all(struct control *control, const struct options *options,
                                              .pipeline = control->pipeline,
                                              .builder = control->builder,
                                              .store = control->reading_store,
+                                             .sources = control->sources,
                                              .wake_fd = control->wake_fd,
                                              .started_at_us = control->started_at_us};
 
@@ -268,6 +281,7 @@ static void close_all(struct control *control)
     }
     if (control->pipeline != NULL)
         tern_pipeline_close(control->pipeline);
+    tern_sources_free(control->sources);
     tern_store_close(control->store);
     tern_store_close(control->reading_store);
     tern_directories_free(&control->directories);

@@ -131,6 +131,11 @@ void tern_pipeline_close(struct tern_pipeline *pipeline)
     free(pipeline);
 }
 
+const char *tern_pipeline_state_dir(const struct tern_pipeline *pipeline)
+{
+    return pipeline->state_dir;
+}
+
 /* Copies text that another process may be writing; always terminated. */
 static void copy_text(char *to, size_t bytes, const char *from)
 {
@@ -308,6 +313,18 @@ void tern_pipeline_status(struct tern_pipeline *pipeline, struct tern_pipeline_s
     *status = taken;
     list_seats(pipeline, &taken, status);
     list_readers(pipeline, &taken, status);
+}
+
+int tern_pipeline_tables(const struct tern_pipeline *pipeline, struct tern_apply_table **tables,
+                         unsigned *count)
+{
+    if (pipeline->live == NULL) {
+        *tables = NULL;
+        *count = 0;
+        return 0;
+    }
+    return tern_image_describe(&pipeline->live_image, &pipeline->live_image, pipeline->live->schema,
+                               tables, count);
 }
 
 void tern_pipeline_tick(struct tern_pipeline *pipeline)

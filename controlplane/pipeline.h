@@ -1,6 +1,6 @@
 /* The inside of struct tern_pipeline, shared by the files that carry a configuration from its
- * tables to the swap: pipeline.c (open, status), image.c (tables → sections), apply.c and restore.c
- * (the ways in), candidate.c (verify → announce → swap). */
+ * tables to the swap: pipeline.c (open, status), tables.c (sources → tables), image.c (tables →
+ * sections), apply.c and restore.c (the ways in), candidate.c (verify → announce → swap). */
 #ifndef TERN_PIPELINE_H
 #define TERN_PIPELINE_H
 
@@ -45,6 +45,13 @@ struct tern_pipeline {
 void tern_pipeline_refresh_status(struct tern_pipeline *pipeline);
 
 /* image.c */
+/* Fills what `table` replaces in `live`, by its name. */
+void tern_image_compare(const struct tern_image *live, struct tern_apply_table *table);
+/* The tables of `image` as an apply over `live` would report them; *tables is the caller's to free.
+ * TERN_ECORRUPT when the image does not fit its schema. */
+int tern_image_describe(const struct tern_image *image, const struct tern_image *live,
+                        const struct tern_schema *schema, struct tern_apply_table **tables,
+                        unsigned *count);
 const struct tern_section *tern_image_find(const struct tern_image *image, unsigned kind,
                                            const uint8_t hash[16]);
 /* Adds a section of these bytes: shared with the live image when that has the same kind and hash,
@@ -52,7 +59,8 @@ const struct tern_section *tern_image_find(const struct tern_image *image, unsig
 int tern_image_add(struct tern_pipeline *pipeline, struct tern_image *image, unsigned kind,
                    uint32_t owner, const uint8_t *hash, const void *bytes, uint64_t length,
                    const struct tern_section_info *info, struct tern_error *error);
-/* Reads and builds every table of the configuration into `image`. */
+/* tables.c: reads and builds every table of the configuration into `image`, or shares what is
+ * served. */
 int tern_image_add_tables(struct tern_pipeline *pipeline, struct tern_image *image,
                           const struct tern_config *config,
                           const struct tern_apply_options *options,

@@ -2,6 +2,7 @@
 
 #include "controlplane/message.h"
 #include "shared/board.h"
+#include "shared/clock.h"
 #include "shared/proto/tern.pb-c.h"
 
 #include <unistd.h>
@@ -85,7 +86,7 @@ static int append_diagnostics(struct tern_buffer *out, const struct tern_diagnos
     return rc;
 }
 
-static void fill_table(Tern__Control__TableResult *to, const struct tern_apply_table *from)
+void tern_reply_fill_table(Tern__Control__TableResult *to, const struct tern_apply_table *from)
 {
     tern__control__table_result__init(to);
     to->name = text_of(from->name);
@@ -100,6 +101,10 @@ static void fill_table(Tern__Control__TableResult *to, const struct tern_apply_t
     to->previous_bytes = from->previous_bytes;
     to->reused = from->reused;
     to->build_ms = from->build_ms;
+    to->kept = from->kept;
+    to->error = text_of(from->error);
+    to->source_bytes = from->source_bytes;
+    to->loaded_at_us = from->loaded_at_us;
 }
 
 static void fill_seat(Tern__Control__SeatAnswer *to, const struct tern_apply_seat *from)
@@ -111,6 +116,14 @@ static void fill_seat(Tern__Control__SeatAnswer *to, const struct tern_apply_sea
                          : from->answer == TERN_ANSWER_REJECTED ? "rejected"
                                                                 : "lagging");
     to->reason = text_of(from->reason);
+}
+
+static void fill_hold(Tern__Control__Hold *to, const struct tern_sources_hold *from)
+{
+    tern__control__hold__init(to);
+    to->since_us = from->since_us;
+    to->generation = from->generation;
+    to->uid = from->uid;
 }
 
 /* The result with its lists, in one allocation each. */
@@ -134,7 +147,7 @@ static int published_new(const struct tern_job *job, struct published *published
         message->seats == NULL)
         return TERN_ENOMEM;
     for (unsigned i = 0; i < result->table_count; i++) {
-        fill_table(&published->tables[i], &result->tables[i]);
+        tern_reply_fill_table(&published->tables[i], &result->tables[i]);
         message->tables[i] = &published->tables[i];
     }
     for (unsigned i = 0; i < result->seat_count; i++) {
@@ -165,6 +178,9 @@ static int published_new(const struct tern_job *job, struct published *published
     message->total_ms = result->total_ms;
     message->live_generation = job->live_generation;
     message->restored_from = job->restored_from;
+    message->rules_only = job->rules_only;
+    message->tests_run = result->tests_run;
+    message->tests_failed = result->tests_failed;
     return 0;
 }
 
@@ -179,13 +195,22 @@ static void published_free(struct published *published)
 int tern_reply_job(struct tern_buffer *out, const struct tern_job *job)
 {
     Tern__Control__Reply reply = TERN__CONTROL__REPLY__INIT;
+    Tern__Control__Resumed resumed = TERN__CONTROL__RESUMED__INIT;
     Tern__Control__Failure failure;
+    Tern__Control__Hold hold;
     struct published published = {0};
     int rc = append_diagnostics(out, &job->diagnostics);
 
     if (rc == 0)
         rc = published_new(job, &published);
-    if (rc == 0 && job->rc == 0) {
+    if (rc == 0 && job->rc == 0 && job->kind == TERN_JOB_RESUME) {
+        fill_hold(&hold, &job->hold);
+        resumed.held = job->hold.since_us != 0;
+        resumed.hold = &hold;
+        reply.body_case = TERN__CONTROL__REPLY__BODY_RESUMED;
+        reply.resumed = &resumed;
+        rc = append_reply(out, &reply);
+    } else if (rc == 0 && job->rc == 0) {
         reply.body_case = TERN__CONTROL__REPLY__BODY_PUBLISHED;
         reply.published = &published.message;
         rc = append_reply(out, &reply);
@@ -221,6 +246,10 @@ static void fill_row(Tern__Control__HistoryRow *to, const struct tern_history_ro
     to->duration_ms = from->duration_ms;
     to->restored_from = from->restored_from;
     to->config_text = text_of(from->config_text);
+    to->rules_text = text_of(from->rules_text);
+    if (from->details_length != 0) /* freed by tern_reply_history */
+        to->details =
+            tern__control__history_details__unpack(NULL, from->details_length, from->details);
 }
 
 int tern_reply_history(struct tern_buffer *out, const struct tern_history_row *rows, unsigned count,
@@ -242,6 +271,9 @@ int tern_reply_history(struct tern_buffer *out, const struct tern_history_row *r
         reply.body_case = TERN__CONTROL__REPLY__BODY_HISTORY;
         reply.history = &history;
         rc = append_reply(out, &reply);
+        for (unsigned i = 0; i < count; i++)
+            if (items[i].details != NULL)
+                tern__control__history_details__free_unpacked(items[i].details, NULL);
     }
     free(history.rows);
     free(items);
@@ -287,6 +319,32 @@ static void fill_reader_status(Tern__Control__ReaderStatus *to,
     to->quarantined_bytes = from->quarantined_bytes;
 }
 
+/* µs between, 0 when `later` is not. */
+static uint64_t since(uint64_t later_us, uint64_t earlier_us)
+{
+    return later_us > earlier_us ? later_us - earlier_us : 0;
+}
+
+static void fill_source(Tern__Control__SourceStatus *to, const struct tern_source_state *from,
+                        uint64_t now_us)
+{
+    tern__control__source_status__init(to);
+    to->table = text_of(from->table);
+    to->path = text_of(from->path);
+    to->rows = from->rows;
+    to->keys = from->keys;
+    to->bytes = from->bytes;
+    to->source_bytes = from->source_bytes;
+    to->loaded_at_us = from->loaded_at_us;
+    to->age_ms = since(now_us, from->confirmed_us) / 1000;
+    to->refresh_us = from->refresh_us;
+    if (from->due_us != UINT64_MAX)
+        to->next_in_ms = since(from->due_us, now_us) / 1000;
+    to->failures = from->failures;
+    to->failed_at_us = from->failed_at_us;
+    to->error = text_of(from->error);
+}
+
 int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *status)
 {
     const struct tern_pipeline_status *pipeline = status->pipeline;
@@ -298,7 +356,23 @@ int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *s
         *list[TERN_COUNT(pipeline->seats)];
     Tern__Control__ReaderStatus readers[TERN_COUNT(pipeline->readers)],
         *reader_list[TERN_COUNT(pipeline->readers)];
+    const struct tern_sources_copy *copy = status->sources;
+    Tern__Control__SourceStatus *sources = calloc(copy->count + 1u, sizeof *sources);
+    Tern__Control__Hold hold;
+    int rc = TERN_ENOMEM;
 
+    message.sources = calloc(copy->count + 1u, sizeof *message.sources);
+    if (sources == NULL || message.sources == NULL)
+        goto out;
+    for (unsigned i = 0; i < copy->count; i++) {
+        fill_source(&sources[i], &copy->items[i], tern_clock_now_us());
+        message.sources[i] = &sources[i];
+    }
+    message.n_sources = copy->count;
+    if (copy->hold.since_us != 0) {
+        fill_hold(&hold, &copy->hold);
+        message.hold = &hold;
+    }
     for (unsigned i = 0; i < pipeline->seat_count; i++) {
         fill_seat_status(&seats[i], &pipeline->seats[i]);
         list[i] = &seats[i];
@@ -340,5 +414,37 @@ int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *s
     }
     reply.body_case = TERN__CONTROL__REPLY__BODY_STATUS;
     reply.status = &message;
-    return append_reply(out, &reply);
+    rc = append_reply(out, &reply);
+out:
+    free(message.sources);
+    free(sources);
+    return rc;
+}
+
+int tern_reply_audit(struct tern_buffer *out, const struct tern_audit_row *rows, unsigned count)
+{
+    Tern__Control__Reply reply = TERN__CONTROL__REPLY__INIT;
+    Tern__Control__Audit audit = TERN__CONTROL__AUDIT__INIT;
+    Tern__Control__AuditRow *items = calloc(count + 1u, sizeof *items);
+    int rc = TERN_ENOMEM;
+
+    audit.rows = calloc(count + 1u, sizeof *audit.rows);
+    if (items != NULL && audit.rows != NULL) {
+        for (unsigned i = 0; i < count; i++) {
+            tern__control__audit_row__init(&items[i]);
+            items[i].at_us = rows[i].at_us;
+            items[i].uid = rows[i].uid;
+            items[i].pid = rows[i].pid;
+            items[i].action = text_of(rows[i].action);
+            items[i].outcome = text_of(rows[i].outcome);
+            audit.rows[i] = &items[i];
+        }
+        audit.n_rows = count;
+        reply.body_case = TERN__CONTROL__REPLY__BODY_AUDIT;
+        reply.audit = &audit;
+        rc = append_reply(out, &reply);
+    }
+    free(audit.rows);
+    free(items);
+    return rc;
 }

@@ -6,6 +6,7 @@
 #include "controlplane/builder.h"
 #include "controlplane/directory.h"
 #include "shared/buffer.h"
+#include "shared/proto/tern.pb-c.h"
 
 #define TERN_REPLY_DIAGNOSTICS_MAX 1000u /* of one job; the rest is counted */
 
@@ -14,6 +15,9 @@ int tern_reply_progress(struct tern_buffer *out, const struct tern_builder_state
                         bool waiting);
 /* The diagnostics, then Published or Failure. */
 int tern_reply_job(struct tern_buffer *out, const struct tern_job *job);
+/* One table of a result; the message points into `from`. */
+void tern_reply_fill_table(Tern__Control__TableResult *to, const struct tern_apply_table *from);
+int tern_reply_audit(struct tern_buffer *out, const struct tern_audit_row *rows, unsigned count);
 int tern_reply_history(struct tern_buffer *out, const struct tern_history_row *rows, unsigned count,
                        uint64_t generation);
 
@@ -24,6 +28,7 @@ struct tern_reply_status {
     const struct tern_builder_state *builder;
     const struct tern_history_row *last_publish; /* NULL: never */
     const struct tern_history_row *last_failure; /* NULL: none since the last success */
+    const struct tern_sources_copy *sources;
 };
 int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *status);
 

@@ -23,6 +23,26 @@ static int add_retained(struct tern_pipeline *pipeline, struct tern_image *image
     return result;
 }
 
+/* What the retained tables are, and what they replace. */
+static int describe(const struct tern_pipeline *pipeline, const struct tern_image *image,
+                    struct tern_apply_result *result, struct tern_error *error)
+{
+    const struct tern_schema *schema = NULL;
+    int failed = TERN_ECORRUPT;
+
+    for (unsigned i = 0; i < image->count; i++)
+        if (image->sections[i].kind == TERN_SECTION_SCHEMA)
+            failed = tern_schema_open(pipeline->writer.base + image->sections[i].offset,
+                                      image->sections[i].length, &schema);
+    if (failed == 0)
+        failed = tern_image_describe(image, &pipeline->live_image, schema, &result->tables,
+                                     &result->table_count);
+    if (failed != 0)
+        return tern_error_set(error, failed, "the retained tables cannot be described: %s",
+                              tern_error_text(failed));
+    return 0;
+}
+
 int tern_pipeline_restore(struct tern_pipeline *pipeline, uint64_t generation,
                           const struct tern_apply_options *options,
                           struct tern_apply_result *result, struct tern_error *error)
@@ -36,11 +56,14 @@ int tern_pipeline_restore(struct tern_pipeline *pipeline, uint64_t generation,
     failed = tern_archive_read(pipeline->state_dir, generation, &list, error);
     if (failed != 0)
         return failed;
+    memcpy(result->config_hash, list.config_hash, sizeof result->config_hash);
     tern_reclaim_collect(&pipeline->writer);
     for (unsigned i = 0; failed == 0 && i < list.count; i++) {
         tern_report_progress(options, "restore", 1000 * i / list.count, 0);
         failed = add_retained(pipeline, &image, &list.sections[i], &list.infos[i], error);
     }
+    if (failed == 0)
+        failed = describe(pipeline, &image, result, error);
     if (failed == 0)
         failed = tern_candidate_publish(pipeline, &image, list.schema_hash, NULL, options, result,
                                         NULL, error);

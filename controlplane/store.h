@@ -8,13 +8,17 @@
 #define TERN_STORE_H
 
 #include "controlplane/apply.h"
+#include "controlplane/sources.h"
 #include "shared/base.h"
 #include "shared/error.h"
 
-#define TERN_STORE_FILE   "state.db"
-#define TERN_STORE_ROWS   4096u /* history rows kept */
-#define TERN_STORE_TEXTS  64u   /* newest distinct configurations whose text is kept */
-#define TERN_STORE_AUDITS 10000u
+#define TERN_STORE_FILE       "state.db"
+#define TERN_STORE_ROWS       4096u /* history rows kept */
+#define TERN_STORE_REFRESHES  1024u /* of these, rows of refreshes */
+#define TERN_STORE_LIVE_ROWS  64u   /* newest ones that were served, however many failed since */
+#define TERN_STORE_TEXTS      64u   /* newest distinct configurations whose text is kept */
+#define TERN_STORE_LIVE_TEXTS 16u   /* likewise of those that were served */
+#define TERN_STORE_AUDITS     10000u
 
 struct tern_store;
 
@@ -31,8 +35,9 @@ enum tern_history_kind {
     TERN_HISTORY_APPLY = 1,    /* asked for through the API */
     TERN_HISTORY_ROLLBACK = 2, /* likewise */
     TERN_HISTORY_RESTORE = 3,  /* the last good generation, because the start's build failed */
+    TERN_HISTORY_REFRESH = 4,  /* a source changed, or failed, by its timer */
 };
-/* "start", "apply", "rollback", "restore". */
+/* "start", "apply", "rollback", "restore", "refresh". */
 const char *tern_history_kind_name(enum tern_history_kind kind);
 
 struct tern_history_row {
@@ -50,6 +55,11 @@ struct tern_history_row {
     uint8_t config_hash[16];
     char *config_text; /* NULL when not asked for or no longer kept */
     size_t config_length;
+    uint8_t rules_hash[16]; /* of the configuration whose rules it has; zeros: the same */
+    char *rules_text;       /* likewise */
+    size_t rules_length;
+    uint8_t *details; /* what changed, packed (controlplane/details.h); only with the texts */
+    size_t details_length;
 };
 /* Frees what the row points to, not the row. */
 void tern_history_row_clear(struct tern_history_row *row);
@@ -59,6 +69,9 @@ void tern_history_row_clear(struct tern_history_row *row);
  * TERN_EIO. */
 int tern_store_open(const char *state_dir, struct tern_store **store, struct tern_error *error);
 void tern_store_close(struct tern_store *store);
+/* How long a call waits for another program's lock before it fails with TERN_EBUSY; 5 s at first.
+ */
+void tern_store_set_patience(struct tern_store *store, unsigned patience_ms);
 
 /* The 32 random bytes made with the database. */
 int tern_store_secret(struct tern_store *store, uint8_t secret[32], struct tern_error *error);
@@ -70,7 +83,8 @@ int tern_store_numbers(struct tern_store *store, struct tern_pipeline_numbers *n
 int tern_store_begin(struct tern_store *store, const struct tern_pipeline_numbers *numbers,
                      struct tern_history_row *row, struct tern_error *error);
 /* Inserts a finished row (state live or failed) or, when row->id is not 0, updates state, reason,
- * counts and duration of the one that tern_store_begin inserted. Prunes old rows and texts. */
+ * message, counts, duration and details of the one that tern_store_begin inserted. Prunes old rows
+ * and texts. */
 int tern_store_finish(struct tern_store *store, struct tern_history_row *row,
                       struct tern_error *error);
 
@@ -82,8 +96,9 @@ int tern_store_settle(struct tern_store *store, uint64_t generation, unsigned *s
 struct tern_history_query {
     unsigned limit;      /* newest first */
     uint64_t generation; /* not 0: this one only */
-    bool with_text;
+    bool with_text;      /* and details */
     bool live_only;
+    bool no_refreshes;
 };
 /* `*rows` is an array of `*count`, freed by tern_history_free. None found is not an error. */
 int tern_store_history(struct tern_store *store, const struct tern_history_query *query,
@@ -93,6 +108,22 @@ void tern_history_free(struct tern_history_row *rows, unsigned count);
 /* Records who asked for what, and how it ended. */
 int tern_store_audit(struct tern_store *store, uint32_t uid, uint32_t pid, const char *action,
                      const char *outcome, struct tern_error *error);
+
+/* Whether refreshes are held, so that a restart does not undo a rollback. */
+int tern_store_hold(struct tern_store *store, struct tern_sources_hold *hold,
+                    struct tern_error *error);
+int tern_store_set_hold(struct tern_store *store, const struct tern_sources_hold *hold,
+                        struct tern_error *error);
+
+struct tern_audit_row {
+    uint64_t at_us; /* wall clock */
+    uint32_t uid, pid;
+    char *action, *outcome;
+};
+/* The newest `limit` records, freed by tern_audit_free. */
+int tern_store_audits(struct tern_store *store, unsigned limit, struct tern_audit_row **rows,
+                      unsigned *count, struct tern_error *error);
+void tern_audit_free(struct tern_audit_row *rows, unsigned count);
 
 /* XXH3-128 of a configuration's text, as kept in rows. */
 void tern_store_config_hash(const char *text, size_t length, uint8_t hash[16]);

@@ -27,7 +27,7 @@ LIBRARIES = {
     "liburing.h": ["dataplane/uring", "perf/", "tests/"],
     "yaml.h": ["controlplane/config/yaml", "tests/"],
     "zlib.h": ["controlplane/build/source", "tests/"],
-    "sqlite3.h": ["controlplane/store", "tests/"],
+    "sqlite3.h": ["controlplane/database", "tests/"],
     "maxminddb.h": ["perf/"],
     "protobuf-c/protobuf-c.h": ["controlplane/message", "controlplane/reply", "tests/"],
 }

@@ -51,6 +51,15 @@ void tern_diagnostics_add(struct tern_diagnostics *diagnostics, enum tern_severi
 int tern_diagnostics_print(const struct tern_diagnostics *diagnostics, struct tern_buffer *out);
 void tern_diagnostics_free(struct tern_diagnostics *diagnostics);
 
+/* How much has been said so far. */
+struct tern_diagnostics_mark {
+    size_t count, error_count;
+};
+struct tern_diagnostics_mark tern_diagnostics_mark(const struct tern_diagnostics *diagnostics);
+/* Makes warnings of the errors said since `mark`: they turned out to stop nothing. */
+void tern_diagnostics_soften(struct tern_diagnostics *diagnostics,
+                             const struct tern_diagnostics_mark *mark);
+
 enum tern_text_style { /* how a scalar is written in the file */
                        TERN_TEXT_PLAIN,
                        TERN_TEXT_SINGLE_QUOTED,
@@ -212,6 +221,8 @@ struct tern_config {
     enum tern_action default_action;
     struct tern_config_test *tests;
     unsigned test_count;
+    /* Where rules, thresholds, default and tests come from, owned; NULL: from this very file. */
+    struct tern_config *rules_of;
 };
 
 /* Reads and checks `path`. On any error diagnostic, `*config` stays NULL and TERN_EINVAL is
@@ -219,12 +230,23 @@ struct tern_config {
  * TERN_ENOENT, TERN_ENOMEM likewise add a diagnostic at line 0. */
 int tern_config_read(const char *path, struct tern_config **config,
                      struct tern_diagnostics *diagnostics);
-/* Likewise, but when the file is YAML with errors in it, TERN_EINVAL comes with `*config` set to
- * what could be read, so that more of it can be checked. Members that had errors are as if not
- * given; texts may be NULL. Never publish it. */
+/* Reads `length` bytes of text that were read from `path` once: what the history keeps. */
+int tern_config_read_kept(const char *path, const char *text, size_t length,
+                          struct tern_config **config, struct tern_diagnostics *diagnostics);
+/* As tern_config_read, but when the file is YAML with errors in it, TERN_EINVAL comes with
+ * `*config` set to what could be read, so that more of it can be checked. Members that had errors
+ * are as if not given; texts may be NULL. Never publish it. */
 int tern_config_read_partial(const char *path, struct tern_config **config,
                              struct tern_diagnostics *diagnostics);
 void tern_config_free(struct tern_config *config);
+
+/* Puts rules, thresholds, default and tests of `rules` in place of the configuration's own, and
+ * takes `rules` over. */
+void tern_config_take_rules(struct tern_config *config, struct tern_config *rules);
+
+/* Names what would be served: XXH3-128 of the text, and of the rules' text where that is another.
+ */
+void tern_config_identity(const struct tern_config *config, uint8_t hash[16]);
 
 /* Parses a value given as text (`ternctl decide ip=10.1.2.3`, `tests:`) for a field or column.
  * Strings point into `text`; hosts are folded into `scratch` (TERN_STRING_MAX bytes). Vectors are

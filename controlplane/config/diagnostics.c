@@ -120,6 +120,19 @@ int tern_diagnostics_print(const struct tern_diagnostics *diagnostics, struct te
     return result;
 }
 
+struct tern_diagnostics_mark tern_diagnostics_mark(const struct tern_diagnostics *diagnostics)
+{
+    return (struct tern_diagnostics_mark){diagnostics->count, diagnostics->error_count};
+}
+
+void tern_diagnostics_soften(struct tern_diagnostics *diagnostics,
+                             const struct tern_diagnostics_mark *mark)
+{
+    for (size_t i = mark->count; i < diagnostics->count; i++)
+        diagnostics->items[i].severity = TERN_SEVERITY_WARNING;
+    diagnostics->error_count = mark->error_count;
+}
+
 void tern_diagnostics_free(struct tern_diagnostics *diagnostics)
 {
     for (size_t i = 0; i < diagnostics->count; i++)

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #define FILE_BYTES_MAX (64u << 20)
 
@@ -210,7 +211,7 @@ static int read_config(struct owner *owner, struct tern_diagnostics *diagnostics
     size_t errors = diagnostics->error_count;
     struct tern_memory nodes = {0};
     struct tern_yaml_node *root;
-    int result = read_file(owner, diagnostics);
+    int result = config->text != NULL ? 0 : read_file(owner, diagnostics);
 
     if (result != 0)
         return result;
@@ -227,8 +228,9 @@ static int read_config(struct owner *owner, struct tern_diagnostics *diagnostics
     return diagnostics->error_count != errors ? TERN_EINVAL : result;
 }
 
-static int read_path(const char *path, struct tern_config **config, bool partial,
-                     struct tern_diagnostics *diagnostics)
+/* `text` NULL: of the file. */
+static int read_path(const char *path, const char *text, size_t length, struct tern_config **config,
+                     bool partial, struct tern_diagnostics *diagnostics)
 {
     struct owner *owner = calloc(1, sizeof *owner);
     bool tree_read = false;
@@ -236,7 +238,11 @@ static int read_path(const char *path, struct tern_config **config, bool partial
 
     if (owner != NULL)
         owner->config.path = tern_memory_copy(&owner->memory, path, strlen(path));
-    if (owner == NULL || owner->config.path == NULL)
+    if (owner != NULL && text != NULL) {
+        owner->config.text = tern_memory_copy(&owner->memory, text, length);
+        owner->config.text_length = length;
+    }
+    if (owner == NULL || owner->config.path == NULL || (text != NULL && owner->config.text == NULL))
         fail(diagnostics, path, TERN_ENOMEM, tern_error_text(TERN_ENOMEM));
     else
         result = read_config(owner, diagnostics, &tree_read);
@@ -250,13 +256,19 @@ static int read_path(const char *path, struct tern_config **config, bool partial
 int tern_config_read(const char *path, struct tern_config **config,
                      struct tern_diagnostics *diagnostics)
 {
-    return read_path(path, config, false, diagnostics);
+    return read_path(path, NULL, 0, config, false, diagnostics);
+}
+
+int tern_config_read_kept(const char *path, const char *text, size_t length,
+                          struct tern_config **config, struct tern_diagnostics *diagnostics)
+{
+    return read_path(path, text, length, config, false, diagnostics);
 }
 
 int tern_config_read_partial(const char *path, struct tern_config **config,
                              struct tern_diagnostics *diagnostics)
 {
-    return read_path(path, config, true, diagnostics);
+    return read_path(path, NULL, 0, config, true, diagnostics);
 }
 
 void tern_config_free(struct tern_config *config)
@@ -265,6 +277,34 @@ void tern_config_free(struct tern_config *config)
 
     if (owner == NULL)
         return;
+    tern_config_free(config->rules_of);
     tern_memory_free(&owner->memory);
     free(owner);
+}
+
+void tern_config_take_rules(struct tern_config *config, struct tern_config *rules)
+{
+    assert(config->rules_of == NULL && rules->rules_of == NULL);
+    config->rules = rules->rules;
+    config->rule_count = rules->rule_count;
+    config->thresholds = rules->thresholds;
+    config->threshold_count = rules->threshold_count;
+    config->default_action = rules->default_action;
+    config->tests = rules->tests;
+    config->test_count = rules->test_count;
+    config->rules_of = rules;
+}
+
+void tern_config_identity(const struct tern_config *config, uint8_t hash[16])
+{
+    const struct tern_config *rules = config->rules_of;
+    XXH128_hash_t both[2] = {XXH3_128bits(config->text, config->text_length)};
+    XXH128_canonical_t canonical;
+
+    if (rules != NULL) {
+        both[1] = XXH3_128bits(rules->text, rules->text_length);
+        both[0] = XXH3_128bits(both, sizeof both);
+    }
+    XXH128_canonicalFromHash(&canonical, both[0]);
+    memcpy(hash, canonical.digest, 16);
 }

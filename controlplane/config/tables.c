@@ -98,17 +98,6 @@ static void read_source(struct tern_config_reader *reader, const struct tern_con
     memcpy(table->source_path + folder, table->source.text, table->source.length);
 }
 
-static void read_refresh(struct tern_config_reader *reader, const struct tern_config_key *key,
-                         const struct tern_yaml_node *node, void *member)
-{
-    size_t errors = reader->diagnostics->error_count;
-
-    tern_config_read_duration(reader, key, node, member);
-    if (reader->diagnostics->error_count == errors)
-        TERN_CONFIG_WARNING(reader, node->place,
-                            "refresh is not scheduled in this version; apply again to reload");
-}
-
 static void read_max_change(struct tern_config_reader *reader, const struct tern_config_key *key,
                             const struct tern_yaml_node *node, void *member)
 {
@@ -124,17 +113,6 @@ static void read_max_change(struct tern_config_reader *reader, const struct tern
         return;
     }
     *(uint32_t *)member = permille > UINT32_MAX - 1 ? UINT32_MAX - 1 : (uint32_t)permille;
-    TERN_CONFIG_WARNING(reader, node->place, "max_change is not checked in this version");
-}
-
-static void read_on_error(struct tern_config_reader *reader, const struct tern_config_key *key,
-                          const struct tern_yaml_node *node, void *member)
-{
-    tern_config_read_choice(reader, key, node, member);
-    if (*(enum tern_on_error *)member == TERN_ON_ERROR_KEEP)
-        TERN_CONFIG_WARNING(reader, node->place,
-                            "on_error: keep is not available in this version; a source that fails "
-                            "refuses the whole configuration, and the old one keeps serving");
 }
 
 /* ---- A table ---- */
@@ -180,9 +158,10 @@ static const struct tern_config_key table_keys[] = {
     [KEY_OF] = {.name = "of", .read = read_of},
     [KEY_COLUMNS] = {.name = "columns", .read = read_columns},
     [KEY_REFRESH] = {.name = "refresh",
-                     .read = read_refresh,
+                     .read = tern_config_read_duration,
                      .offset = TABLE(refresh_us),
-                     .minimum = 1000000},
+                     .minimum = 10 * 1000,
+                     .maximum = 30 * 86400000000ull},
     [KEY_MAX_BAD_ROWS] = {.name = "max_bad_rows",
                           .read = tern_config_read_count,
                           .offset = TABLE(max_bad_rows)},
@@ -197,7 +176,7 @@ static const struct tern_config_key table_keys[] = {
                        .offset = TABLE(max_bytes),
                        .minimum = 1},
     [KEY_ON_ERROR] = {.name = "on_error",
-                      .read = read_on_error,
+                      .read = tern_config_read_choice,
                       .offset = TABLE(on_error),
                       .choices = on_error_choices},
 };

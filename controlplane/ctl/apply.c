@@ -1,5 +1,5 @@
 /* ternctl apply: hands a configuration to tern-control and follows it. */
-#include "controlplane/ctl/difference.h"
+#include "controlplane/config/difference.h"
 #include "controlplane/ctl/report.h"
 
 #include <errno.h>
@@ -149,6 +149,7 @@ int tern_ctl_apply(const struct tern_invocation *invocation)
     body.path = path;
     body.message = (char *)(uintptr_t)(invocation->message != NULL ? invocation->message : "");
     body.dry_run = dry_run;
+    body.force_change = (invocation->given & TERN_CTL_FORCE_CHANGE) != 0;
     request.body_case = TERN__CONTROL__REQUEST__BODY_APPLY;
     request.apply = &body;
     if (dry_run)

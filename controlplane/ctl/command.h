@@ -22,6 +22,8 @@ enum tern_exit {
     X(LOG, 0, "log", "FORMAT", "text (default) or json, on standard error")                        \
     X(MESSAGE, 'm', "message", "TEXT", "why, for the history")                                     \
     X(DRY_RUN, 0, "dry-run", NULL, "do everything but publish, and show the difference")           \
+    X(FORCE_CHANGE, 0, "force-change", NULL, "accept tables that change by more than max_change")  \
+    X(RULES_ONLY, 0, "rules-only", NULL, "its rules over the tables that are served now")          \
     X(JSON, 0, "json", NULL, "one JSON document on standard output")                               \
     X(EXIT_CODE, 0, "exit-code", NULL, "exit with 0 for allow, 1 for anything else")               \
     X(KEY, 0, "key", "NUMBER", "the decision key that goes with the request")                      \
@@ -94,7 +96,7 @@ int tern_ctl_parse_duration(const char *text, uint64_t *us);
 /* A whole decimal number, nothing else. */
 int tern_ctl_parse_number(const char *text, uint64_t *number);
 
-/* The handlers, one file each (history.c has two, decide.c two). */
+/* The handlers, one file each (history.c and rollback.c have two, decide.c two). */
 int tern_ctl_up(const struct tern_invocation *invocation);
 int tern_ctl_check(const struct tern_invocation *invocation);
 int tern_ctl_apply(const struct tern_invocation *invocation);
@@ -107,6 +109,8 @@ int tern_ctl_decide(const struct tern_invocation *invocation);
 int tern_ctl_explain(const struct tern_invocation *invocation);
 int tern_ctl_history(const struct tern_invocation *invocation);
 int tern_ctl_rollback(const struct tern_invocation *invocation);
+int tern_ctl_resume(const struct tern_invocation *invocation);
+int tern_ctl_audit(const struct tern_invocation *invocation);
 int tern_ctl_wait(const struct tern_invocation *invocation);
 int tern_ctl_table(const struct tern_invocation *invocation);
 int tern_ctl_completion(const struct tern_invocation *invocation);

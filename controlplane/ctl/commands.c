@@ -19,7 +19,7 @@ const struct tern_command tern_commands[] = {
      "Prints every error and warning as file:line:column; exits with 1 when there are errors.",
      tern_ctl_check},
     {"apply", "CONFIG", 1, 1,
-     TERN_CTL_RUN_DIR | TERN_CTL_MESSAGE | TERN_CTL_DRY_RUN | TERN_CTL_JSON,
+     TERN_CTL_RUN_DIR | TERN_CTL_MESSAGE | TERN_CTL_DRY_RUN | TERN_CTL_FORCE_CHANGE | TERN_CTL_JSON,
      "build and publish a configuration",
      "tern-control reads CONFIG and its sources, builds what has changed, verifies it, lets every "
      "ternd\n"
@@ -27,7 +27,8 @@ const struct tern_command tern_commands[] = {
      "serving.\n"
      "--dry-run stops before publishing and shows rules added, removed, changed and moved, and "
      "rows and\n"
-     "bytes of every table.\n"
+     "bytes of every table. --force-change accepts tables that change by more than their\n"
+     "max_change allows.\n"
      "Exit codes: 0 published and acknowledged, 1 refused, 3 tern-control is not reachable,\n"
      "4 published, but no ternd acknowledged it or one lags behind.",
      tern_ctl_apply},
@@ -95,19 +96,44 @@ const struct tern_command tern_commands[] = {
      "and\n"
      "the same snapshot as any request's.",
      tern_ctl_explain},
-    {"history", "", 0, 0, TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_LIMIT,
+    {"history", "[GENERATION]", 0, 1, TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_LIMIT,
      "what was published, and what was refused",
-     "Newest first. `*` marks the generation that is served. A row that stays `publishing` cannot "
-     "be:\n"
+     "Newest first. `*` marks the generation that is served. With GENERATION all that is kept of "
+     "it:\n"
+     "who published it and why, rules added, removed, changed and moved, rows and bytes of the "
+     "tables\n"
+     "that changed, its tests, its configuration (in the JSON). A row that stays `publishing` "
+     "cannot be:\n"
      "what a crash interrupts is settled at the next start by what the arena says.",
      tern_ctl_history},
-    {"rollback", "[GENERATION]", 0, 1, TERN_CTL_RUN_DIR | TERN_CTL_MESSAGE | TERN_CTL_JSON,
+    {"rollback", "[GENERATION]", 0, 1,
+     TERN_CTL_RUN_DIR | TERN_CTL_MESSAGE | TERN_CTL_RULES_ONLY | TERN_CTL_JSON,
      "publish a retained generation again",
      "Without GENERATION, the one served before the present one. Its packed sections are "
      "published\n"
-     "under a new number: nothing is read from sources and nothing is compiled. The last three\n"
-     "generations are retained. Exit codes as of `apply`.",
+     "under a new number: nothing is read from sources and nothing is compiled. Refreshes of "
+     "sources\n"
+     "are held until `ternctl resume`. The last three generations are retained, and the last one "
+     "of\n"
+     "each of the last three configurations.\n"
+     "--rules-only compiles the rules of GENERATION (default: the newest one with other rules) "
+     "over the\n"
+     "tables and fields that are served now, which stay as they are, as do refreshes; it is "
+     "refused when\n"
+     "they do not fit. Exit codes as of `apply`.",
      tern_ctl_rollback},
+    {"resume", "", 0, 0, TERN_CTL_RUN_DIR | TERN_CTL_MESSAGE | TERN_CTL_JSON,
+     "let refreshes of sources run again",
+     "A rollback holds them, also over restarts, so that they do not undo it. All that have a "
+     "`refresh`\n"
+     "are due at once.",
+     tern_ctl_resume},
+    {"audit", "", 0, 0, TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_LIMIT,
+     "who asked for what, and what came of it",
+     "Every apply, dry run, rollback, resume and start: user, process, message, what changed or "
+     "why it\n"
+     "was refused. Newest first.",
+     tern_ctl_audit},
     {"wait", "", 0, 0, TERN_CTL_RUN_DIR | TERN_CTL_GENERATION | TERN_CTL_TIMEOUT,
      "until a generation is served by every ternd",
      "Returns 0 once at least one ternd is alive and every loop of every live one serves "

@@ -140,6 +140,8 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
             invocation->limit = (unsigned)number;
         return rc;
     case TERN_CTL_INDEX_DRY_RUN:
+    case TERN_CTL_INDEX_FORCE_CHANGE:
+    case TERN_CTL_INDEX_RULES_ONLY:
     case TERN_CTL_INDEX_EXIT_CODE:
     case TERN_CTL_INDEX_RULES:
     case TERN_CTL_INDEX_HELP:

@@ -79,27 +79,33 @@ static void note(void *context, const Tern__Control__Reply *reply)
             item->warning ? "warning" : "error", item->message);
 }
 
+void tern_report_table_json(struct tern_json *json, const Tern__Control__TableResult *table)
+{
+    tern_json_object(json, NULL);
+    tern_json_string(json, "name", table->name);
+    tern_json_string(json, "kind", table->kind);
+    tern_json_u64(json, "rows", table->rows);
+    tern_json_u64(json, "keys", table->keys);
+    tern_json_u64(json, "bytes", table->bytes);
+    tern_json_u64(json, "bad_rows", table->bad_rows);
+    tern_json_u64(json, "duplicates", table->duplicates);
+    tern_json_u64(json, "overlaps", table->overlaps);
+    tern_json_u64(json, "previous_rows", table->previous_rows);
+    tern_json_u64(json, "previous_bytes", table->previous_bytes);
+    tern_json_bool(json, "reused", table->reused);
+    tern_json_bool(json, "kept", table->kept);
+    tern_json_string(json, "error", table->error[0] != '\0' ? table->error : NULL);
+    tern_json_u64(json, "source_bytes", table->source_bytes);
+    tern_json_time(json, "loaded_at", table->loaded_at_us);
+    tern_json_double(json, "build_ms", table->build_ms);
+    tern_json_object_end(json);
+}
+
 static void tables_json(struct tern_json *json, const Tern__Control__Published *result)
 {
     tern_json_array(json, "tables");
-    for (size_t i = 0; i < result->n_tables; i++) {
-        const Tern__Control__TableResult *table = result->tables[i];
-
-        tern_json_object(json, NULL);
-        tern_json_string(json, "name", table->name);
-        tern_json_string(json, "kind", table->kind);
-        tern_json_u64(json, "rows", table->rows);
-        tern_json_u64(json, "keys", table->keys);
-        tern_json_u64(json, "bytes", table->bytes);
-        tern_json_u64(json, "bad_rows", table->bad_rows);
-        tern_json_u64(json, "duplicates", table->duplicates);
-        tern_json_u64(json, "overlaps", table->overlaps);
-        tern_json_u64(json, "previous_rows", table->previous_rows);
-        tern_json_u64(json, "previous_bytes", table->previous_bytes);
-        tern_json_bool(json, "reused", table->reused);
-        tern_json_double(json, "build_ms", table->build_ms);
-        tern_json_object_end(json);
-    }
+    for (size_t i = 0; i < result->n_tables; i++)
+        tern_report_table_json(json, result->tables[i]);
     tern_json_array_end(json);
 }
 
@@ -127,6 +133,7 @@ static void result_json(struct tern_json *json, const Tern__Control__Published *
     tern_json_bool(json, "dry_run", result->dry_run);
     tern_json_u64(json, "previous_generation", result->live_generation);
     tern_json_u64(json, "restored_from", result->restored_from);
+    tern_json_bool(json, "rules_only", result->rules_only);
     tern_json_u64(json, "rules", result->rules);
     tern_json_u64(json, "conjunctions", result->conjunctions);
     tern_json_u64(json, "units", result->units);
@@ -138,6 +145,10 @@ static void result_json(struct tern_json *json, const Tern__Control__Published *
     tern_json_u64(json, "shared_bytes", result->shared_bytes);
     tables_json(json, result);
     seats_json(json, result);
+    tern_json_object(json, "tests");
+    tern_json_u64(json, "run", result->tests_run);
+    tern_json_u64(json, "failed", result->tests_failed);
+    tern_json_object_end(json);
     tern_json_object(json, "ms");
     tern_json_double(json, "read", result->read_ms);
     tern_json_double(json, "build", result->build_ms);
@@ -187,7 +198,10 @@ static void print_tables(const Tern__Control__Published *result)
         cells[4] = bytes;
         cells[5] = tern_print_count(bad, item->bad_rows);
         cells[6] = tern_print_count(repeated, item->duplicates + item->overlaps);
-        cells[7] = item->reused ? "shared" : item->previous_rows != 0 ? "rebuilt" : "new";
+        cells[7] = item->kept                 ? "kept"
+                   : item->reused             ? "shared"
+                   : item->previous_rows != 0 ? "rebuilt"
+                                              : "new";
         tern_print_table_row(&table, cells);
     }
     tern_print_table_end(&table);
@@ -209,7 +223,7 @@ static void print_result(const Tern__Control__Published *result)
 
     print_tables(result);
     print_seats(result);
-    if (result->restored_from == 0) /* else nothing was compiled */
+    if (result->restored_from == 0 || result->rules_only) /* else nothing was compiled */
         printf("%u rules in %u conjunctions over %u units, %s of rows\n", result->rules,
                result->conjunctions, result->units, tern_print_bytes(rows, result->rows_bytes));
     if (result->residual_comparisons != 0)
@@ -226,12 +240,14 @@ static void print_result(const Tern__Control__Published *result)
         printf("dry run: would be generation %llu; generation %llu keeps serving\n",
                (unsigned long long)result->generation, (unsigned long long)result->live_generation);
     else if (result->restored_from != 0)
-        printf("generation %llu is live: %llu again%s\n", (unsigned long long)result->generation,
-               (unsigned long long)result->restored_from,
+        printf("generation %llu is live: %s%llu again%s\n", (unsigned long long)result->generation,
+               result->rules_only ? "the rules of " : "", (unsigned long long)result->restored_from,
                result->acknowledged ? "" : ", not acknowledged by every ternd");
     else
         printf("generation %llu is live%s\n", (unsigned long long)result->generation,
                result->acknowledged ? "" : ", not acknowledged by every ternd");
+    if (result->restored_from != 0 && !result->rules_only)
+        puts("refreshes of sources are held until `ternctl resume`");
 }
 
 static int outcome_code(const Tern__Control__Reply *reply)

@@ -17,6 +17,9 @@ void tern_report_diagnostics(const struct tern_diagnostics *diagnostics);
 void tern_report_diagnostic_json(struct tern_json *json, bool warning, const char *file,
                                  uint32_t line, uint32_t column, const char *message);
 
+/* One table of a result or of the history, as an element of an array. */
+void tern_report_table_json(struct tern_json *json, const Tern__Control__TableResult *table);
+
 /* Sends a job to tern-control and follows it: a progress bar on a terminal, diagnostics as they
  * come. Prints the outcome (`extra`, may be NULL, adds members to the JSON or lines below the text)
  * and returns the exit code. */

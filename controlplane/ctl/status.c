@@ -4,7 +4,8 @@
 #include "controlplane/ctl/print.h"
 #include "controlplane/ctl/seats.h"
 
-#define TIMEOUT_US (5 * 1000000ull)
+#define TIMEOUT_US    (5 * 1000000ull)
+#define SHOWN_SOURCES 40u
 
 static void row_json(struct tern_json *json, const char *key, const Tern__Control__HistoryRow *row)
 {
@@ -63,6 +64,45 @@ static void listen_json(struct tern_json *json, const struct tern_instance_arena
     tern_json_array_end(json);
 }
 
+static void sources_json(struct tern_json *json, const Tern__Control__Status *status)
+{
+    tern_json_array(json, "sources");
+    for (size_t i = 0; i < status->n_sources; i++) {
+        const Tern__Control__SourceStatus *source = status->sources[i];
+
+        tern_json_object(json, NULL);
+        tern_json_string(json, "table", source->table);
+        tern_json_string(json, "path", source->path[0] != '\0' ? source->path : NULL);
+        tern_json_u64(json, "rows", source->rows);
+        tern_json_u64(json, "keys", source->keys);
+        tern_json_u64(json, "bytes", source->bytes);
+        tern_json_u64(json, "source_bytes", source->source_bytes);
+        tern_json_time(json, "loaded_at", source->loaded_at_us);
+        tern_json_double(json, "age_s", (double)source->age_ms / 1000);
+        if (source->refresh_us != 0) {
+            tern_json_double(json, "refresh_s", (double)source->refresh_us / 1e6);
+            tern_json_double(json, "next_refresh_s", (double)source->next_in_ms / 1000);
+        } else {
+            tern_json_null(json, "refresh_s");
+            tern_json_null(json, "next_refresh_s");
+        }
+        tern_json_u64(json, "failures", source->failures);
+        tern_json_time(json, "failed_at", source->failed_at_us);
+        tern_json_string(json, "error", source->error[0] != '\0' ? source->error : NULL);
+        tern_json_object_end(json);
+    }
+    tern_json_array_end(json);
+    if (status->hold == NULL) {
+        tern_json_null(json, "refreshes_held");
+        return;
+    }
+    tern_json_object(json, "refreshes_held");
+    tern_json_time(json, "since", status->hold->since_us);
+    tern_json_u64(json, "generation", status->hold->generation);
+    tern_json_u64(json, "uid", status->hold->uid);
+    tern_json_object_end(json);
+}
+
 static void print_json(const Tern__Control__Status *status, const struct tern_instance_arena *arena)
 {
     struct tern_json json = {0};
@@ -116,6 +156,7 @@ static void print_json(const Tern__Control__Status *status, const struct tern_in
     } else {
         tern_json_null(&json, "build");
     }
+    sources_json(&json, status);
     row_json(&json, "last_publish", status->last_publish);
     row_json(&json, "last_failure", status->last_failure);
     tern_json_object_end(&json);
@@ -128,6 +169,69 @@ static void print_listen(const struct tern_instance_arena *arena)
         printf("%s%s", i == 0 ? "listening     " : ", ", arena->settings.listen[i]);
     if (arena->has_settings && arena->settings.listen_count != 0)
         putchar('\n');
+}
+
+/* "0.4 s", "5 min" … of ms. */
+static const char *print_ms(char text[TERN_PRINT_TEXT], uint64_t ms)
+{
+    if (ms < 60000)
+        snprintf(text, TERN_PRINT_TEXT, "%.1f s", (double)ms / 1000);
+    else if (ms < 2 * 3600000ull)
+        snprintf(text, TERN_PRINT_TEXT, "%llu min", (unsigned long long)(ms / 60000));
+    else if (ms < 2 * 86400000ull)
+        snprintf(text, TERN_PRINT_TEXT, "%llu h", (unsigned long long)(ms / 3600000));
+    else
+        snprintf(text, TERN_PRINT_TEXT, "%llu d", (unsigned long long)(ms / 86400000));
+    return text;
+}
+
+/* A table of the sources, and a line for each that fails. */
+static void print_sources(const Tern__Control__Status *status)
+{
+    static const char *const headings[] = {"source of", ">rows", ">bytes", ">age",
+                                           ">refresh",  ">next", "from"};
+    struct tern_print_table table;
+
+    if (status->n_sources != 0)
+        putchar('\n');
+    tern_print_table_begin(&table, TERN_COUNT(headings), headings);
+    for (size_t i = 0; i < status->n_sources && i < SHOWN_SOURCES; i++) {
+        const Tern__Control__SourceStatus *source = status->sources[i];
+        char rows[TERN_PRINT_TEXT], bytes[TERN_PRINT_TEXT], age[TERN_PRINT_TEXT];
+        char refresh[TERN_PRINT_TEXT], next[TERN_PRINT_TEXT];
+        bool timed = source->refresh_us != 0;
+
+        tern_print_table_row(
+            &table,
+            (const char *const[]){source->table, tern_print_count(rows, source->rows),
+                                  tern_print_bytes(bytes, source->source_bytes),
+                                  print_ms(age, source->age_ms),
+                                  timed ? print_ms(refresh, source->refresh_us / 1000) : "-",
+                                  !timed                 ? "-"
+                                  : status->hold != NULL ? "held"
+                                                         : print_ms(next, source->next_in_ms),
+                                  source->path[0] != '\0' ? source->path : "(not known)"});
+    }
+    tern_print_table_end(&table);
+    if (status->n_sources > SHOWN_SOURCES)
+        printf("… and %zu more; --json shows all\n", status->n_sources - SHOWN_SOURCES);
+    for (size_t i = 0; i < status->n_sources; i++)
+        if (status->sources[i]->error[0] != '\0') {
+            char since[TERN_PRINT_TEXT];
+
+            printf("SOURCE FAILS  %s, for %s, %u time%s: %s\n", status->sources[i]->table,
+                   tern_print_age(since, status->sources[i]->failed_at_us),
+                   status->sources[i]->failures, status->sources[i]->failures == 1 ? "" : "s",
+                   status->sources[i]->error);
+        }
+    if (status->hold != NULL) {
+        char since[TERN_PRINT_TEXT];
+
+        printf("REFRESH HELD  for %s, since the rollback to generation %llu by uid %u; `ternctl "
+               "resume` ends it\n",
+               tern_print_age(since, status->hold->since_us),
+               (unsigned long long)status->hold->generation, status->hold->uid);
+    }
 }
 
 static void print_text(const Tern__Control__Status *status, const struct tern_instance_arena *arena)
@@ -189,6 +293,7 @@ static void print_text(const Tern__Control__Status *status, const struct tern_in
         printf("LAST FAILURE  %s of %s, %s ago: %s\n", status->last_failure->kind,
                status->last_failure->config_path, tern_print_age(a, status->last_failure->at_us),
                status->last_failure->reason);
+    print_sources(status);
 }
 
 /* With tern-control dead: what board and arena say by themselves. */

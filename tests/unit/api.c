@@ -24,6 +24,7 @@ static char directory[64], config_path[96], broken_path[96];
 static struct {
     struct tern_directories directories;
     struct tern_store *store, *reading_store;
+    struct tern_sources *sources;
     struct tern_builder *builder;
     struct tern_api *api;
     int wake_fd, stop_fd;
@@ -58,7 +59,10 @@ static void start_control(const char *path, bool resume)
     control.stop_fd = eventfd(0, 0);
     assert_int_equal(tern_store_open(directory, &control.store, &error), 0);
     assert_int_equal(tern_store_open(directory, &control.reading_store, &error), 0);
-    builder = (struct tern_builder_options){.store = control.store, .wake_fd = control.wake_fd};
+    assert_int_equal(tern_sources_new(1, &control.sources), 0);
+    pipeline_double.state_dir = directory;
+    builder = (struct tern_builder_options){
+        .store = control.store, .sources = control.sources, .wake_fd = control.wake_fd};
     assert_int_equal(tern_builder_start(&builder, &control.builder, &error), 0);
     job->kind = TERN_JOB_START;
     job->path = path != NULL ? strdup(path) : NULL;
@@ -67,6 +71,7 @@ static void start_control(const char *path, bool resume)
     api = (struct tern_api_options){.directories = &control.directories,
                                     .builder = control.builder,
                                     .store = control.reading_store,
+                                    .sources = control.sources,
                                     .wake_fd = control.wake_fd};
     assert_int_equal(tern_api_open(&api, &control.api, &error), 0);
     assert_int_equal(pthread_create(&control.thread, NULL, serve, NULL), 0);
@@ -81,6 +86,7 @@ static void stop_control(void)
     pthread_join(control.thread, NULL);
     tern_api_close(control.api);
     assert_true(tern_builder_stop(control.builder, 10000000));
+    tern_sources_free(control.sources);
     tern_store_close(control.store);
     tern_store_close(control.reading_store);
     close(control.wake_fd);

@@ -24,15 +24,21 @@ static int teardown(TERN_TEST_STATE)
 }
 
 /* Two sections: one that every generation shares, one of its own. */
-static int save(uint64_t generation)
+static int save_of(uint64_t generation, uint8_t config)
 {
     struct tern_section sections[2] = {
         {.kind = TERN_SECTION_TABLE, .owner = 1, .offset = TERN_PAGE, .length = 5000},
         {.kind = TERN_SECTION_RULES, .offset = 4 * TERN_PAGE, .length = 300},
     };
-    struct tern_section_info infos[2] = {{.name = "users", .rows = 7, .keys = 6}};
+    struct tern_section_info infos[2] = {{.name = "users",
+                                          .rows = 7,
+                                          .keys = 6,
+                                          .source_bytes = 99,
+                                          .loaded_at_us = 12345,
+                                          .definition = {1, 2, 3}}};
     const struct tern_archive_list list = {.generation = generation,
                                            .schema_hash = 0xfeed,
+                                           .config_hash = {config, 0xcf},
                                            .sections = sections,
                                            .infos = infos,
                                            .count = 2};
@@ -44,6 +50,11 @@ static int save(uint64_t generation)
         memset(sections[i].content_hash, i == 0 ? 0xaa : (int)generation, 16);
     }
     return tern_archive_save(state_dir, &list, arena, NULL);
+}
+
+static int save(uint64_t generation)
+{
+    return save_of(generation, 1);
 }
 
 static unsigned files_in(const char *name)
@@ -75,6 +86,11 @@ static void what_is_saved_comes_back(TERN_TEST_STATE)
     assert_int_equal(list.count, 2);
     assert_string_equal(list.infos[0].name, "users");
     assert_int_equal(list.infos[0].rows, 7);
+    assert_int_equal(list.infos[0].source_bytes, 99);
+    assert_int_equal(list.infos[0].loaded_at_us, 12345);
+    assert_int_equal(list.infos[0].definition[2], 3);
+    assert_int_equal(list.config_hash[0], 1);
+    assert_int_equal(list.config_hash[1], 0xcf);
     assert_string_equal(list.infos[1].name, "");
     assert_int_equal(tern_archive_section(state_dir, &list.sections[1], &bytes, NULL), 0);
     assert_int_equal(bytes.length, 300);
@@ -94,6 +110,25 @@ static void only_the_last_three_are_kept(TERN_TEST_STATE)
     assert_int_equal(tern_archive_read(state_dir, 9, &list, NULL), TERN_ENOENT);
     assert_int_equal(tern_archive_read(state_dir, 10, &list, NULL), 0);
     tern_archive_list_free(&list);
+}
+
+/* Refreshes of one configuration do not push out the configurations before it. */
+static void the_last_of_each_of_three_configurations_is_kept(TERN_TEST_STATE)
+{
+    static const uint64_t expected[] = {40, 39, 38, 12, 11};
+    uint64_t generations[TERN_ARCHIVE_LISTS];
+    struct tern_archive_list list;
+
+    for (uint64_t generation = 1; generation <= 10; generation++)
+        assert_int_equal(save_of(generation, 1), 0);
+    assert_int_equal(save_of(11, 2), 0);
+    assert_int_equal(save_of(12, 3), 0);
+    for (uint64_t generation = 13; generation <= 40; generation++)
+        assert_int_equal(save_of(generation, 4), 0);
+    assert_int_equal(tern_archive_generations(state_dir, generations), TERN_COUNT(expected));
+    assert_memory_equal(generations, expected, sizeof expected);
+    assert_int_equal(files_in("sections"), TERN_COUNT(expected) + 1);
+    assert_int_equal(tern_archive_read(state_dir, 10, &list, NULL), TERN_ENOENT);
 }
 
 static void flip_byte(const char *path, long at)
@@ -136,6 +171,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(what_is_saved_comes_back),
         T(only_the_last_three_are_kept),
+        T(the_last_of_each_of_three_configurations_is_kept),
         T(damage_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,7 @@
 #include "tests/unit/pipeline_double.h"
 
+#include <sys/stat.h>
+
 struct pipeline_double pipeline_double = {.mutex = PTHREAD_MUTEX_INITIALIZER,
                                           .changed = PTHREAD_COND_INITIALIZER};
 
@@ -29,6 +31,21 @@ void pipeline_double_await_holding(void)
     pthread_mutex_unlock(&pipeline_double.mutex);
 }
 
+/* The name is all that is asked of a retained generation here. */
+static void retain(uint64_t generation)
+{
+    char path[128];
+    FILE *file;
+
+    snprintf(path, sizeof path, "%s/generations", pipeline_double.state_dir);
+    mkdir(path, 0700);
+    snprintf(path, sizeof path, "%s/generations/%llu", pipeline_double.state_dir,
+             (unsigned long long)generation);
+    file = fopen(path, "w");
+    if (file != NULL)
+        fclose(file);
+}
+
 static int publish(const struct tern_apply_options *options, struct tern_apply_result *result)
 {
     struct tern_pipeline_numbers numbers = {pipeline_double.generation + 1, 1, 1};
@@ -41,6 +58,7 @@ static int publish(const struct tern_apply_options *options, struct tern_apply_r
     if (options->publishing(options->context, numbers.generation, &numbers) != 0)
         return TERN_EIO;
     pipeline_double.generation = numbers.generation;
+    retain(numbers.generation);
     result->published = result->acknowledged = true;
     return 0;
 }
@@ -95,6 +113,21 @@ void tern_pipeline_status(struct tern_pipeline *unused, struct tern_pipeline_sta
     pthread_mutex_lock(&pipeline_double.mutex);
     status->generation = pipeline_double.generation;
     pthread_mutex_unlock(&pipeline_double.mutex);
+}
+
+int tern_pipeline_tables(const struct tern_pipeline *unused, struct tern_apply_table **tables,
+                         unsigned *count)
+{
+    (void)unused;
+    *tables = NULL;
+    *count = 0;
+    return 0;
+}
+
+const char *tern_pipeline_state_dir(const struct tern_pipeline *unused)
+{
+    (void)unused;
+    return pipeline_double.state_dir;
 }
 
 void tern_pipeline_tick(struct tern_pipeline *unused)

@@ -17,6 +17,7 @@ struct pipeline_double {
     bool hold;      /* applies wait */
     bool holding;
     uint64_t restored;
+    const char *state_dir; /* where lists of generations are looked for */
 };
 extern struct pipeline_double pipeline_double;
 

@@ -1,6 +1,6 @@
 #include "tests/unit/unit.h"
 
-#include "controlplane/ctl/difference.h"
+#include "controlplane/config/difference.h"
 
 #define RULES_MAX 64
 

@@ -1,7 +1,7 @@
-/* What a new configuration changes in the rules of an old one, by rule id: for `apply --dry-run`.
- */
-#ifndef TERN_CTL_DIFFERENCE_H
-#define TERN_CTL_DIFFERENCE_H
+/* What a new configuration changes in the rules of an old one, by rule id: for `apply --dry-run`
+ * and the history. */
+#ifndef TERN_CONFIG_DIFFERENCE_H
+#define TERN_CONFIG_DIFFERENCE_H
 
 #include "controlplane/config/config.h"
 

@@ -1,4 +1,4 @@
-#include "controlplane/ctl/difference.h"
+#include "controlplane/config/difference.h"
 
 const char *tern_rule_change_name(enum tern_rule_change change)
 {
