@@ -2,7 +2,7 @@
 BUILD ?= build
 BUILDTYPE ?= debugoptimized
 
-.PHONY: help deps build demo test bench fuzz lint install clean
+.PHONY: help deps build demo test bench fuzz lint coverage install clean
 
 help:
 	@echo "make build    install what is missing, build into $(BUILD)/"
@@ -10,7 +10,8 @@ help:
 	@echo "make test     every test"
 	@echo "make bench    the figures of docs/performance.md"
 	@echo "make fuzz     every fuzz target for a minute (SECONDS=600 TARGETS=wire,client)"
-	@echo "make lint     clang-format, cppcheck, layering"
+	@echo "make lint     clang-format, clang-tidy, cppcheck, house rules: minutes, so not part of make test"
+	@echo "make coverage what the tests reach: build-coverage/coverage/index.html"
 	@echo "make install  into DESTDIR/PREFIX"
 
 deps:
@@ -34,8 +35,13 @@ bench: build
 fuzz: deps
 	@tests/fuzz/run --seconds $(or $(SECONDS),60) $(if $(TARGETS),--targets $(TARGETS))
 
-lint: deps
+lint: build
+	@scripts/deps --lint
 	@scripts/lint
+
+coverage: deps
+	@scripts/deps --coverage
+	@scripts/coverage
 
 install: build
 	@meson install -C $(BUILD) --no-rebuild

@@ -59,7 +59,8 @@ static int write_file(const char *path, const void *data, size_t length, struct 
     int fd, result = 0;
 
     snprintf(aside, sizeof aside, "%s.new", path);
-    fd = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    unlink(aside); /* of one who died while writing it; a link is not followed */
+    fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return tern_error_system(error, errno, "cannot write %s", aside);
     for (size_t done = 0; result == 0 && done < length;) {

@@ -17,7 +17,9 @@ static int create_board(const char *path, struct tern_error *error)
     int fd, result = 0;
 
     snprintf(aside, sizeof aside, "%s.%ld.new", path, (long)getpid());
-    fd = open(aside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0660);
+    /* What stands under that name is of one who died, or a trap: never opened, never followed. */
+    unlink(aside);
+    fd = open(aside, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0660);
     if (fd < 0)
         return tern_error_system(error, errno, "cannot make %s", aside);
     if (ftruncate(fd, sizeof(struct tern_board)) < 0 || fallocate(fd, 0, 0, TERN_PAGE) < 0) {

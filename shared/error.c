@@ -1,5 +1,8 @@
 #include "shared/error.h"
 
+#undef tern_error_set
+#undef tern_error_system
+
 #include <errno.h>
 #include <stdarg.h>
 

@@ -50,4 +50,11 @@ int tern_error_set(struct tern_error *error, int code, const char *format, ...) 
 int tern_error_system(struct tern_error *error, int saved_errno, const char *format, ...)
     TERN_PRINTF(3, 4);
 
+#ifdef __clang_analyzer__
+/* The analyser sees one file at a time; this tells it that these never return 0. */
+#define tern_error_set(error, code, ...) ((void)(tern_error_set)(error, code, __VA_ARGS__), (code))
+#define tern_error_system(error, saved_errno, ...)                                                 \
+    ((void)(tern_error_system)(error, saved_errno, __VA_ARGS__), TERN_EIO)
+#endif
+
 #endif

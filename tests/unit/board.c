@@ -126,6 +126,32 @@ static void another_builds_board_is_refused(TERN_TEST_STATE)
     unlink(path);
 }
 
+/* A link left where a board is made aside must not lead the maker to somebody else's file. */
+static void a_link_in_the_way_is_not_followed(TERN_TEST_STATE)
+{
+    char victim[96], trap[96], board[96], text[16] = "";
+    struct tern_board_map map;
+    FILE *file;
+
+    snprintf(victim, sizeof victim, "%s/victim", run_dir);
+    snprintf(board, sizeof board, "%s/board", run_dir);
+    snprintf(trap, sizeof trap, "%s/board.%ld.new", run_dir, (long)getpid());
+    file = fopen(victim, "w");
+    assert_non_null(file);
+    fputs("untouched", file);
+    fclose(file);
+    assert_int_equal(unlink(board), 0);
+    assert_int_equal(symlink(victim, trap), 0);
+    assert_int_equal(tern_board_open(run_dir, true, &map, NULL), 0);
+    tern_board_close(&map);
+    file = fopen(victim, "r");
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof text, file));
+    fclose(file);
+    assert_string_equal(text, "untouched");
+    assert_int_not_equal(access(trap, F_OK), 0);
+}
+
 static void arenas_that_are_none_are_refused(TERN_TEST_STATE)
 {
     struct tern_error error = {0};
@@ -161,9 +187,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(seats_run_out_and_come_back),
-        T(a_new_owner_finds_a_clean_seat),
-        T(another_builds_board_is_refused),
+        T(seats_run_out_and_come_back),      T(a_new_owner_finds_a_clean_seat),
+        T(another_builds_board_is_refused),  T(a_link_in_the_way_is_not_followed),
         T(arenas_that_are_none_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
