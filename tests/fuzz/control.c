@@ -34,6 +34,7 @@ static void start_api(void)
     struct tern_builder_options builder_options;
     struct tern_api_options options;
     struct tern_builder *builder;
+    struct tern_sources *sources;
     struct tern_error error;
     pthread_t thread;
 
@@ -45,12 +46,14 @@ static void start_api(void)
     pipeline_double_reset();
     FUZZ_CHECK(tern_store_open(fuzz_directory(), &writing, &error) == 0);
     FUZZ_CHECK(tern_store_open(fuzz_directory(), &reading, &error) == 0);
+    FUZZ_CHECK(tern_sources_new(1, &sources) == 0);
     builder_options = (struct tern_builder_options){
-        .store = writing, .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+        .store = writing, .sources = sources, .wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     FUZZ_CHECK(tern_builder_start(&builder_options, &builder, &error) == 0);
     options = (struct tern_api_options){.directories = &directories,
                                         .builder = builder,
                                         .store = reading,
+                                        .sources = sources,
                                         .wake_fd = builder_options.wake_fd};
     FUZZ_CHECK(tern_api_open(&options, &api, &error) == 0);
     FUZZ_CHECK(pthread_create(&thread, NULL, serve, NULL) == 0);
@@ -76,7 +79,8 @@ static unsigned count_jobs(const uint8_t *data, size_t size)
             NULL, frame - TERN_MESSAGE_HEADER, data + TERN_MESSAGE_HEADER);
 
         jobs += request != NULL && request->body_case != TERN__CONTROL__REQUEST__BODY_STATUS &&
-                request->body_case != TERN__CONTROL__REQUEST__BODY_HISTORY;
+                request->body_case != TERN__CONTROL__REQUEST__BODY_HISTORY &&
+                request->body_case != TERN__CONTROL__REQUEST__BODY_AUDIT;
         if (request != NULL)
             tern__control__request__free_unpacked(request, NULL);
         data += frame;
