@@ -98,42 +98,6 @@ void tern_query_hello(struct tern_worker *worker, struct tern_connection *connec
 
 /* ---- LOOKUP ---- */
 
-/* The wire's bytes of one cell: their address, or `scratch` filled. */
-static const uint8_t *cell_bytes(enum tern_type type, const union tern_value *value,
-                                 uint8_t scratch[16], size_t *length)
-{
-    switch (type) {
-    case TERN_TYPE_STRING:
-        *length = value->string.length;
-        return value->string.bytes;
-    case TERN_TYPE_IP:
-        *length = tern_address_to_bytes(value->address, scratch);
-        return scratch;
-    case TERN_TYPE_U64:
-    case TERN_TYPE_I64:
-        tern_store_u64(scratch, value->u64);
-        *length = 8;
-        return scratch;
-    case TERN_TYPE_U32:
-        tern_store_u32(scratch, (uint32_t)value->u64);
-        *length = 4;
-        return scratch;
-    case TERN_TYPE_F32:
-        tern_store_f32(scratch, value->f32);
-        *length = 4;
-        return scratch;
-    case TERN_TYPE_BOOL:
-        scratch[0] = value->boolean;
-        *length = 1;
-        return scratch;
-    case TERN_TYPE_NONE:
-    case TERN_TYPE_VECTOR:
-        break;
-    }
-    *length = 0;
-    return scratch;
-}
-
 /* Walks the record's columns; writes them where `out` is given. Returns the body's bytes. */
 static size_t put_record(const struct tern_records *records, uint32_t index, uint8_t *out)
 {
@@ -152,7 +116,7 @@ static size_t put_record(const struct tern_records *records, uint32_t index, uin
         size_t length = 0;
 
         if (tern_records_value(records, index, i, &value))
-            bytes = cell_bytes(type, &value, scratch, &length);
+            bytes = tern_encode_value(type, &value, scratch, &length);
         else
             type = TERN_TYPE_NONE;
         if (out != NULL) {

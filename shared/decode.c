@@ -236,3 +236,38 @@ int tern_decode_item(const struct tern_decoder *decoder, const uint8_t *bytes, s
         return fail(failure, TERN_STATUS_BAD_FRAME, "item %u: a field's header is cut off", item);
     return odd.ignored;
 }
+
+const uint8_t *tern_encode_value(enum tern_type type, const union tern_value *value,
+                                 uint8_t scratch[16], size_t *length)
+{
+    switch (type) {
+    case TERN_TYPE_STRING:
+        *length = value->string.length;
+        return value->string.bytes;
+    case TERN_TYPE_IP:
+        *length = tern_address_to_bytes(value->address, scratch);
+        return scratch;
+    case TERN_TYPE_U64:
+    case TERN_TYPE_I64:
+        tern_store_u64(scratch, value->u64);
+        *length = 8;
+        return scratch;
+    case TERN_TYPE_U32:
+        tern_store_u32(scratch, (uint32_t)value->u64);
+        *length = 4;
+        return scratch;
+    case TERN_TYPE_F32:
+        tern_store_f32(scratch, value->f32);
+        *length = 4;
+        return scratch;
+    case TERN_TYPE_BOOL:
+        scratch[0] = value->boolean;
+        *length = 1;
+        return scratch;
+    case TERN_TYPE_NONE:
+    case TERN_TYPE_VECTOR:
+        break;
+    }
+    *length = 0;
+    return scratch;
+}

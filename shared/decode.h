@@ -53,4 +53,9 @@ const char *tern_decode_value(const struct tern_decode_field *field, const uint8
                               size_t length, union tern_value *value, uint8_t *space,
                               size_t *space_used);
 
+/* The other way: a column's value as LOOKUP answers it. The address of its bytes, `*length` of
+ * them; `scratch` is filled where the value itself has none. */
+const uint8_t *tern_encode_value(enum tern_type type, const union tern_value *value,
+                                 uint8_t scratch[16], size_t *length);
+
 #endif

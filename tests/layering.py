@@ -35,6 +35,7 @@ LIBRARIES = {
 # these patterns, and what in it is allowed all the same, because it runs at start, on adoption, on an error
 # or once a turn.
 HOT = re.compile(r"(shared/(rules|tables)/\w+|shared/(decode|host|histogram|address|facts)|"
+                 r"clients/c/local/(decide|query)|"
                  r"dataplane/(batch|connection|decide|decode|pool|request|traffic|wheel|worker))\.[ch]$")
 HOT_NAMES = re.compile(
     r"\b(malloc|calloc|realloc|aligned_alloc|posix_memalign|free|strdup|asprintf|mmap|munmap|madvise|"
@@ -56,6 +57,14 @@ HOT_ALLOWED = {
     "shared/rules/open.c": "calloc free",         # validation
     "shared/tables/prefix.c": "calloc free",      # validation
 }
+# The network client is linked into other people's programs: all it may know of the server is the wire. The
+# reader in their process (clients/c/local) has the whole reading side, in a library of its own.
+CLIENT_MAY = {"shared/base.h", "shared/clock.h", "shared/error.h", "shared/schema.h",
+              "shared/verdict.h", "shared/wire.h"}
+# What their programs include stands alone once it is installed.
+PUBLIC = ["clients/c/tern.h", "clients/c/tern_local.h"]
+PUBLIC_MAY = {"tern.h", "shared/base.h", "shared/error.h", "shared/limits.h", "shared/verdict.h",
+              "shared/wire.h"}
 UNFINISHED = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X)\b")
 SLEEPS = re.compile(r"\b(usleep|nanosleep|sleep|time\.sleep)\s*\(")
 MACHINE_PATHS = re.compile(r"/work/|/home/\w|/root/")
@@ -94,6 +103,20 @@ def check_layers(names):
                 for header in includes(name):
                     if any(header.startswith(prefix) for prefix in never):
                         yield f"{name} includes {header}"
+
+
+def check_client(names):
+    for name in sources(names):
+        if name.startswith("clients/c/") and "/" not in name[len("clients/c/"):]:
+            for header in includes(name):
+                if header.startswith("shared/") and header not in CLIENT_MAY:
+                    yield f"{name} includes {header}, which is not the wire's"
+                if header.startswith("clients/c/local/"):
+                    yield f"{name} includes {header}: the network client does not need the reader"
+        if name in PUBLIC:
+            for header in includes(name):
+                if "/" in header and header not in PUBLIC_MAY:
+                    yield f"{name} includes {header}, which is not installed"
 
 
 def check_libraries(names):
@@ -234,6 +257,7 @@ def check_listed(names):
 
 CHECKS = [
     ("planes do not include each other", check_layers),
+    ("the network client knows only the wire", check_client),
     ("each library has its few users", check_libraries),
     ("the request's way asks nobody", check_hot_path),
     ("every offset in shared memory is asserted", check_layouts),

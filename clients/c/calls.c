@@ -67,7 +67,7 @@ int tern_client_explain(struct tern_client *client, const struct tern_request *r
     int code = tern_client_ensure(client, tern_client_deadline_ns(client), error);
 
     if (code == 0)
-        code = tern_request_check(request, client, error);
+        code = tern_request_check(request, &client->schema, error);
     if (code == 0)
         code = exchange(client, frame, request->data, error);
     if (code != 0)

@@ -206,20 +206,12 @@ const struct tern_client_schema *tern_client_schema(const struct tern_client *cl
     return &client->schema;
 }
 
-static int find(const struct tern_client_name *names, unsigned count, const char *name)
-{
-    for (unsigned i = 0; i < count; i++)
-        if (strcmp(names[i].name, name) == 0)
-            return names[i].id;
-    return TERN_ENOENT;
-}
-
 int tern_client_field(const struct tern_client *client, const char *name)
 {
-    return find(client->schema.fields, client->schema.field_count, name);
+    return tern_client_names_find(client->schema.fields, client->schema.field_count, name);
 }
 
 int tern_client_table(const struct tern_client *client, const char *name)
 {
-    return find(client->schema.tables, client->schema.table_count, name);
+    return tern_client_names_find(client->schema.tables, client->schema.table_count, name);
 }

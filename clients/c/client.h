@@ -63,7 +63,6 @@ struct tern_client {
 
     struct tern_client_schema schema;
     struct tern_client_name *names;
-    uint32_t schema_serial; /* grows when ids known before lost their meaning */
 
     uint64_t attempt_ns; /* not before this the next reconnect */
     uint64_t backoff_ns;
@@ -75,8 +74,8 @@ struct tern_client {
 };
 
 struct tern_request {
-    const struct tern_client *client;
-    uint32_t schema_serial;
+    const struct tern_client_schema *schema;
+    uint32_t serial; /* the schema's when it was reset */
     uint32_t capacity;
     uint32_t length;
     uint32_t item; /* offset of the current item's length, 0 before the first */
@@ -135,8 +134,15 @@ int tern_client_ensure(struct tern_client *client, uint64_t deadline_ns, struct 
 uint64_t tern_client_deadline_ns(const struct tern_client *client);
 
 /* request.c: 0 when `request` can be sent as the schema now is. */
-int tern_request_check(const struct tern_request *request, const struct tern_client *client,
+int tern_request_check(const struct tern_request *request, const struct tern_client_schema *schema,
                        struct tern_error *error);
+
+/* schema.c */
+/* The id of that name, or TERN_ENOENT. */
+int tern_client_names_find(const struct tern_client_name *names, unsigned count, const char *name);
+/* True when everything that ids of `old` meant, they still mean. */
+bool tern_client_schema_extends(const struct tern_client_schema *old,
+                                const struct tern_client_schema *schema);
 
 #pragma GCC visibility pop
 

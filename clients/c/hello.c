@@ -50,19 +50,6 @@ static int read_list(struct reader *reader, struct tern_client_name *names, uint
     return 0;
 }
 
-/* True when everything that ids of `old` meant, they still mean. */
-static bool extends(const struct tern_client_name *old, unsigned old_count,
-                    const struct tern_client_name *new, unsigned new_count)
-{
-    if (new_count < old_count)
-        return false;
-    for (unsigned i = 0; i < old_count; i++)
-        if (old[i].type != new[i].type || old[i].dim != new[i].dim ||
-            strcmp(old[i].name, new[i].name) != 0)
-            return false;
-    return true;
-}
-
 static int read_schema(struct tern_client *client, const uint8_t *body, size_t length,
                        struct tern_error *error)
 {
@@ -99,11 +86,9 @@ static int read_schema(struct tern_client *client, const uint8_t *body, size_t l
     schema.tables = names + schema.field_count;
     schema.collections = schema.tables + schema.table_count;
 
-    if (client->names != NULL && !(extends(client->schema.fields, client->schema.field_count,
-                                           schema.fields, schema.field_count) &&
-                                   extends(client->schema.tables, client->schema.table_count,
-                                           schema.tables, schema.table_count)))
-        client->schema_serial++;
+    schema.serial = client->schema.serial;
+    if (client->names != NULL && !tern_client_schema_extends(&client->schema, &schema))
+        schema.serial++;
     free(client->names);
     client->names = names;
     client->schema = schema;

@@ -269,7 +269,7 @@ int tern_client_start(struct tern_client *client, const struct tern_request *req
     code = tern_client_ensure(client, deadline_ns, error);
     if (code != 0)
         return code;
-    code = tern_request_check(request, client, error);
+    code = tern_request_check(request, &client->schema, error);
     if (code != 0)
         return code;
     slot = tern_client_slot_take(client);

@@ -10,16 +10,22 @@
 int tern_request_new(const struct tern_client *client, uint32_t capacity_bytes,
                      struct tern_request **request)
 {
+    return tern_request_new_for(&client->schema, capacity_bytes, request);
+}
+
+int tern_request_new_for(const struct tern_client_schema *schema, uint32_t capacity_bytes,
+                         struct tern_request **request)
+{
     struct tern_request *made;
 
     if (capacity_bytes == 0)
-        capacity_bytes = client->schema.max_frame_bytes;
+        capacity_bytes = schema->max_frame_bytes;
     if (capacity_bytes < REQUEST_BYTES_MIN)
         capacity_bytes = REQUEST_BYTES_MIN;
     made = malloc(sizeof *made + capacity_bytes);
     if (made == NULL)
         return TERN_ENOMEM;
-    made->client = client;
+    made->schema = schema;
     made->capacity = capacity_bytes;
     tern_request_reset(made);
     *request = made;
@@ -33,7 +39,7 @@ void tern_request_free(struct tern_request *request)
 
 void tern_request_reset(struct tern_request *request)
 {
-    request->schema_serial = request->client->schema_serial;
+    request->serial = request->schema->serial;
     request->length = 2; /* the count */
     request->item = 0;
     request->count = 0;
@@ -41,10 +47,10 @@ void tern_request_reset(struct tern_request *request)
     tern_store_u16(request->data, 0);
 }
 
-int tern_request_check(const struct tern_request *request, const struct tern_client *client,
+int tern_request_check(const struct tern_request *request, const struct tern_client_schema *schema,
                        struct tern_error *error)
 {
-    if (request->schema_serial != client->schema_serial)
+    if (request->serial != schema->serial)
         return tern_error_set(error, TERN_EABI,
                               "the server's schema has changed: look ids up and reset the request");
     if (request->failure != 0)
@@ -53,6 +59,18 @@ int tern_request_check(const struct tern_request *request, const struct tern_cli
                               tern_error_text(request->failure));
     if (request->count == 0)
         return tern_error_set(error, TERN_EINVAL, "the request has no item");
+    return 0;
+}
+
+int tern_request_body(const struct tern_request *request, const struct tern_client_schema *schema,
+                      const uint8_t **body, size_t *length, struct tern_error *error)
+{
+    int code = tern_request_check(request, schema, error);
+
+    if (code != 0)
+        return code;
+    *body = request->data;
+    *length = request->length;
     return 0;
 }
 
@@ -111,7 +129,7 @@ static int put(struct tern_request *request, unsigned field, const void *value, 
 static int put_typed(struct tern_request *request, int field, int type, const void *value,
                      size_t length)
 {
-    const struct tern_client_schema *schema = &request->client->schema;
+    const struct tern_client_schema *schema = request->schema;
 
     if (field < 1 || field > schema->field_count || field > (int)TERN_FIELDS_MAX)
         return fail(request, field, TERN_ENOENT);

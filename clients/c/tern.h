@@ -94,6 +94,7 @@ struct tern_client_schema {
     const struct tern_client_name *fields;
     const struct tern_client_name *tables;
     const struct tern_client_name *collections;
+    uint32_t serial; /* grows when an id known before lost its meaning */
 };
 
 /* What the server accepts, as of the last connect; valid until the next call. */
@@ -112,6 +113,16 @@ int tern_client_table(const struct tern_client *client, const char *name);
 int tern_request_new(const struct tern_client *client, uint32_t capacity_bytes,
                      struct tern_request **request);
 void tern_request_free(struct tern_request *request);
+
+/* The same for the schema of another way to decide (clients/c/tern_local.h): `schema` stays where
+ * it is for as long as the request. */
+int tern_request_new_for(const struct tern_client_schema *schema, uint32_t capacity_bytes,
+                         struct tern_request **request);
+/* What DECIDE carries, valid until the request is changed: for those who decide by other means.
+ * Fails like tern_client_decide for a request that has no item, remembers a failure, or is of
+ * another schema (TERN_EABI). */
+int tern_request_body(const struct tern_request *request, const struct tern_client_schema *schema,
+                      const uint8_t **body, size_t *length, struct tern_error *error);
 
 /* Empties it, for the client's present schema. */
 void tern_request_reset(struct tern_request *request);

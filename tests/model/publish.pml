@@ -10,6 +10,9 @@
 #ifndef TERNDS
 #define TERNDS 1    /* data planes, each with a housekeeping thread and one request loop */
 #endif
+#ifndef LOCALS
+#define LOCALS 0    /* in-process readers, at most 1: a preparing thread and one that decides */
+#endif
 #ifndef PUBLISHES
 #define PUBLISHES 3 /* announcements over the whole run: enough to use a slot again */
 #endif
@@ -28,17 +31,25 @@
 
 #define NONE    0              /* no slot: slots are named 1…SLOTS */
 #define IDLE    0              /* TERN_EPOCH_IDLE */
-#define READERS (2 * TERNDS)   /* reader 2t is ternd t's housekeeping, 2t + 1 its loop */
+#define HOLDERS (TERNDS + LOCALS) /* processes that map the arena */
+/* Reader 2t is ternd t's housekeeping, 2t + 1 its loop; behind them the three places of a local
+ * reader's page, in the order in which pins are handed on. */
+#define READERS   (2 * TERNDS + 3 * LOCALS)
+#define LOCAL     TERNDS
+#define PREPARING (2 * TERNDS)
+#define PREPARED_ (PREPARING + 1)
+#define CONTEXT   (PREPARING + 2)
+#define holder(reader) (reader < 2 * TERNDS -> reader / 2 : LOCAL)
 #define CONTROL READERS        /* index of the control plane's store buffer */
 
-mtype = { EPOCH, PIN, ROOT, ANNOUNCED, BELL, READY, REJECTED };
+mtype = { EPOCH, PIN, PREPARED, ROOT, ANNOUNCED, BELL, READY, REJECTED };
 
 /* The arena: written by the control plane only. */
 byte memory[SLOTS + 1];     /* sequence number of the snapshot in the slot, 0: reclaimed */
 byte root = NONE;
 byte announced = NONE;
 byte epoch = 1;
-bool bell[TERNDS];          /* the futex word as ternd t sees it: it has been bumped */
+bool bell[HOLDERS];         /* the futex word as ternd t sees it: it has been bumped */
 
 #ifdef SHARING
 /* Sections, apart from the snapshots that list them: each snapshot lists one, its own or the one of the
@@ -55,23 +66,23 @@ byte listed_seq[SLOTS + 1]; /* and for which sequence number that was written */
 /* The board: written by the reader that holds the seat; stays as it is when the reader dies. */
 byte reader_epoch[READERS];
 byte reader_pin[READERS];
-byte answer_seq[TERNDS];
-mtype answer[TERNDS];
-bool ready[TERNDS];
+byte answer_seq[HOLDERS];
+mtype answer[HOLDERS];
+bool ready[HOLDERS];
 
 /* The kernel: record locks, gone when their process is. */
-bool joining[TERNDS];       /* on TERN_LOCK_JOINING: maps the arena, has no seat yet */
-bool seated[TERNDS];        /* on the seat's byte */
-bool alive[TERNDS];
+bool joining[HOLDERS];       /* on TERN_LOCK_JOINING: maps the arena, has no seat yet */
+bool seated[HOLDERS];        /* on the seat's byte */
+bool alive[HOLDERS];
 bool control_alive = true;
 
 /* state.db: survives the control plane. */
 byte last_seq = 0;
 
 /* Private to a ternd process, shared by its threads. */
-bool serving[TERNDS];       /* its loop has started and not yet ended */
-byte prepared_slot[TERNDS]; /* the view housekeeping has prepared */
-byte prepared_seq[TERNDS];
+bool serving[HOLDERS];       /* its loop has started and not yet ended */
+byte prepared_slot[HOLDERS]; /* the view housekeeping has prepared */
+byte prepared_seq[HOLDERS];
 
 /* Seen from outside, for the properties and the budgets. */
 bool published[PUBLISHES + 1];
@@ -88,11 +99,16 @@ inline reader_drain(who)
     if
     :: buffer[who]?EPOCH(value) -> reader_epoch[who] = value
     :: buffer[who]?PIN(value) -> reader_pin[who] = value
+#if LOCALS > 0
+    :: buffer[who]?PREPARED(value) -> reader_pin[PREPARED_] = value
+#endif
     fi;
     value = 0
 }
 
-#if TERNDS > 1
+#if TERNDS == 0
+#define ring(ignored) skip /* a local reader looks when it pleases */
+#elif TERNDS > 1
 #define ring(ignored) bell[0] = seated[0]; bell[1] = seated[1]
 #else
 #define ring(ignored) bell[0] = seated[0]
@@ -114,8 +130,14 @@ proctype machine()
     byte value;
 end:
     do
+#if TERNDS > 0
     :: atomic { nempty(buffer[0]) -> reader_drain(0) }
     :: atomic { nempty(buffer[1]) -> reader_drain(1) }
+#endif
+#if LOCALS > 0
+    :: atomic { nempty(buffer[PREPARING]) -> reader_drain(PREPARING) }
+    :: atomic { nempty(buffer[CONTEXT]) -> reader_drain(CONTEXT) }
+#endif
 #if TERNDS > 1
     :: atomic { nempty(buffer[2]) -> reader_drain(2) }
     :: atomic { nempty(buffer[3]) -> reader_drain(3) }
@@ -397,6 +419,10 @@ end_waiting:
     atomic { mine = 0; seen = 0; slot = NONE; seq = 0; done = 0; asked = false; value = 0; goto end_down }
 }
 
+#if LOCALS > 0
+#include "local.pml"
+#endif
+
 /* ---- the control plane ---------------------------------------------------------------------- */
 
 /* What a publication and a withdrawal end in. What `slot` holds can no longer be reached from the
@@ -517,6 +543,12 @@ inline wait_for(reader)
 #define QUARANTINE (quarantined(1) + quarantined(2))
 #endif
 
+#ifdef PINS_BACKWARDS
+#define looked(t) (READERS - 1 - t)
+#else
+#define looked(t) t
+#endif
+
 /* One look at everybody; frees what no reader can reach any more. `free` starts as everything in
  * quarantine and only shrinks. */
 inline reclaim()
@@ -524,8 +556,8 @@ inline reclaim()
     free = QUARANTINE;
 #ifndef NO_JOINING
     do
-    :: t < TERNDS -> atomic { if :: joining[t] -> free = 0 :: else fi; t++ }
-    :: t == TERNDS -> break
+    :: t < HOLDERS -> atomic { if :: joining[t] -> free = 0 :: else fi; t++ }
+    :: t == HOLDERS -> break
     od;
     t = 0;
 #endif
@@ -533,9 +565,9 @@ inline reclaim()
     :: t < READERS && free != 0 ->                  /* C4 */
         atomic {
             if
-            :: !seated[t / 2]                       /* dead: ignored */
-            :: seated[t / 2] && !ready[t / 2] -> free = 0
-            :: seated[t / 2] && ready[t / 2] -> wait_for(t)
+            :: !seated[holder(t)]                   /* dead: ignored */
+            :: seated[holder(t)] && !ready[holder(t)] -> free = 0
+            :: seated[holder(t)] && ready[holder(t)] -> wait_for(t)
             fi;
             t++
         }
@@ -547,7 +579,7 @@ inline reclaim()
     :: t < READERS && free != 0 ->                  /* C5 */
         atomic {
             if
-            :: seated[t / 2] -> free = free & ~bit(reader_pin[t])
+            :: seated[holder(looked(t))] -> free = free & ~bit(reader_pin[looked(t)])
             :: else
             fi;
             t++
@@ -638,47 +670,7 @@ end_idle:
     }
 }
 
-/* ---- fate ----------------------------------------------------------------------------------- */
-
-/* kill -9: stores already made reach memory, then the kernel drops the locks. */
-inline kill(t)
-{
-    atomic {
-        kills > 0 && alive[t] && empty(buffer[2 * t]) && empty(buffer[2 * t + 1]) ->
-        kills--;
-        alive[t] = false;
-        joining[t] = false;
-        seated[t] = false;
-        bell[t] = false;
-        prepared_slot[t] = NONE;
-        prepared_seq[t] = 0
-    }
-}
-
-inline crash()
-{
-    atomic {
-        crashes > 0 && control_alive ->
-        crashes--;
-        do
-        :: buffer[CONTROL]?_(_)
-        :: empty(buffer[CONTROL]) -> break
-        od;
-        control_alive = false
-    }
-}
-
-proctype fate()
-{
-end:
-    do
-    :: kill(0)
-#if TERNDS > 1
-    :: kill(1)
-#endif
-    :: crash()
-    od
-}
+#include "fate.pml"
 
 init
 {
@@ -688,11 +680,18 @@ init
 #if KILLS + CRASHES > 0
         run fate();
 #endif
+#if TERNDS > 0
         run housekeeping(0);
         run loop(0);
+#endif
 #if TERNDS > 1
         run housekeeping(1);
-        run loop(1)
+        run loop(1);
 #endif
+#if LOCALS > 0
+        run preparing();
+        run context();
+#endif
+        skip
     }
 }
