@@ -42,6 +42,8 @@ struct tern_progress { /* one step of a long build, for bars */
     uint64_t rows;     /* read so far, 0 when it does not apply */
 };
 
+struct tern_expectation; /* expectation.h */
+
 struct tern_apply_options {
     bool dry_run; /* everything up to and including verify, then thrown away */
     /* One a table, NULL: none. The section that is served is taken again, whatever the table's
@@ -54,6 +56,8 @@ struct tern_apply_options {
     /* called right before the swap (state "publishing") with the numbers to record; may be NULL */
     int (*publishing)(void *context, uint64_t generation,
                       const struct tern_pipeline_numbers *numbers);
+    /* told the outcome of every test of the configuration, instead of errors; may be NULL */
+    void (*tested)(void *context, const struct tern_expectation *outcome);
     void *context;
 };
 

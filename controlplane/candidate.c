@@ -131,7 +131,8 @@ static int run_tests(const struct tern_view *view, const struct tern_config *con
                      struct tern_diagnostics *diagnostics, struct tern_error *error)
 {
     struct tern_diagnostics_mark mark = tern_diagnostics_mark(diagnostics);
-    int failed = tern_expectations_check(view, config, diagnostics, error);
+    int failed = tern_expectations_check(view, config, options->tested, options->context,
+                                          diagnostics, error);
 
     result->tests_run = config->test_count;
     result->tests_failed = (unsigned)(diagnostics->error_count - mark.error_count);

@@ -48,37 +48,61 @@ static int ask(struct asking *asking, const struct tern_config_test *test,
 
 static const char *rule_name(const struct tern_config *config, uint32_t rule)
 {
-    return rule == 0 || rule > config->rule_count ? "no rule" : config->rules[rule - 1].id.text;
+    return rule == 0 || rule > config->rule_count ? NULL : config->rules[rule - 1].id.text;
 }
 
-/* True when the answer is the expected one; else a placed error says what came instead. */
-static bool holds(struct asking *asking, const struct tern_config_test *test,
-                  struct tern_diagnostics *diagnostics)
+static void run(struct asking *asking, const struct tern_config_test *test,
+                struct tern_expectation *outcome, struct tern_error *error)
 {
-    const bool named = test->rule.length != 0;
-    struct tern_verdict verdict;
-    struct tern_error error;
-    const char *got;
-
-    if (ask(asking, test, &verdict, &error) != 0) {
-        tern_diagnostics_add(diagnostics, TERN_SEVERITY_ERROR, test->place, "test: %s",
-                             error.message);
-        return false;
+    *outcome = (struct tern_expectation){.test = test};
+    if (ask(asking, test, &outcome->verdict, error) != 0) {
+        outcome->problem = error->message;
+        return;
     }
-    got = rule_name(asking->config, verdict.rule);
-    if (verdict.action == (uint8_t)test->expect && (!named || strcmp(got, test->rule.text) == 0))
-        return true;
-    tern_diagnostics_add(
-        diagnostics, TERN_SEVERITY_ERROR, test->place,
-        "test: expected %s%s%s, the answer is %s by %s (score %g)", tern_action_name(test->expect),
-        named ? " by " : "", named ? test->rule.text : "",
-        tern_action_name((enum tern_action)verdict.action), got, (double)verdict.score);
-    return false;
+    outcome->rule = rule_name(asking->config, outcome->verdict.rule);
+    outcome->passed = outcome->verdict.action == (uint8_t)test->expect &&
+                      (test->rule.length == 0 ||
+                       (outcome->rule != NULL && strcmp(outcome->rule, test->rule.text) == 0));
+}
+
+/* A placed error that says what came instead. */
+static void report(const struct tern_expectation *outcome, struct tern_diagnostics *diagnostics)
+{
+    const struct tern_config_test *test = outcome->test;
+    const bool named = test->rule.length != 0;
+
+    if (outcome->problem != NULL)
+        tern_diagnostics_add(diagnostics, TERN_SEVERITY_ERROR, test->place, "test: %s",
+                             outcome->problem);
+    else
+        tern_diagnostics_add(
+            diagnostics, TERN_SEVERITY_ERROR, test->place,
+            "test: expected %s%s%s, the answer is %s by %s (score %g)",
+            tern_action_name(test->expect), named ? " by " : "", named ? test->rule.text : "",
+            tern_action_name((enum tern_action)outcome->verdict.action),
+            outcome->rule != NULL ? outcome->rule : "no rule", (double)outcome->verdict.score);
+}
+
+/* The facts are still those of the test that was run last. */
+static int explain(const struct asking *asking, struct tern_expectation *outcome,
+                   struct tern_buffer *text)
+{
+    int failed = 0;
+
+    text->length = 0;
+    if (!outcome->passed && outcome->problem == NULL)
+        failed = tern_rules_explain(asking->view->rules, asking->scratch, asking->facts, text);
+    outcome->explanation = (const char *)text->data;
+    outcome->explanation_length = text->length;
+    return failed;
 }
 
 int tern_expectations_check(const struct tern_view *view, const struct tern_config *config,
-                            struct tern_diagnostics *diagnostics, struct tern_error *error)
+                            void (*tested)(void *context, const struct tern_expectation *outcome),
+                            void *context, struct tern_diagnostics *diagnostics,
+                            struct tern_error *error)
 {
+    struct tern_buffer text = {0};
     struct asking asking = {.view = view, .config = config};
     unsigned unlike = 0;
     int failed = 0;
@@ -89,11 +113,25 @@ int tern_expectations_check(const struct tern_view *view, const struct tern_conf
     asking.bytes = malloc((size_t)config->field_count * TERN_STRING_MAX + 1);
     if (asking.facts == NULL || asking.bytes == NULL || tern_scratch_new(&asking.scratch) != 0)
         failed = tern_error_set(error, TERN_ENOMEM, "no memory to run the tests");
-    for (unsigned i = 0; failed == 0 && i < config->test_count; i++)
-        unlike += !holds(&asking, &config->tests[i], diagnostics);
-    if (unlike != 0)
+    for (unsigned i = 0; failed == 0 && i < config->test_count; i++) {
+        struct tern_expectation outcome;
+        struct tern_error problem;
+
+        run(&asking, &config->tests[i], &outcome, &problem);
+        unlike += !outcome.passed;
+        if (tested == NULL && !outcome.passed) {
+            report(&outcome, diagnostics);
+        } else if (tested != NULL) {
+            if (explain(&asking, &outcome, &text) != 0)
+                failed = tern_error_set(error, TERN_ENOMEM, "no memory to explain a test");
+            else
+                tested(context, &outcome);
+        }
+    }
+    if (failed == 0 && unlike != 0)
         failed = tern_error_set(error, TERN_EINVAL, "%u of %u tests of the configuration failed",
                                 unlike, config->test_count);
+    tern_buffer_free(&text);
     tern_scratch_free(asking.scratch);
     free(asking.facts);
     free(asking.bytes);

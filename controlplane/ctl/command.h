@@ -36,6 +36,7 @@ enum tern_exit {
     X(WINDOWS, 0, "windows", "N", "look at so many intervals in turn (default 3)")                 \
     X(BUDGET, 0, "budget", "DURATION", "what a request may take; default: limits.deadline")        \
     X(RULES, 0, "rules", NULL, "what each rule has hit")                                           \
+    X(EXPLAIN, 0, "explain", NULL, "say how each failed test was decided")                         \
     X(HELP, 'h', "help", NULL, "this text")
 
 enum tern_ctl_option_index {
@@ -102,6 +103,7 @@ int tern_ctl_check(const struct tern_invocation *invocation);
 int tern_ctl_apply(const struct tern_invocation *invocation);
 int tern_ctl_status(const struct tern_invocation *invocation);
 int tern_ctl_stats(const struct tern_invocation *invocation);
+int tern_ctl_test(const struct tern_invocation *invocation);
 int tern_ctl_budget(const struct tern_invocation *invocation);
 int tern_ctl_top(const struct tern_invocation *invocation);
 int tern_ctl_readers(const struct tern_invocation *invocation);

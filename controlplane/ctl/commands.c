@@ -18,6 +18,16 @@ const struct tern_command tern_commands[] = {
      "Reads CONFIG and parses its rules, without a running tern and without opening any source.\n"
      "Prints every error and warning as file:line:column; exits with 1 when there are errors.",
      tern_ctl_check},
+    {"test", "CONFIG", 1, 1, TERN_CTL_JSON | TERN_CTL_EXPLAIN, "run the tests of a configuration",
+     "Builds CONFIG from its sources in memory of its own, as `apply` would, and decides the "
+     "request of\n"
+     "every one of its `tests:`. Needs no running tern and changes nothing. --explain says how "
+     "each "
+     "test\n"
+     "that failed was decided: rules, atoms, look-ups. Exits with 1 when a test fails or the "
+     "configuration\n"
+     "cannot be built.",
+     tern_ctl_test},
     {"apply", "CONFIG", 1, 1,
      TERN_CTL_RUN_DIR | TERN_CTL_MESSAGE | TERN_CTL_DRY_RUN | TERN_CTL_FORCE_CHANGE | TERN_CTL_JSON,
      "build and publish a configuration",

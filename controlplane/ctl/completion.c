@@ -27,7 +27,7 @@ static void print_function(void)
          "    fi\n"
          "    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
          "    [ \"$COMP_CWORD\" -gt 1 ] && case $command in\n"
-         "    up|check|apply) COMPREPLY+=($(compgen -f -- \"$word\")) ;;\n"
+         "    up|check|test|apply) COMPREPLY+=($(compgen -f -- \"$word\")) ;;\n"
          "    esac\n"
          "}\n"
          "complete -o filenames -F _ternctl ternctl");

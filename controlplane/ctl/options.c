@@ -144,6 +144,7 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
     case TERN_CTL_INDEX_RULES_ONLY:
     case TERN_CTL_INDEX_EXIT_CODE:
     case TERN_CTL_INDEX_RULES:
+    case TERN_CTL_INDEX_EXPLAIN:
     case TERN_CTL_INDEX_HELP:
     case TERN_CTL_OPTION_COUNT:
         break;
