@@ -2,6 +2,7 @@
 
 #include "controlplane/compile/analysis.h"
 #include "controlplane/compile/classes.h"
+#include "controlplane/compile/cover.h"
 #include "controlplane/compile/residual.h"
 #include "controlplane/compile/section.h"
 
@@ -229,8 +230,10 @@ int tern_compile_check(const struct tern_config *config, struct tern_diagnostics
     struct tern_analysis analysis;
     int status = tern_analysis_make(&analysis, config, diagnostics);
 
-    if (status == 0)
-        tern_analysis_free(&analysis);
+    if (status != 0)
+        return status;
+    status = tern_cover_warn(&analysis, diagnostics);
+    tern_analysis_free(&analysis);
     return status;
 }
 
@@ -242,7 +245,9 @@ int tern_compile_check_rows(const struct tern_config *config, struct tern_diagno
 
     if (status != 0)
         return status;
-    status = fit_rows(&build);
+    status = tern_cover_warn(&analysis, diagnostics);
+    if (status == 0)
+        status = fit_rows(&build);
     if (status == TERN_ELIMIT) {
         report_too_large(&build, diagnostics);
         status = TERN_EINVAL;

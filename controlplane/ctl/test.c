@@ -139,7 +139,7 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
 static int open_hidden(const struct tern_config *config, struct tern_pipeline **pipeline,
                        struct tern_error *error)
 {
-    char run_dir[] = "/dev/shm/tern-test-XXXXXX", state_dir[sizeof run_dir + 8];
+    char run_dir[] = "/dev/shm/tern-hidden-XXXXXX", state_dir[sizeof run_dir + 8];
     const struct tern_pipeline_options options = {
         .run_dir = run_dir, .state_dir = state_dir, .arena_bytes = config->arena_bytes};
     int failed;

@@ -89,4 +89,4 @@ def test_ternctl_test_needs_no_tern(make_instance):
     done = run()
     assert done.returncode == 1 and "tern.yaml:" in done.stderr
     assert json.loads(run("--json").stdout)["diagnostics"]
-    assert {name for name in os.listdir("/dev/shm") if name.startswith("tern-test-")} <= before
+    assert {name for name in os.listdir("/dev/shm") if name.startswith("tern-hidden-")} <= before

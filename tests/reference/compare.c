@@ -22,7 +22,7 @@ struct counts { /* of the hits of each rule */
 };
 
 static uint64_t checksum;
-static uint64_t compared, nontrivial, residual;
+static uint64_t compared, nontrivial, residual, unreached;
 
 static void print_rules(const struct tern_config *config)
 {
@@ -59,6 +59,35 @@ static int check_hits(const struct tern_config *config, const char *what, const 
         return 1;
     }
     return 0;
+}
+
+/* A rule that `check` says is never reached has not been hit by anything. */
+static int check_unreached(const struct tern_config *config, const uint64_t *expected)
+{
+    static const char mark[] = "' is never reached";
+    struct tern_diagnostics diagnostics = {0};
+    int status = tern_compile_check(config, &diagnostics);
+
+    for (size_t i = 0; i < diagnostics.count && status == 0; i++) {
+        const char *message = diagnostics.items[i].message, *end = strstr(message, mark);
+        const char *id = message + strlen("rule '");
+        unsigned rule = 0;
+
+        if (end == NULL)
+            continue;
+        while (strncmp(config->rules[rule].id.text, id, (size_t)(end - id)) != 0 ||
+               config->rules[rule].id.text[end - id] != '\0')
+            rule++;
+        unreached++;
+        if (expected[rule] == 0)
+            continue;
+        fprintf(stderr, "rule %u was hit %llu times, though: %s\n", rule + 1,
+                (unsigned long long)expected[rule], message);
+        print_rules(config);
+        status = 1;
+    }
+    tern_diagnostics_free(&diagnostics);
+    return status;
 }
 
 /* Counters of the rules, the last rule's first; forgets what was counted. */
@@ -146,6 +175,7 @@ static int compare_set(struct world *world, uint64_t *random, uint32_t scale, un
         tern_scratch_count_hits(scratch, counts->slots, counts->actual);
     }
     status |= check_hits(&config, "alone", counts->expected, counts->actual);
+    status |= check_unreached(&config, counts->expected);
     count_hits(scratch, &config, counts);
     for (unsigned i = 0; i < ITEMS && status == 0;) {
         unsigned count = 1 + (unsigned)(tern_test_random(random) % TERN_VECTOR_WIDTH);
@@ -191,10 +221,14 @@ int main(int argc, char **argv)
             fprintf(stderr, "repeat with: compare %llu 1\n", (unsigned long long)(seed + i));
     }
     printf("seed %llu: %u rule sets, %llu verdicts equal, %llu by a rule, %llu comparisons "
-           "residual, checksum %016llx\n",
+           "residual, %llu rules never reached, checksum %016llx\n",
            (unsigned long long)seed, sets, (unsigned long long)compared,
            (unsigned long long)nontrivial, (unsigned long long)residual,
-           (unsigned long long)checksum);
+           (unsigned long long)unreached, (unsigned long long)checksum);
+    if (status == 0 && sets >= 100 && unreached == 0) {
+        fprintf(stderr, "no rule was ever found to be never reached\n");
+        status = 1;
+    }
     if (status == 0 && sets >= 100 && residual == 0) {
         fprintf(stderr, "nothing was ever residual: limits.rules_bytes has no effect\n");
         status = 1;
