@@ -1,5 +1,6 @@
 #include "controlplane/expectation.h"
 
+#include "shared/decode.h"
 #include "shared/rules/evaluate.h"
 
 /* Room for one test's request: a value a field, and the bytes that folding or parsing writes. */
@@ -8,7 +9,7 @@ struct asking {
     const struct tern_config *config;
     struct tern_scratch *scratch;
     struct tern_facts *facts;
-    uint8_t *bytes; /* TERN_STRING_MAX for each field */
+    uint8_t *bytes; /* TERN_VALUE_SCRATCH for each field */
 };
 
 static unsigned field_index(const struct tern_config *config, const struct tern_text *name)
@@ -18,6 +19,36 @@ static unsigned field_index(const struct tern_config *config, const struct tern_
     while (i < config->field_count && strcmp(config->fields[i].name.text, name->text) != 0)
         i++;
     return i;
+}
+
+static uint8_t *space_of(struct asking *asking, unsigned index)
+{
+    return asking->bytes + (size_t)index * TERN_VALUE_SCRATCH;
+}
+
+/* A string goes the way of a request's: normalized, its untouched value kept. */
+static int set_string(struct asking *asking, unsigned index, const struct tern_text *text,
+                      struct tern_error *error)
+{
+    const struct tern_config_field *field = &asking->config->fields[index];
+    struct tern_decode_field decode =
+        tern_decode_field_of(field->type, field->flags, 0, field->max_bytes);
+    const uint8_t *bytes = (const uint8_t *)text->text;
+    unsigned raw = tern_config_raw_slot(asking->config, index + 1);
+    const char *expected;
+    size_t used = 0;
+
+    decode.normalize = field->normalize;
+    expected = tern_decode_value(&decode, bytes, text->length, &asking->facts->values[index + 1],
+                                 space_of(asking, index), &used);
+    if (expected != NULL)
+        return tern_error_set(error, TERN_EINVAL, "field '%s': %s", field->name.text, expected);
+    if (raw != 0) {
+        asking->facts->values[raw].string.bytes = bytes;
+        asking->facts->values[raw].string.length = (uint32_t)text->length;
+        tern_facts_set_present(asking->facts, raw);
+    }
+    return 0;
 }
 
 static int ask(struct asking *asking, const struct tern_config_test *test,
@@ -34,10 +65,11 @@ static int ask(struct asking *asking, const struct tern_config_test *test,
 
         if (index == asking->config->field_count)
             return tern_error_set(error, TERN_EINVAL, "there is no field '%s'", given->field.text);
-        failed = tern_config_parse_value(field->type, field->flags, given->value.text,
-                                         given->value.length,
-                                         asking->bytes + (size_t)index * TERN_STRING_MAX,
-                                         &asking->facts->values[index + 1], error);
+        failed = field->type == TERN_TYPE_STRING
+                     ? set_string(asking, index, &given->value, error)
+                     : tern_config_parse_value(field->type, field->flags, given->value.text,
+                                               given->value.length, space_of(asking, index),
+                                               &asking->facts->values[index + 1], error);
         if (failed != 0)
             return failed;
         tern_facts_set_present(asking->facts, index + 1);
@@ -109,8 +141,8 @@ int tern_expectations_check(const struct tern_view *view, const struct tern_conf
 
     if (config->test_count == 0)
         return 0;
-    asking.facts = malloc(tern_facts_bytes(config->field_count));
-    asking.bytes = malloc((size_t)config->field_count * TERN_STRING_MAX + 1);
+    asking.facts = malloc(tern_facts_bytes(config->slot_count));
+    asking.bytes = malloc((size_t)config->field_count * TERN_VALUE_SCRATCH + 1);
     if (asking.facts == NULL || asking.bytes == NULL || tern_scratch_new(&asking.scratch) != 0)
         failed = tern_error_set(error, TERN_ENOMEM, "no memory to run the tests");
     for (unsigned i = 0; failed == 0 && i < config->test_count; i++) {

@@ -38,7 +38,8 @@ static int compare_sample(const struct tern_view *view, struct tern_scratch *scr
 static int compare_samples(const struct tern_view *view, const struct tern_config *config,
                            struct tern_error *error)
 {
-    struct tern_facts *facts = malloc(tern_facts_bytes(config->field_count));
+    struct tern_facts *facts =
+        malloc(tern_facts_bytes(tern_max_u64(config->field_count, config->slot_count)));
     uint8_t *strings = malloc(TERN_REFERENCE_SCRATCH);
     struct tern_diagnostics diagnostics = {0};
     struct tern_reference *reference = NULL;

@@ -34,10 +34,10 @@ void tern_vector_close(struct tern_vector *vector)
     memset(vector, 0, sizeof *vector);
 }
 
-void tern_vector_shape(struct tern_vector *vector, unsigned field_count)
+void tern_vector_shape(struct tern_vector *vector, unsigned slot_count)
 {
     assert(vector->count == 0);
-    vector->facts_bytes = tern_align_up(tern_facts_bytes(field_count), TERN_CACHE_LINE);
+    vector->facts_bytes = tern_align_up(tern_facts_bytes(slot_count), TERN_CACHE_LINE);
     for (unsigned i = 0; i < TERN_VECTOR_WIDTH; i++)
         vector->items[i] = tern_vector_slot(vector, i);
 }

@@ -41,8 +41,8 @@ struct tern_vector {
 int tern_vector_open(struct tern_vector *vector, struct tern_error *error);
 void tern_vector_close(struct tern_vector *vector);
 
-/* Lays the slots out for a schema of `field_count` fields; the vector is empty. */
-void tern_vector_shape(struct tern_vector *vector, unsigned field_count);
+/* Lays the items out for facts of `slot_count` slots; the vector is empty. */
+void tern_vector_shape(struct tern_vector *vector, unsigned slot_count);
 
 static inline struct tern_facts *tern_vector_slot(struct tern_vector *vector, unsigned index)
 {

@@ -116,6 +116,7 @@ static int prepare(struct tern_housekeeping *keeper, uint64_t offset, const stru
         return code;
     }
     tern_decoder_init(&offer->decoder, offer->view->schema,
+                      tern_rules_raw_fields(offer->view->rules),
                       offer->view->settings->ignore_unknown_fields != 0);
     *prepared = offer;
     return 0;

@@ -78,7 +78,7 @@ static void set_string(struct tern_facts *facts, struct tern_region *region, uns
 /* An item that rule `i` decides; `i` = rule_count: none does. */
 static struct tern_facts *make_item(struct set *set, uint64_t *random, unsigned i)
 {
-    struct tern_facts *facts = take(&set->region, tern_facts_bytes(WORLD_FIELDS));
+    struct tern_facts *facts = take(&set->region, tern_facts_bytes(WORLD_SLOTS));
     uint64_t any = tern_test_random(random);
 
     for (unsigned field = 1; field <= WORLD_FIELDS; field++)

@@ -1,6 +1,7 @@
 #include "shared/buffer.h"
 
 #include "shared/error.h"
+#include "shared/utf8.h"
 
 #include <stdarg.h>
 
@@ -72,39 +73,6 @@ int tern_buffer_printf(struct tern_buffer *buffer, const char *format, ...)
     return status;
 }
 
-/* The bytes of the well-formed UTF-8 sequence at `text`, 0 when there is none (RFC 3629, table 3-7
- * of the Unicode standard: no overlong forms, no surrogates, nothing past U+10FFFF). */
-static size_t utf8_length(const uint8_t *text, size_t length)
-{
-    uint8_t first = text[0], low = 0x80, high = 0xbf;
-    size_t need;
-
-    if (first < 0x80)
-        return 1;
-    if (first >= 0xc2 && first <= 0xdf)
-        need = 2;
-    else if (first >= 0xe0 && first <= 0xef)
-        need = 3;
-    else if (first >= 0xf0 && first <= 0xf4)
-        need = 4;
-    else
-        return 0;
-    if (first == 0xe0)
-        low = 0xa0;
-    else if (first == 0xed)
-        high = 0x9f;
-    else if (first == 0xf0)
-        low = 0x90;
-    else if (first == 0xf4)
-        high = 0x8f;
-    if (length < need || text[1] < low || text[1] > high)
-        return 0;
-    for (size_t i = 2; i < need; i++)
-        if (text[i] < 0x80 || text[i] > 0xbf)
-            return 0;
-    return need;
-}
-
 static int append_escape(struct tern_buffer *buffer, uint8_t byte)
 {
     switch (byte) {
@@ -132,7 +100,7 @@ int tern_buffer_json_string(struct tern_buffer *buffer, const void *text, size_t
     if (tern_buffer_append(buffer, "\"", 1) != 0)
         return TERN_ENOMEM;
     while (at < length) {
-        size_t step = utf8_length(bytes + at, length - at);
+        size_t step = tern_utf8_length(bytes + at, length - at);
         bool escape =
             bytes[at] < 0x20 || bytes[at] == 0x7f || bytes[at] == '"' || bytes[at] == '\\';
 

@@ -1,7 +1,7 @@
 #include "shared/decode.h"
 
 #include "shared/error.h"
-#include "shared/host.h"
+#include "shared/normalize.h"
 
 #include <stdarg.h>
 
@@ -17,7 +17,7 @@ struct tern_decode_field tern_decode_field_of(enum tern_type type, uint8_t flags
         break;
     case TERN_TYPE_STRING:
         field.spare_bytes =
-            max_bytes == 0 || max_bytes > TERN_STRING_MAX ? TERN_STRING_MAX : max_bytes;
+            (uint16_t)(max_bytes == 0 ? TERN_STRING_MAX : tern_min_u64(max_bytes, TERN_STRING_MAX));
         break;
     case TERN_TYPE_U64:
     case TERN_TYPE_I64:
@@ -41,18 +41,26 @@ struct tern_decode_field tern_decode_field_of(enum tern_type type, uint8_t flags
 }
 
 void tern_decoder_init(struct tern_decoder *decoder, const struct tern_schema *schema,
-                       bool ignore_unknown)
+                       const uint64_t raw_fields[4], bool ignore_unknown)
 {
     const struct tern_schema_field *fields = tern_schema_fields(schema);
+    uint8_t slots[TERN_FIELDS_MAX + 1];
 
     memset(decoder, 0, sizeof *decoder);
     decoder->field_count = schema->field_count;
+    decoder->slot_count = tern_schema_raw_slots(schema, slots);
     decoder->ignore_unknown = ignore_unknown;
     for (unsigned id = 0; id < TERN_COUNT(decoder->fields); id++)
         decoder->fields[id] = tern_decode_field_of(TERN_TYPE_NONE, 0, 0, 0);
-    for (unsigned i = 0; i < schema->field_count; i++)
-        decoder->fields[fields[i].id] = tern_decode_field_of(
-            (enum tern_type)fields[i].type, fields[i].flags, fields[i].dim, fields[i].max_bytes);
+    for (unsigned i = 0; i < schema->field_count; i++) {
+        struct tern_decode_field *field = &decoder->fields[i + 1];
+
+        *field = tern_decode_field_of((enum tern_type)fields[i].type, fields[i].flags,
+                                      fields[i].dim, fields[i].max_bytes);
+        field->normalize = fields[i].normalize;
+        if (raw_fields != NULL && (raw_fields[(i + 1) / 64] >> ((i + 1) % 64) & 1))
+            field->raw = slots[i + 1];
+    }
 }
 
 /* One comparison: what is below the least wraps to something large. */
@@ -83,22 +91,42 @@ static bool decode_rare_value(const struct tern_decode_field *field, const uint8
     }
 }
 
+/* A text in the form that rules compare. Most arrive in it: then they are used where they lie. */
+static inline const uint8_t *canonical(const struct tern_decode_field *field, const uint8_t *bytes,
+                                       size_t *length, uint8_t *space, size_t *space_used)
+{
+    uint8_t *written = space + *space_used;
+
+    if (field->flags & TERN_FIELD_HOST) {
+        if (tern_host_is_folded(bytes, *length))
+            return bytes;
+        tern_host_fold(bytes, *length, written, length);
+    } else {
+        if (tern_normalize_is_normal(field->normalize, bytes, *length))
+            return bytes;
+        *length = tern_normalize(field->normalize, bytes, *length, written);
+    }
+    *space_used += *length;
+    return written;
+}
+
 /* A value of a right length; false when it is wrong all the same. The types that every request
- * carries are tested one by one: that costs less than a jump through a table. */
+ * carries are tested one by one: that costs less than a jump through a table. `facts` is for the
+ * untouched value of a field that has a slot for it. */
 static inline bool decode_value(const struct tern_decode_field *field, const uint8_t *bytes,
-                                size_t length, union tern_value *value, uint8_t *space,
-                                size_t *space_used)
+                                size_t length, union tern_value *value, struct tern_facts *facts,
+                                uint8_t *space, size_t *space_used)
 {
     unsigned type = field->type;
 
     if (type == TERN_TYPE_STRING) {
-        /* Most hosts arrive folded: then they are used where they lie. */
-        if ((field->flags & TERN_FIELD_HOST) && !tern_host_is_folded(bytes, length)) {
-            uint8_t *folded = space + *space_used;
-
-            tern_host_fold(bytes, length, folded, &length);
-            *space_used += length;
-            bytes = folded;
+        if (tern_field_is_changed(field->flags, field->normalize)) {
+            if (field->raw != 0) {
+                facts->values[field->raw].string.bytes = bytes;
+                facts->values[field->raw].string.length = (uint32_t)length;
+                tern_facts_set_present(facts, field->raw);
+            }
+            bytes = canonical(field, bytes, &length, space, space_used);
         }
         value->string.bytes = bytes;
         value->string.length = (uint32_t)length;
@@ -145,7 +173,8 @@ const char *tern_decode_value(const struct tern_decode_field *field, const uint8
                               size_t length, union tern_value *value, uint8_t *space,
                               size_t *space_used)
 {
-    if (has_length(field, length) && decode_value(field, bytes, length, value, space, space_used))
+    if (has_length(field, length) &&
+        decode_value(field, bytes, length, value, NULL, space, space_used))
         return NULL;
     return expected_of(field, length);
 }
@@ -223,7 +252,7 @@ int tern_decode_item(const struct tern_decoder *decoder, const uint8_t *bytes, s
         bit = 1ull << (id % 64);
         if (TERN_UNLIKELY(
                 !has_length(field, size) || (*present & bit) != 0 ||
-                !decode_value(field, bytes, size, &facts->values[id], space, space_used))) {
+                !decode_value(field, bytes, size, &facts->values[id], facts, space, space_used))) {
             if (decode_oddity(decoder, bytes, size, item, id, facts, &odd, failure) < 0)
                 return TERN_EINVAL;
         } else {

@@ -24,9 +24,10 @@ _Static_assert(sizeof(union tern_value) == 16, "four values a cache line");
 
 struct tern_facts {
     uint64_t decision_key; /* the client's own (field 0); 0 when absent */
-    uint64_t present[4];   /* bit per field id */
+    uint64_t present[4];   /* bit per slot */
     uint64_t reserved;
-    union tern_value values[]; /* by field id; values[0] is unused; garbage where not present */
+    union tern_value values[]; /* by slot: field ids, then untouched values (shared/schema.h);
+                                  values[0] is unused; garbage where not present */
 };
 
 static inline bool tern_facts_has(const struct tern_facts *facts, unsigned field)
@@ -44,10 +45,10 @@ static inline void tern_facts_clear(struct tern_facts *facts)
     memset(facts, 0, sizeof *facts);
 }
 
-/* Bytes of a facts object that can hold `field_count` fields. */
-static inline size_t tern_facts_bytes(unsigned field_count)
+/* Bytes of a facts object with slots 1 to `slot_count`. */
+static inline size_t tern_facts_bytes(unsigned slot_count)
 {
-    return sizeof(struct tern_facts) + (field_count + 1) * sizeof(union tern_value);
+    return sizeof(struct tern_facts) + (slot_count + 1) * sizeof(union tern_value);
 }
 
 #endif

@@ -30,7 +30,8 @@ static bool field_is_sound(const struct tern_schema_field *field, unsigned id)
            (is_vector ? field->dim >= 1 && field->dim <= TERN_DIM_MAX : field->dim == 0) &&
            (is_string ? field->max_bytes >= 1 && field->max_bytes <= TERN_STRING_MAX
                       : field->max_bytes == 0) &&
-           (field->normalize == 0 || (is_string && field->normalize < 2 * TERN_NORMALIZE_LOWER)) &&
+           (field->normalize == 0 ||
+            (is_string && field->flags == 0 && field->normalize < 2 * TERN_NORMALIZE_LOWER)) &&
            name_is_sound(field->name, field->name_length) &&
            is_zero(field->reserved, sizeof field->reserved);
 }
@@ -93,6 +94,33 @@ int tern_schema_open(const void *section, size_t length, const struct tern_schem
             return TERN_ECORRUPT;
     *schema = found;
     return 0;
+}
+
+unsigned tern_schema_raw_slots(const struct tern_schema *schema, uint8_t slots[TERN_FIELDS_MAX + 1])
+{
+    const struct tern_schema_field *fields = tern_schema_fields(schema);
+    unsigned last = schema->field_count;
+
+    memset(slots, 0, TERN_FIELDS_MAX + 1);
+    for (unsigned i = 0; i < schema->field_count && last < TERN_FIELDS_MAX; i++)
+        if (tern_field_is_changed(fields[i].flags, fields[i].normalize))
+            slots[i + 1] = (uint8_t)++last;
+    return last;
+}
+
+const struct tern_schema_field *tern_schema_slot(const struct tern_schema *schema, unsigned slot,
+                                                 bool *raw)
+{
+    uint8_t slots[TERN_FIELDS_MAX + 1];
+    unsigned id = slot;
+
+    *raw = slot > schema->field_count;
+    if (*raw) {
+        tern_schema_raw_slots(schema, slots);
+        for (id = 1; id <= schema->field_count && slots[id] != slot; id++)
+            ;
+    }
+    return id >= 1 && id <= schema->field_count ? &tern_schema_fields(schema)[id - 1] : NULL;
 }
 
 const struct tern_schema_field *tern_schema_find_field(const struct tern_schema *schema,

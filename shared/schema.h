@@ -23,10 +23,10 @@ enum tern_type {
 };
 
 enum tern_field_flags {
-    TERN_FIELD_HOST = 1, /* folds case, trailing dot and port before any comparison */
+    TERN_FIELD_HOST = 1, /* folds case, trailing dot and port, and compares in punycode */
 };
 
-enum tern_normalize { /* steps, applied in this order; a bit set */
+enum tern_normalize { /* steps, a bit each; shared/normalize.h says in which order and why */
                       TERN_NORMALIZE_PERCENT_DECODE = 1,
                       TERN_NORMALIZE_STRIP_QUERY = 2,
                       TERN_NORMALIZE_DOT_SEGMENTS = 4,
@@ -114,6 +114,24 @@ static inline const struct tern_schema_table *tern_schema_tables(const struct te
 {
     return (const struct tern_schema_table *)(tern_schema_fields(schema) + schema->field_count);
 }
+
+/* Slots of facts: values lie by field id; behind the last field, in the same order, come the
+ * untouched values (FIELD.raw) of those that are changed before rules see them, hosts and what has
+ * `normalize:`. Slots share one byte with ids, so fields past TERN_FIELDS_MAX slots have none. */
+static inline bool tern_field_is_changed(unsigned flags, unsigned normalize)
+{
+    return ((flags & TERN_FIELD_HOST) | normalize) != 0;
+}
+
+/* Fills the slot of each field's untouched value, 0 where there is none, by field id; returns the
+ * highest slot that is in use. */
+unsigned tern_schema_raw_slots(const struct tern_schema *schema,
+                               uint8_t slots[TERN_FIELDS_MAX + 1]);
+
+/* The field that a slot belongs to, NULL when none does; `*raw`: the slot is of its untouched
+ * value. */
+const struct tern_schema_field *tern_schema_slot(const struct tern_schema *schema, unsigned slot,
+                                                 bool *raw);
 
 /* Checks `length` bytes at `section` and yields them as a schema. TERN_ECORRUPT when counts, ids,
  * types, name lengths or the total length are not what a builder writes. */

@@ -29,12 +29,13 @@ LIBRARIES = {
     "zlib.h": ["controlplane/build/source", "tests/"],
     "sqlite3.h": ["controlplane/database", "tests/"],
     "maxminddb.h": ["perf/"],
+    "idn2.h": ["controlplane/config/host_name", "perf/", "tests/"],
     "protobuf-c/protobuf-c.h": ["controlplane/message", "controlplane/reply", "tests/"],
 }
 # What runs for every request: it neither allocates nor locks, sleeps, logs or asks the kernel. Every file of
 # these patterns, and what in it is allowed all the same, because it runs at start, on adoption, on an error
 # or once a turn.
-HOT = re.compile(r"(shared/(rules|tables)/\w+|shared/(decode|host|histogram|address|facts)|"
+HOT = re.compile(r"(shared/(rules|tables)/\w+|shared/(decode|host|idna|normalize|utf8|histogram|address|facts)|"
                  r"clients/c/local/(decide|query)|"
                  r"dataplane/(batch|connection|decide|decode|pool|request|traffic|wheel|worker))\.[ch]$")
 HOT_NAMES = re.compile(

@@ -1,6 +1,6 @@
 #include "controlplane/build/cells.h"
 
-#include "shared/host.h"
+#include "controlplane/config/host_name.h"
 #include "shared/number.h"
 #include "shared/tables/domain.h"
 
@@ -22,17 +22,33 @@ static int expected(struct tern_error *error, const char *what, int code, const 
                           (const char *)text, code == TERN_ELIMIT ? " (out of range)" : "");
 }
 
-static int parse_string(uint8_t flags, uint8_t *text, size_t length, union tern_value *value,
-                        struct tern_error *error)
+/* Folds `*text`: ASCII in place, what becomes longer into `space`. */
+static int fold_host(uint8_t **text, size_t *length, uint8_t *space, struct tern_error *error)
 {
+    int result;
+
+    if (TERN_LIKELY(tern_host_name_is_ascii(*text, *length))) {
+        tern_host_fold(*text, *length, *text, length);
+        return 0;
+    }
+    result = tern_host_name_convert(*text, *length, space, length, error);
+    *text = space;
+    return result;
+}
+
+static int parse_string(uint8_t flags, uint8_t *text, size_t length, uint8_t *space,
+                        union tern_value *value, struct tern_error *error)
+{
+    int result = 0;
+
     if (length > TERN_STRING_MAX)
         return tern_error_set(error, TERN_EINVAL, "a string has at most %u bytes, not %zu",
                               TERN_STRING_MAX, length);
     if (flags & TERN_FIELD_HOST)
-        tern_host_fold(text, length, text, &length);
+        result = fold_host(&text, &length, space, error);
     value->string.bytes = text;
     value->string.length = (uint32_t)length;
-    return 0;
+    return result;
 }
 
 static int parse_bool(const uint8_t *text, size_t length, bool *value)
@@ -49,14 +65,14 @@ static int parse_bool(const uint8_t *text, size_t length, bool *value)
 }
 
 int tern_cell_parse(enum tern_type type, uint8_t flags, uint8_t *text, size_t length,
-                    union tern_value *value, struct tern_error *error)
+                    uint8_t *space, union tern_value *value, struct tern_error *error)
 {
     const char *characters = (const char *)text;
     int result;
 
     switch (type) {
     case TERN_TYPE_STRING:
-        return parse_string(flags, text, length, value, error);
+        return parse_string(flags, text, length, space, value, error);
     case TERN_TYPE_U32:
         result = tern_number_parse_u64(characters, length, &value->u64);
         if (result == 0 && value->u64 > UINT32_MAX)
@@ -82,10 +98,10 @@ int tern_cell_parse(enum tern_type type, uint8_t flags, uint8_t *text, size_t le
     }
 }
 
-int tern_key_parse(enum tern_type type, uint8_t flags, uint8_t *text, size_t length,
+int tern_key_parse(enum tern_type type, uint8_t flags, uint8_t *text, size_t length, uint8_t *space,
                    union tern_value *value, struct tern_error *error)
 {
-    int result = tern_cell_parse(type, flags, text, length, value, error);
+    int result = tern_cell_parse(type, flags, text, length, space, value, error);
 
     if (result == 0 && type == TERN_TYPE_STRING && value->string.length == 0)
         return tern_error_set(error, TERN_EINVAL, "the key is empty");
@@ -135,15 +151,17 @@ int tern_key_parse_range(const uint8_t *first, size_t first_length, const uint8_
 
 /* Which bytes a label may have, after folding. */
 static const uint8_t label_bytes[256] = {
-    ['a' ... 'z'] = 1, ['0' ... '9'] = 1, ['-'] = 1, ['_'] = 1, [0x80 ... 0xff] = 1};
+    ['a' ... 'z'] = 1, ['0' ... '9'] = 1, ['-'] = 1, ['_'] = 1};
 
-int tern_key_parse_domain(uint8_t *text, size_t length, union tern_value *value,
+int tern_key_parse_domain(uint8_t *text, size_t length, uint8_t *space, union tern_value *value,
                           struct tern_error *error)
 {
     size_t label = 0; /* where the label begins */
     unsigned labels = 1;
+    int result = fold_host(&text, &length, space, error);
 
-    tern_host_fold(text, length, text, &length);
+    if (TERN_UNLIKELY(result != 0))
+        return result;
     if (length == 0)
         return tern_error_set(error, TERN_EINVAL, "expected a domain name, found nothing");
     if (length > DOMAIN_BYTES_MAX)

@@ -36,6 +36,7 @@ struct loading {
     unsigned columns[TERN_COLUMNS_MAX];
     unsigned header_count;
     struct tern_csv csv;
+    uint8_t spaces[1 + TERN_COLUMNS_MAX][TERN_CELL_SPACE]; /* of the key, of each column */
 };
 
 /* ---- Reporting ---- */
@@ -149,16 +150,16 @@ static int add_row(struct loading *loading, const union tern_value *key,
 
 /* The key of a set, from a line or a cell. */
 static int parse_set_key(const struct tern_config_table *table, uint8_t *text, size_t length,
-                         union tern_value *key, struct tern_address_range *range,
-                         struct tern_error *reason)
+                         uint8_t space[TERN_CELL_SPACE], union tern_value *key,
+                         struct tern_address_range *range, struct tern_error *reason)
 {
     switch (table->kind) {
     case TERN_TABLE_PREFIX_SET:
         return tern_key_parse_prefix(text, length, range, reason);
     case TERN_TABLE_DOMAIN_SET:
-        return tern_key_parse_domain(text, length, key, reason);
+        return tern_key_parse_domain(text, length, space, key, reason);
     default:
-        return tern_key_parse(table->key_type, table->key_flags, text, length, key, reason);
+        return tern_key_parse(table->key_type, table->key_flags, text, length, space, key, reason);
     }
 }
 
@@ -168,7 +169,8 @@ static int add_set_row(struct loading *loading, uint8_t *text, size_t length, ui
     struct tern_address_range range;
     struct tern_error reason;
     union tern_value key;
-    int result = parse_set_key(loading->table, text, length, &key, &range, &reason);
+    int result =
+        parse_set_key(loading->table, text, length, loading->spaces[0], &key, &range, &reason);
 
     if (TERN_UNLIKELY(result != 0)) {
         add_bad_row(loading, line, column, reason.message);
@@ -336,7 +338,7 @@ static bool parse_columns(struct loading *loading, union tern_value *values, uin
         if (cell->length == 0)
             continue; /* missing */
         if (tern_cell_parse(table->columns[i].type, table->columns[i].flags, cell->text,
-                            cell->length, &values[i], &reason) != 0) {
+                            cell->length, loading->spaces[i + 1], &values[i], &reason) != 0) {
             add_bad_cell(loading, loading->columns[i], table->columns[i].from.text, &reason);
             return false;
         }
@@ -359,7 +361,8 @@ static int add_map_row(struct loading *loading)
             return 0;
     } else if (tern_key_parse(table->key_type, table->key_flags,
                               loading->csv.cells[loading->key].text,
-                              loading->csv.cells[loading->key].length, &key, &reason) != 0) {
+                              loading->csv.cells[loading->key].length, loading->spaces[0], &key,
+                              &reason) != 0) {
         add_bad_cell(loading, loading->key, table->key.text, &reason);
         return 0;
     }

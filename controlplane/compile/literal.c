@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdarg.h>
 
-#include "shared/host.h"
+#include "controlplane/config/host_name.h"
 
 const char *tern_operand_type_name(const struct tern_operand *operand)
 {
@@ -106,11 +106,59 @@ static int convert_float(const struct tern_operand *operand, const struct tern_t
     return 0;
 }
 
+static void lower_ascii(const uint8_t *in, size_t length, uint8_t *out)
+{
+    for (size_t i = 0; i < length; i++)
+        out[i] = (uint8_t)(in[i] | (((uint8_t)(in[i] - 'A') < 26) << 5));
+}
+
+/* Folds a host. Its beginning or middle has no trailing dot or port to lose, and a part that is not
+ * ASCII has to be whole labels: punycode keeps nothing of the order that letters had within one. */
+static int convert_host(const uint8_t *text, size_t length, enum tern_test test, uint8_t *out,
+                        size_t *out_length, char *message)
+{
+    bool begins = test != TERN_TEST_ENDS_WITH || (length > 0 && text[0] == '.');
+    bool ends = test != TERN_TEST_STARTS_WITH || (length > 0 && text[length - 1] == '.');
+    bool to_end = test == TERN_TEST_EQ || test == TERN_TEST_NE || test == TERN_TEST_IN ||
+                  test == TERN_TEST_ENDS_WITH;
+    struct tern_error error;
+
+    if (tern_host_name_is_ascii(text, length)) {
+        if (!to_end) {
+            lower_ascii(text, length, out);
+            *out_length = length;
+            return 0;
+        }
+        tern_host_fold(text, length, out, out_length);
+        if (test == TERN_TEST_ENDS_WITH && length > 0 && *out_length == 0)
+            return fail(message,
+                        "hosts are compared without port and trailing dot: nothing is left "
+                        "of this");
+        return 0;
+    }
+    if ((!to_end && test != TERN_TEST_STARTS_WITH) || !begins || !ends)
+        return fail(message,
+                    "hosts compare in punycode, which has no parts of a label: write whole labels, "
+                    "from a dot or to a dot, or xn--…");
+    if (test == TERN_TEST_ENDS_WITH)
+        *out++ = '.';
+    if (tern_host_name_convert(text + (test == TERN_TEST_ENDS_WITH),
+                               length - (test == TERN_TEST_ENDS_WITH), out, out_length,
+                               &error) != 0)
+        return fail(message, "%s", error.message);
+    if (test == TERN_TEST_STARTS_WITH)
+        out[(*out_length)++] = '.';
+    *out_length += test == TERN_TEST_ENDS_WITH;
+    return 0;
+}
+
 static int convert_string(const struct tern_operand *operand, const struct tern_token *token,
-                          struct tern_region *region, union tern_value *value, char *message)
+                          enum tern_test test, struct tern_region *region, union tern_value *value,
+                          char *message)
 {
     uint8_t *bytes;
     size_t length = token->length;
+    int status;
 
     if (token->kind != TERN_TOKEN_STRING) {
         if (token->kind == TERN_TOKEN_NAME)
@@ -121,14 +169,14 @@ static int convert_string(const struct tern_operand *operand, const struct tern_
     if (length > TERN_STRING_MAX)
         return fail(message, "string of %zu bytes is over the limit of %u", length,
                     TERN_STRING_MAX);
-    bytes = tern_region_take(region, length);
+    bytes = tern_region_take(
+        region, length + (operand->flags & TERN_FIELD_HOST ? TERN_HOST_GROWTH + 2 : 0));
     if (bytes == NULL)
         return TERN_ENOMEM;
     if (operand->flags & TERN_FIELD_HOST) {
-        for (size_t i = 0; i < length; i++)
-            if ((unsigned char)token->text[i] >= 0x80)
-                return fail(message, "hosts compare in punycode, write it as xn--…");
-        tern_host_fold((const uint8_t *)token->text, length, bytes, &length);
+        status = convert_host((const uint8_t *)token->text, length, test, bytes, &length, message);
+        if (status != 0)
+            return status;
     } else {
         memcpy(bytes, token->text, length);
     }
@@ -161,8 +209,8 @@ static int convert_address(const struct tern_operand *operand, const struct tern
 }
 
 int tern_literal_convert(const struct tern_operand *operand, const struct tern_token *token,
-                         bool prefixes, struct tern_region *region, struct tern_literal *literal,
-                         char message[TERN_LITERAL_MESSAGE])
+                         enum tern_test test, bool prefixes, struct tern_region *region,
+                         struct tern_literal *literal, char message[TERN_LITERAL_MESSAGE])
 {
     struct tern_literal converted;
     int status;
@@ -175,7 +223,7 @@ int tern_literal_convert(const struct tern_operand *operand, const struct tern_t
             *literal = converted;
         return status;
     case TERN_TYPE_STRING:
-        status = convert_string(operand, token, region, &converted.first, message);
+        status = convert_string(operand, token, test, region, &converted.first, message);
         break;
     case TERN_TYPE_U64:
     case TERN_TYPE_I64:

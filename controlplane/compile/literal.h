@@ -7,11 +7,12 @@
 
 #define TERN_LITERAL_MESSAGE 256
 
-/* Converts one token to the operand's type. `prefixes`: a CIDR prefix may stand here and gives a
- * range. TERN_EINVAL with `message` naming what was found and what was expected; TERN_ENOMEM. */
+/* Converts one token to the operand's type, for a `test`: hosts are folded whole, except for parts
+ * of them, which keep their ends. `prefixes`: a CIDR prefix may stand here and gives a range.
+ * TERN_EINVAL with `message` naming what was found and what was expected; TERN_ENOMEM. */
 int tern_literal_convert(const struct tern_operand *operand, const struct tern_token *token,
-                         bool prefixes, struct tern_region *region, struct tern_literal *literal,
-                         char message[TERN_LITERAL_MESSAGE]);
+                         enum tern_test test, bool prefixes, struct tern_region *region,
+                         struct tern_literal *literal, char message[TERN_LITERAL_MESSAGE]);
 
 /* Order of two values of one numeric, bool or ip type: negative, 0, positive. */
 int tern_literal_compare(enum tern_type type, const union tern_value *a, const union tern_value *b);

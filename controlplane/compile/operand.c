@@ -90,6 +90,25 @@ int tern_operand_field(const struct tern_config *config, const struct tern_token
     return 0;
 }
 
+int tern_operand_raw(const struct tern_config *config, struct tern_operand *operand,
+                     char message[TERN_OPERAND_MESSAGE])
+{
+    const struct tern_config_field *field = &config->fields[operand->field - 1];
+    unsigned slot = tern_config_raw_slot(config, operand->field);
+
+    if (slot == 0 && tern_field_is_changed(field->flags, field->normalize))
+        return fail(message,
+                    "there is no room for '%s.raw': fields and untouched values together are at "
+                    "most %u",
+                    field->name.text, TERN_FIELDS_MAX);
+    if (slot == 0)
+        return fail(message, "field '%s' is not normalized: '%s.raw' is '%s'", field->name.text,
+                    field->name.text, field->name.text);
+    operand->field = (uint16_t)slot;
+    operand->flags = 0;
+    return 0;
+}
+
 /* Whether values of `operand` can be looked up under the keys of `table`. Integers of columns
  * widen; host keys need folded hosts. */
 static bool keys_match(const struct tern_operand *operand, const struct tern_config_table *table)
@@ -131,7 +150,7 @@ static bool is_map(const struct tern_config_table *table)
 }
 
 int tern_operand_record(const struct tern_config *config, const struct tern_token *name,
-                        const struct tern_token *by, struct tern_operand *operand,
+                        const struct tern_token *by, bool raw, struct tern_operand *operand,
                         char message[TERN_OPERAND_MESSAGE])
 {
     unsigned id = tern_operand_find_table(config, name->text, name->length);
@@ -152,6 +171,8 @@ int tern_operand_record(const struct tern_config *config, const struct tern_toke
     if (by != NULL) {
         int status = tern_operand_field(config, by, &key, message);
 
+        if (status == 0 && raw)
+            status = tern_operand_raw(config, &key, message);
         if (status != 0)
             return status;
     } else if (table->by_field == 0) {

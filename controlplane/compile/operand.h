@@ -17,9 +17,14 @@ unsigned tern_operand_find_table(const struct tern_config *config, const char *n
 int tern_operand_field(const struct tern_config *config, const struct tern_token *name,
                        struct tern_operand *operand, char message[TERN_OPERAND_MESSAGE]);
 
-/* The record of table `name`, found by field `by` (NULL: the field the table is joined by). */
+/* Turns a field into its untouched value. */
+int tern_operand_raw(const struct tern_config *config, struct tern_operand *operand,
+                     char message[TERN_OPERAND_MESSAGE]);
+
+/* The record of table `name`, found by field `by` (NULL: the field the table is joined by) or, with
+ * `raw`, by its untouched value. */
 int tern_operand_record(const struct tern_config *config, const struct tern_token *name,
-                        const struct tern_token *by, struct tern_operand *operand,
+                        const struct tern_token *by, bool raw, struct tern_operand *operand,
                         char message[TERN_OPERAND_MESSAGE]);
 
 /* Narrows a record to one of its columns. */

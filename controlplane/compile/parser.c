@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 
+#include "controlplane/compile/attainable.h"
 #include "controlplane/compile/lexer.h"
 #include "controlplane/compile/literal.h"
 #include "controlplane/compile/operand.h"
@@ -97,7 +98,7 @@ static bool parse_operand(struct parser *parser, bool records, struct tern_opera
     struct tern_token name = parser->token, by = {0};
     struct tern_operand resolved = {0, 0, -1, TERN_TYPE_NONE, 0};
     char message[TERN_OPERAND_MESSAGE];
-    bool indexed = false;
+    bool indexed = false, by_raw = false;
     int status;
 
     if (name.kind != TERN_TOKEN_NAME || is_test_word(&name)) {
@@ -111,6 +112,14 @@ static bool parse_operand(struct parser *parser, bool records, struct tern_opera
         if (!accept(parser, TERN_TOKEN_NAME)) {
             unexpected(parser, "the field to look up by");
             return false;
+        }
+        if (parser->token.kind == TERN_TOKEN_DOT) {
+            advance(parser);
+            by_raw = tern_token_is(&parser->token, "raw");
+            if (!by_raw || !accept(parser, TERN_TOKEN_NAME)) {
+                unexpected(parser, "'raw'");
+                return false;
+            }
         }
         if (!accept(parser, TERN_TOKEN_BRACKET_CLOSE)) {
             unexpected(parser, "']'");
@@ -134,15 +143,18 @@ static bool parse_operand(struct parser *parser, bool records, struct tern_opera
         } else if (!indexed && tern_token_is(&column, "raw") &&
                    tern_operand_find_table(parser->config, name.text, name.length) == 0 &&
                    tern_operand_find_field(parser->config, name.text, name.length) != 0) {
-            report(parser, name.offset,
-                   "'%.*s.raw' is not available in this version: rules see "
-                   "the normalized value only",
-                   (int)tern_min_u64(name.length, TERN_NAME_MAX), name.text);
+            status = tern_operand_field(parser->config, &name, &resolved, message);
+            if (status == 0)
+                status = tern_operand_raw(parser->config, &resolved, message);
+            if (status != 0) {
+                report(parser, column.offset, "%s", message);
+                resolved = (struct tern_operand){0, 0, -1, TERN_TYPE_NONE, 0};
+            }
         } else {
             size_t offset = name.offset;
 
-            status = tern_operand_record(parser->config, &name, indexed ? &by : NULL, &resolved,
-                                         message);
+            status = tern_operand_record(parser->config, &name, indexed ? &by : NULL, by_raw,
+                                         &resolved, message);
             if (status == 0) {
                 offset = column.offset;
                 status = tern_operand_column(parser->config, &column, &resolved, message);
@@ -161,7 +173,7 @@ static bool parse_operand(struct parser *parser, bool records, struct tern_opera
             (indexed || (tern_operand_find_field(parser->config, name.text, name.length) == 0 &&
                          tern_operand_find_table(parser->config, name.text, name.length) != 0));
 
-        status = record ? tern_operand_record(parser->config, &name, indexed ? &by : NULL,
+        status = record ? tern_operand_record(parser->config, &name, indexed ? &by : NULL, by_raw,
                                               &resolved, message)
                         : tern_operand_field(parser->config, &name, &resolved, message);
         if (status != 0)
@@ -180,8 +192,27 @@ static bool is_literal(const struct tern_token *token)
            (token->kind == TERN_TOKEN_NAME && !is_test_word(token));
 }
 
-static bool parse_literal(struct parser *parser, const struct tern_operand *operand, bool prefixes,
-                          struct tern_literal *literal)
+/* Reports a literal that a normalized field never, or hardly ever, is. */
+static void check_attainable(struct parser *parser, const struct tern_operand *operand,
+                             enum tern_test test, const struct tern_literal *literal)
+{
+    char message[TERN_ATTAINABLE_MESSAGE];
+    enum tern_attainability found;
+
+    if (operand->table != 0 || operand->type != TERN_TYPE_STRING)
+        return;
+    found = tern_attainable(&parser->config->fields[operand->field - 1], test,
+                            literal->first.string.bytes, literal->first.string.length, message);
+    if (found == TERN_NEVER_ATTAINABLE)
+        report(parser, parser->token.offset, "%s", message);
+    else if (found == TERN_ATTAINABLE_ENCODED_TWICE)
+        tern_diagnostics_add(parser->diagnostics, TERN_SEVERITY_WARNING,
+                             tern_text_place(parser->text, parser->token.offset), "%s", message);
+}
+
+/* A literal of `test`; one that stands alone in a list may be a prefix of addresses. */
+static bool parse_literal(struct parser *parser, const struct tern_operand *operand,
+                          enum tern_test test, bool alone, struct tern_literal *literal)
 {
     char message[TERN_LITERAL_MESSAGE];
     int status;
@@ -192,12 +223,14 @@ static bool parse_literal(struct parser *parser, const struct tern_operand *oper
     }
     memset(literal, 0, sizeof *literal);
     if (operand->field != 0) {
-        status = tern_literal_convert(operand, &parser->token, prefixes, parser->region, literal,
-                                      message);
+        status = tern_literal_convert(operand, &parser->token, test, alone && test == TERN_TEST_IN,
+                                      parser->region, literal, message);
         if (status == TERN_ENOMEM)
             parser->no_memory = true;
         else if (status != 0)
             report(parser, parser->token.offset, "%s", message);
+        else
+            check_attainable(parser, operand, test, literal);
     }
     advance(parser);
     return true;
@@ -211,7 +244,7 @@ static bool parse_range_end(struct parser *parser, const struct tern_operand *op
 
     if (operand->type == TERN_TYPE_STRING || operand->type == TERN_TYPE_BOOL)
         report(parser, offset, "values of type %s have no ranges", tern_operand_type_name(operand));
-    if (!parse_literal(parser, operand, false, &last))
+    if (!parse_literal(parser, operand, TERN_TEST_IN, false, &last))
         return false;
     if (parser->failed || operand->field == 0)
         return true;
@@ -269,7 +302,7 @@ static bool parse_in(struct parser *parser, struct tern_node *node)
             parser->no_memory = true;
             break;
         }
-        if (!parse_literal(parser, &atom->operand, true, literal))
+        if (!parse_literal(parser, &atom->operand, TERN_TEST_IN, true, literal))
             goto out;
         if (accept(parser, TERN_TOKEN_RANGE) && !parse_range_end(parser, &atom->operand, literal))
             goto out;
@@ -291,29 +324,9 @@ out:
     return complete;
 }
 
-/* A literal in capitals never equals a value that is folded to lower case before any rule sees it.
- */
-static void warn_case(struct parser *parser, const struct tern_operand *operand, size_t offset,
-                      const union tern_value *value)
-{
-    if (operand->table != 0 || operand->field == 0 || operand->type != TERN_TYPE_STRING ||
-        !(parser->config->fields[operand->field - 1].normalize & TERN_NORMALIZE_LOWER))
-        return;
-    for (uint32_t i = 0; i < value->string.length; i++) {
-        if (value->string.bytes[i] < 'A' || value->string.bytes[i] > 'Z')
-            continue;
-        tern_diagnostics_add(parser->diagnostics, TERN_SEVERITY_WARNING,
-                             tern_text_place(parser->text, offset),
-                             "field '%s' is normalized to lower case, so this is never true",
-                             parser->config->fields[operand->field - 1].name.text);
-        return;
-    }
-}
-
 static bool parse_one_literal(struct parser *parser, struct tern_node *node)
 {
     struct tern_atom *atom = &node->atom;
-    size_t offset = parser->token.offset;
 
     atom->literals = tern_region_take(parser->region, sizeof *atom->literals);
     if (atom->literals == NULL) {
@@ -321,11 +334,7 @@ static bool parse_one_literal(struct parser *parser, struct tern_node *node)
         return false;
     }
     atom->literal_count = 1;
-    if (!parse_literal(parser, &atom->operand, false, atom->literals))
-        return false;
-    if (!parser->failed)
-        warn_case(parser, &atom->operand, offset, &atom->literals->first);
-    return true;
+    return parse_literal(parser, &atom->operand, atom->test, true, atom->literals);
 }
 
 static bool parse_test(struct parser *parser, struct tern_node *node)

@@ -11,6 +11,18 @@ static void mark_tables(const struct tern_node *node, bool *used)
         mark_tables(node->children[i], used);
 }
 
+static void mark_raw(struct tern_program *program, const struct tern_node *node)
+{
+    if (node->kind == TERN_NODE_ATOM) {
+        unsigned field = program->config->fields[node->atom.operand.field - 1].raw_of;
+
+        if (field != 0)
+            program->raw_fields[field / 64] |= 1ull << (field % 64);
+    }
+    for (unsigned i = 0; i < node->child_count; i++)
+        mark_raw(program, node->children[i]);
+}
+
 static int warn_unused(const struct tern_program *program, struct tern_diagnostics *diagnostics)
 {
     const struct tern_config *config = program->config;
@@ -53,6 +65,8 @@ int tern_program_new(const struct tern_config *config, struct tern_diagnostics *
         if (status != 0)
             result = status;
     }
+    for (unsigned i = 0; i < config->rule_count && result == 0; i++)
+        mark_raw(made, made->rules[i]);
     if (result == 0)
         result = warn_unused(made, diagnostics);
     if (result != 0) {

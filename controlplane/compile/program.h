@@ -7,6 +7,7 @@
 struct tern_program {
     const struct tern_config *config;
     struct tern_region region;
+    uint64_t raw_fields[4];   /* bit per field id whose untouched value a rule looks at */
     struct tern_node **rules; /* one a rule of the configuration; also of rules that are off */
 };
 

@@ -4,6 +4,7 @@
 
 #include "controlplane/compile/literal.h"
 #include "controlplane/compile/program.h"
+#include "shared/normalize.h"
 
 struct tern_reference {
     struct tern_program *program;
@@ -363,6 +364,66 @@ static void random_value(enum tern_type type, uint64_t *random, uint8_t *scratch
     }
 }
 
+/* A string, what soiling adds to it, and its canonical form. */
+#define STRING_ROOM (3 * TERN_STRING_MAX + TERN_HOST_GROWTH + 64)
+
+/* Spellings that normalizing undoes, put into a copy of `value` here and there. */
+static size_t soil(uint64_t *random, bool host, const union tern_value *value, uint8_t *out)
+{
+    static const char *const path_dirt[] = {"/", "/./", "/x/../", "%2F", "%2e", "?", "#"};
+    const uint8_t *bytes = value->string.bytes;
+    uint32_t length = value->string.length;
+    uint32_t at = length > 0 ? (uint32_t)(next_random(random) % length) : 0;
+    uint64_t how = next_random(random) % 4;
+    size_t end = 0;
+
+    for (uint32_t i = 0; i < length; i++) {
+        if (i == at && how == 0 && !host) {
+            end += (size_t)sprintf((char *)out + end, "%%%02X", bytes[i]);
+            continue;
+        }
+        if (i == at && how == 1 && !host) {
+            const char *dirt = path_dirt[next_random(random) % TERN_COUNT(path_dirt)];
+
+            end += (size_t)sprintf((char *)out + end, "%s", dirt);
+        }
+        out[end++] = how == 2 && bytes[i] >= 'a' && bytes[i] <= 'z' ? bytes[i] & 0xdf : bytes[i];
+    }
+    if (host && how == 1)
+        end += (size_t)sprintf((char *)out + end, ".:%u", (unsigned)at);
+    return end;
+}
+
+/* Takes the value as what was sent: soils it at times, keeps that as the untouched value and puts
+ * the canonical form in its place. Returns past what it used of `scratch`. */
+static uint8_t *touch_up(const struct tern_config *config, unsigned id, uint64_t *random,
+                         uint8_t *scratch, struct tern_facts *facts)
+{
+    const struct tern_config_field *field = &config->fields[id - 1];
+    union tern_value *value = &facts->values[id];
+    unsigned raw = tern_config_raw_slot(config, id);
+    bool host = field->flags & TERN_FIELD_HOST;
+    union tern_value sent = *value;
+    size_t length;
+
+    if (next_random(random) % 2 == 0) {
+        sent.string.length = (uint32_t)soil(random, host, value, scratch);
+        sent.string.bytes = scratch;
+        scratch += sent.string.length;
+    }
+    if (host)
+        tern_host_fold(sent.string.bytes, sent.string.length, scratch, &length);
+    else
+        length = tern_normalize(field->normalize, sent.string.bytes, sent.string.length, scratch);
+    value->string.bytes = scratch;
+    value->string.length = (uint32_t)length;
+    if (raw != 0) {
+        facts->values[raw] = sent;
+        tern_facts_set_present(facts, raw);
+    }
+    return scratch + length;
+}
+
 void tern_reference_sample(const struct tern_reference *reference, uint64_t seed, uint64_t index,
                            uint8_t *scratch, struct tern_facts *facts)
 {
@@ -372,11 +433,14 @@ void tern_reference_sample(const struct tern_reference *reference, uint64_t seed
 
     tern_facts_clear(facts);
     for (unsigned id = 1; id <= config->field_count; id++) {
-        const struct tern_list *literals = &reference->literals[id];
+        unsigned raw = tern_config_raw_slot(config, id);
+        /* what rules say of the untouched value is as good to start from */
+        const struct tern_list *literals =
+            &reference->literals[raw != 0 && next_random(&random) % 2 == 0 ? raw : id];
         enum tern_type type = config->fields[id - 1].type;
         union tern_value *value = &facts->values[id];
 
-        if (next_random(&random) % 8 == 0 || end - scratch < (ptrdiff_t)TERN_STRING_MAX + 2)
+        if (next_random(&random) % 8 == 0 || end - scratch < (ptrdiff_t)STRING_ROOM)
             continue;
         if (literals->count > 0 && next_random(&random) % 8 != 0) {
             *value =
@@ -388,6 +452,8 @@ void tern_reference_sample(const struct tern_reference *reference, uint64_t seed
         if ((type == TERN_TYPE_STRING || type == TERN_TYPE_VECTOR) &&
             value->string.bytes == scratch)
             scratch += value->string.length;
+        if (tern_field_is_changed(config->fields[id - 1].flags, config->fields[id - 1].normalize))
+            scratch = touch_up(config, id, &random, scratch, facts);
         tern_facts_set_present(facts, id);
     }
 }

@@ -35,7 +35,7 @@ bool tern_verdict_equal(const struct tern_verdict *a, const struct tern_verdict 
 /* Sample items for comparing: drawn from the literals of the rules and the strings and numbers
  * beside them, keys of tables where they can be had, and missing fields. Deterministic: the same
  * rules, seed and index give the same item. `facts` has room for the configuration's fields
- * (tern_facts_bytes(field_count)); strings point into the reference or into `scratch`
+ * (tern_facts_bytes(slot_count)); strings point into the reference or into `scratch`
  * (TERN_REFERENCE_SCRATCH bytes), valid until the next call with it. */
 #define TERN_REFERENCE_SCRATCH (256 * 1024)
 void tern_reference_sample(const struct tern_reference *reference, uint64_t seed, uint64_t index,

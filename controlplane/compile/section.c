@@ -190,6 +190,7 @@ int tern_section_write(const struct tern_analysis *analysis, const struct tern_t
                                        .bit_count = rows->bit_count,
                                        .block_count = rows->block_count,
                                        .default_action = (uint8_t)config->default_action};
+    const uint64_t *raw_fields = analysis->program->raw_fields;
     const struct tern_block *blocks = rows->blocks.data;
     struct tern_buffer texts = {0};
     struct tern_checks checks = {0};
@@ -227,6 +228,7 @@ int tern_section_write(const struct tern_analysis *analysis, const struct tern_t
     tern_buffer_free(&texts);
     if (status != 0)
         return status;
+    memcpy(header.raw_fields, raw_fields, sizeof header.raw_fields);
     header.length = out->length;
     memcpy(out->data, &header, sizeof header);
     return 0;

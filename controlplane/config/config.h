@@ -6,6 +6,7 @@
 #include "shared/buffer.h"
 #include "shared/error.h"
 #include "shared/facts.h"
+#include "shared/host.h"
 #include "shared/limits.h"
 #include "shared/schema.h"
 #include "shared/verdict.h"
@@ -92,6 +93,7 @@ struct tern_config_field {
     uint8_t normalize; /* enum tern_normalize bits */
     uint32_t dim;
     uint32_t max_bytes;
+    unsigned raw_of; /* the id of the field whose untouched value this is, 0: it is a field */
 };
 
 /* Fields, columns, tables, rules and test values begin with their name. */
@@ -210,8 +212,9 @@ struct tern_config {
     unsigned token_count; /* 0: nobody needs one */
     struct tern_config_decision_log decision_log;
     bool ignore_unknown_fields;
-    struct tern_config_field *fields;
+    struct tern_config_field *fields; /* slots of facts: fields by id, then untouched values */
     unsigned field_count;
+    unsigned slot_count; /* field_count, or more with the untouched values (shared/schema.h) */
     struct tern_config_table *tables;
     unsigned table_count;
     struct tern_config_rule *rules;
@@ -248,11 +251,16 @@ void tern_config_take_rules(struct tern_config *config, struct tern_config *rule
  */
 void tern_config_identity(const struct tern_config *config, uint8_t hash[16]);
 
+/* The id of the slot of the untouched value of field `id`, 0 when it has none. */
+unsigned tern_config_raw_slot(const struct tern_config *config, unsigned id);
+
 /* Parses a value given as text (`ternctl decide ip=10.1.2.3`, `tests:`) for a field or column.
- * Strings point into `text`; hosts are folded into `scratch` (TERN_STRING_MAX bytes). Vectors are
- * comma-separated numbers, written to scratch as f32: at most TERN_STRING_MAX / 4 of them here; the
- * caller compares their number with the field's. TERN_EINVAL with what was expected. Thread-safe.
+ * Strings point into `text`; hosts are folded into `scratch` (TERN_VALUE_SCRATCH bytes). Vectors
+ * are comma-separated numbers, written to scratch as f32: at most TERN_STRING_MAX / 4 of them here;
+ * the caller compares their number with the field's. TERN_EINVAL with what was expected.
+ * Thread-safe.
  */
+#define TERN_VALUE_SCRATCH (TERN_STRING_MAX + TERN_HOST_GROWTH)
 int tern_config_parse_value(enum tern_type type, uint8_t flags, const char *text, size_t length,
                             uint8_t *scratch, union tern_value *value, struct tern_error *error);
 

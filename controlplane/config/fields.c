@@ -106,9 +106,6 @@ static void read_normalize(struct tern_config_reader *reader, const struct tern_
 
     for (unsigned i = 0; i < count; i++)
         field->normalize |= (uint8_t)steps[i];
-    /* To accept it and compare untouched text would be a hole in somebody's rules. */
-    if (node->kind == TERN_YAML_SEQUENCE)
-        TERN_CONFIG_ERROR(reader, node->place, "normalize is not available in this version");
 }
 
 static void read_max(struct tern_config_reader *reader, const struct tern_config_key *key,
@@ -164,8 +161,51 @@ static void read_field(struct tern_config_reader *reader, const struct tern_yaml
                 TERN_CONFIG_ERROR(reader, node->place,
                                   "'%s' in %s is for string and host fields only", keys[i].name,
                                   what);
+    if (field->flags & TERN_FIELD_HOST && field->normalize != 0)
+        TERN_CONFIG_ERROR(reader, node->place,
+                          "'normalize' in %s is for string fields: a host is folded anyway", what);
     if (field->max_bytes == 0)
         field->max_bytes = value_bytes(field);
+}
+
+/* FIELD.raw, behind the fields in the same order, as the schema's slots are. */
+static void add_raw_slots(struct tern_config_reader *reader, struct tern_config *config)
+{
+    struct tern_config_field *slots =
+        tern_config_take(reader, TERN_FIELDS_MAX * sizeof *config->fields);
+
+    if (slots == NULL)
+        return;
+    if (config->field_count > 0)
+        memcpy(slots, config->fields, config->field_count * sizeof *slots);
+    for (unsigned i = 0; i < config->field_count && config->slot_count < TERN_FIELDS_MAX; i++) {
+        struct tern_config_field *slot = &slots[config->slot_count];
+        const struct tern_config_field *field = &slots[i];
+        size_t bytes = field->name.length + sizeof ".raw";
+        char *name;
+
+        if (!tern_field_is_changed(field->flags, field->normalize))
+            continue;
+        name = tern_config_take(reader, bytes);
+        if (name == NULL)
+            return;
+        snprintf(name, bytes, "%s.raw", field->name.text);
+        *slot = *field;
+        slot->name.text = name;
+        slot->name.length = bytes - 1;
+        slot->flags = slot->normalize = 0;
+        slot->raw_of = i + 1;
+        config->slot_count++;
+    }
+    config->fields = slots;
+}
+
+unsigned tern_config_raw_slot(const struct tern_config *config, unsigned id)
+{
+    for (unsigned slot = config->field_count; slot < config->slot_count; slot++)
+        if (config->fields[slot].raw_of == id)
+            return slot + 1;
+    return 0;
 }
 
 void tern_config_read_fields(struct tern_config_reader *reader, const struct tern_config_key *key,
@@ -175,6 +215,8 @@ void tern_config_read_fields(struct tern_config_reader *reader, const struct ter
 
     config->fields = tern_config_read_named(reader, key, node, "field", sizeof *config->fields,
                                             TERN_FIELDS_MAX, read_field, &config->field_count);
+    config->slot_count = config->field_count;
+    add_raw_slots(reader, config);
 }
 
 /* ---- Names that expressions could not tell apart ---- */

@@ -54,7 +54,7 @@ void tern_config_read_tests(struct tern_config_reader *reader, const struct tern
 static void check_value(struct tern_config_reader *reader, const struct tern_config_field *field,
                         const struct tern_text *text)
 {
-    uint8_t scratch[TERN_STRING_MAX];
+    uint8_t scratch[TERN_VALUE_SCRATCH];
     union tern_value value;
     struct tern_error error;
 

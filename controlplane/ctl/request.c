@@ -3,7 +3,7 @@
 #include "controlplane/config/config.h"
 #include "controlplane/ctl/print.h"
 
-_Static_assert(TERN_CTL_SCRATCH >= TERN_STRING_MAX, "a host is folded into it");
+_Static_assert(TERN_CTL_SCRATCH >= TERN_VALUE_SCRATCH, "a host is folded into it");
 
 int tern_ctl_value_bytes(enum tern_type type, const char *text, uint8_t *scratch,
                          const uint8_t **bytes, size_t *length, struct tern_error *error)

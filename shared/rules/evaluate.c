@@ -337,6 +337,11 @@ void tern_rules_decide(const struct tern_rules *rules, struct tern_scratch *scra
                       &verdicts[i]);
 }
 
+const uint64_t *tern_rules_raw_fields(const struct tern_rules *rules)
+{
+    return rules->header->raw_fields;
+}
+
 uint32_t tern_rules_count(const struct tern_rules *rules)
 {
     return rules->rule_count;

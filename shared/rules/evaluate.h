@@ -49,6 +49,9 @@ void tern_rules_decide(const struct tern_rules *rules, struct tern_scratch *scra
                        const struct tern_facts *const facts[], unsigned count,
                        struct tern_verdict verdicts[]);
 
+/* A bit per field id whose untouched value (FIELD.raw) some rule looks at: decoding keeps those. */
+const uint64_t *tern_rules_raw_fields(const struct tern_rules *rules);
+
 /* For DESCRIBE and messages. Index is 1-based; NULL past the end. The action of a rule that adds is
  * undecided. */
 uint32_t tern_rules_count(const struct tern_rules *rules);

@@ -93,17 +93,31 @@ static int append_verdict(const struct tern_rules *rules, const struct tern_verd
     return status != 0 ? status : tern_buffer_printf(out, "}");
 }
 
+/* "path" or "path.raw". Returns its length. */
+static size_t slot_name(const struct tern_rules *rules, unsigned slot,
+                        char name[TERN_NAME_MAX + sizeof ".raw"])
+{
+    const struct tern_schema_field *field;
+    bool raw;
+
+    field = tern_schema_slot(rules->schema, slot, &raw);
+    memcpy(name, field->name, field->name_length);
+    memcpy(name + field->name_length, ".raw", strlen(".raw"));
+    return field->name_length + (raw ? strlen(".raw") : 0);
+}
+
 static int append_lookup(const struct tern_rules *rules, uint32_t index,
                          const struct tern_facts *facts, uint32_t class, struct tern_buffer *out)
 {
     const struct tern_unit_view *unit = &rules->units[index];
-    const struct tern_schema_field *field = &tern_schema_fields(rules->schema)[unit->field - 1];
+    char field[TERN_NAME_MAX + sizeof ".raw"];
+    size_t field_length = slot_name(rules, unit->field, field);
     int status =
         tern_buffer_printf(out, "%s{\"unit\":%u,\"kind\":\"%s\",\"field\":", index ? "," : "",
                            index, unit_name(unit->kind));
 
     if (status == 0)
-        status = tern_buffer_json_string(out, field->name, field->name_length);
+        status = tern_buffer_json_string(out, field, field_length);
     if (status == 0 && unit->table != NULL) {
         const struct tern_schema_table *table =
             &tern_schema_tables(rules->schema)[unit->table_id - 1];

@@ -17,7 +17,7 @@
 #include "shared/limits.h"
 
 #define TERN_RULES_MAGIC   0x73656c75726e7265ull
-#define TERN_RULES_VERSION 3u
+#define TERN_RULES_VERSION 4u
 #define TERN_CLASSES_MAGIC 0x7373616c636e7265ull
 
 enum tern_unit_kind {
@@ -68,7 +68,8 @@ struct tern_rules_header {
     struct tern_span terms;     /* struct tern_term */
     struct tern_span texts;     /* struct tern_text_span: source texts of terms */
     struct tern_span bytes;     /* names, source texts, strings of checks */
-    uint8_t reserved2[48];
+    uint64_t raw_fields[4];     /* bit per field id whose untouched value some rule looks at */
+    uint8_t reserved2[16];
 };
 TERN_LAYOUT_SIZE(tern_rules_header, 384);
 TERN_LAYOUT_FIELD(tern_rules_header, magic, 0);
@@ -99,12 +100,13 @@ TERN_LAYOUT_FIELD(tern_rules_header, bit_terms, 272);
 TERN_LAYOUT_FIELD(tern_rules_header, terms, 288);
 TERN_LAYOUT_FIELD(tern_rules_header, texts, 304);
 TERN_LAYOUT_FIELD(tern_rules_header, bytes, 320);
-TERN_LAYOUT_FIELD(tern_rules_header, reserved2, 336);
+TERN_LAYOUT_FIELD(tern_rules_header, raw_fields, 336);
+TERN_LAYOUT_FIELD(tern_rules_header, reserved2, 368);
 
 struct tern_unit {
-    uint8_t kind; /* enum tern_unit_kind */
-    uint8_t type; /* enum tern_type of the field */
-    uint16_t field;
+    uint8_t kind;   /* enum tern_unit_kind */
+    uint8_t type;   /* enum tern_type of the field */
+    uint16_t field; /* a slot of facts: a field's id, or the slot of its untouched value */
     uint16_t table; /* SET, MAP; else 0 */
     uint16_t reserved;
     uint32_t class_count;

@@ -271,6 +271,18 @@ static bool type_fits(const struct tern_unit *unit)
     }
 }
 
+/* A slot of facts with the unit's type; one of untouched values only where decoding keeps them. */
+static bool slot_fits(const struct opening *opening, const struct tern_schema *schema,
+                      const struct tern_unit *unit)
+{
+    const struct tern_schema_field *field;
+    bool raw;
+
+    field = tern_schema_slot(schema, unit->field, &raw);
+    return field != NULL && field->type == unit->type &&
+           (!raw || (opening->header->raw_fields[field->id / 64] >> (field->id % 64) & 1));
+}
+
 static int open_units(struct opening *opening, const struct tern_schema *schema,
                       const struct tern_table *tables, unsigned table_count,
                       const struct tern_classes_section *classes, unsigned classes_count)
@@ -287,8 +299,7 @@ static int open_units(struct opening *opening, const struct tern_schema *schema,
         const struct tern_unit *unit = &units[i];
         struct tern_unit_view *view = &opening->rules->units[i];
 
-        if (!type_fits(unit) || unit->field == 0 || unit->field > schema->field_count ||
-            tern_schema_fields(schema)[unit->field - 1].type != unit->type ||
+        if (!type_fits(unit) || !slot_fits(opening, schema, unit) ||
             unit->class_count < TERN_CLASS_FIRST || unit->offset % 64 != 0 ||
             !tern_range_inside(unit->first_row, unit->class_count, header->class_rows.count) ||
             !tern_range_inside(unit->offset, unit->length, opening->length))

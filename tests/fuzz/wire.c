@@ -157,7 +157,8 @@ static struct tern_worker *get_worker(void)
     memset(worker, 0, sizeof *worker);
     offer.arena = &published->arena;
     offer.view = published->view;
-    tern_decoder_init(&offer.decoder, offer.view->schema, false);
+    tern_decoder_init(&offer.decoder, offer.view->schema, tern_rules_raw_fields(offer.view->rules),
+                      false);
     /* all rules count in the first slot */
     offer.slots = calloc(tern_rules_count(offer.view->rules), sizeof *offer.slots);
     FUZZ_CHECK(offer.slots != NULL);

@@ -10,7 +10,7 @@
 
 struct item {
     uint8_t facts[sizeof(struct tern_facts) +
-                  (WORLD_FIELDS + 1) * sizeof(union tern_value)] TERN_ALIGNED(16);
+                  (WORLD_SLOTS + 1) * sizeof(union tern_value)] TERN_ALIGNED(16);
     uint8_t scratch[WORLD_FIELDS][64];
     uint8_t *sample;
 };

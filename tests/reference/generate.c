@@ -152,6 +152,9 @@ static void atom(uint64_t *random, struct tern_buffer *out)
     } operands[] = {{"ip", TERN_TYPE_IP, false},
                     {"host", TERN_TYPE_STRING, true},
                     {"path", TERN_TYPE_STRING, false},
+                    {"path.raw", TERN_TYPE_STRING, false},
+                    {"host.raw", TERN_TYPE_STRING, false},
+                    {"paths[path.raw].score", TERN_TYPE_I64, false},
                     {"user", TERN_TYPE_U64, false},
                     {"delta", TERN_TYPE_I64, false},
                     {"ratio", TERN_TYPE_F32, false},
@@ -174,6 +177,7 @@ static void atom(uint64_t *random, struct tern_buffer *out)
                                               "peer in $bad_nets",
                                               "host in $bad_hosts",
                                               "path in $tokens",
+                                              "path.raw in $tokens",
                                               "user in $ids",
                                               "ip in $asn",
                                               "peer in $asn",
@@ -185,10 +189,10 @@ static void atom(uint64_t *random, struct tern_buffer *out)
                                               "paths[path].hits in $ids",
                                               "ip in $peers"};
     static const char *const presences[] = {
-        "exists(ip)",          "exists(path)",  "exists(secure)", "exists(asn)",
-        "exists(users)",       "exists(user)",  "exists(peer)",   "exists(asn[peer])",
-        "exists(users.trust)", "exists(delta)", "exists(host)",   "exists(paths[path].hits)",
-        "exists(peers)"};
+        "exists(ip)",          "exists(path)",    "exists(secure)", "exists(asn)",
+        "exists(users)",       "exists(user)",    "exists(peer)",   "exists(asn[peer])",
+        "exists(users.trust)", "exists(delta)",   "exists(host)",   "exists(paths[path].hits)",
+        "exists(peers)",       "exists(path.raw)"};
     uint64_t which = below(random, 10);
 
     if (which < 2) {
@@ -292,5 +296,15 @@ void generate_facts(uint64_t *random, uint32_t scale, uint8_t (*scratch)[64],
         facts->values[field] =
             world_key((enum world_field)field, below(random, scale + 8), scratch[field - 1]);
         tern_facts_set_present(facts, field);
+    }
+    for (unsigned slot = WORLD_HOST_RAW; slot <= WORLD_PATH_RAW; slot++) {
+        unsigned field = slot == WORLD_HOST_RAW ? WORLD_HOST : WORLD_PATH;
+
+        if (!tern_facts_has(facts, field))
+            continue;
+        /* The two need not belong together: each is only looked at. */
+        facts->values[slot] = facts->values[field];
+        facts->values[slot].string.length -= (uint32_t)below(random, 3) % 2;
+        tern_facts_set_present(facts, slot);
     }
 }

@@ -236,6 +236,14 @@ void world_make(struct world *world, uint32_t scale)
                                                       .type = field_list[i].type,
                                                       .flags = field_list[i].flags,
                                                       .max_bytes = TERN_STRING_MAX};
+    world->fields[WORLD_PATH - 1].normalize =
+        TERN_NORMALIZE_STRIP_QUERY | TERN_NORMALIZE_PERCENT_DECODE | TERN_NORMALIZE_MERGE_SLASHES;
+    for (unsigned slot = WORLD_HOST_RAW; slot <= WORLD_PATH_RAW; slot++)
+        world->fields[slot - 1] = (struct tern_config_field){
+            .name = text_of(slot == WORLD_HOST_RAW ? "host.raw" : "path.raw"),
+            .type = TERN_TYPE_STRING,
+            .max_bytes = TERN_STRING_MAX,
+            .raw_of = slot == WORLD_HOST_RAW ? WORLD_HOST : WORLD_PATH};
     for (unsigned id = 1; id <= WORLD_TABLES; id++)
         build_table(world, id, scale);
     config = world_config(world, NULL, 0);
@@ -264,6 +272,7 @@ struct tern_config world_config(struct world *world, struct tern_config_rule *ru
 {
     return (struct tern_config){.fields = world->fields,
                                 .field_count = WORLD_FIELDS,
+                                .slot_count = WORLD_SLOTS,
                                 .tables = world->tables,
                                 .table_count = WORLD_TABLES,
                                 .rules = rules,

@@ -18,6 +18,9 @@ enum world_field { /* ids */
                    WORLD_SECURE,
                    WORLD_PEER,
                    WORLD_FIELDS = WORLD_PEER,
+                   WORLD_HOST_RAW, /* slots of untouched values */
+                   WORLD_PATH_RAW,
+                   WORLD_SLOTS = WORLD_PATH_RAW,
 };
 
 enum world_table {                     /* ids */
@@ -34,7 +37,7 @@ enum world_table {                     /* ids */
 };
 
 struct world {
-    struct tern_config_field fields[WORLD_FIELDS];
+    struct tern_config_field fields[WORLD_SLOTS];
     struct tern_config_table tables[WORLD_TABLES];
     struct tern_config_column columns[WORLD_TABLES][5];
     struct tern_table opened[WORLD_TABLES + 1];

@@ -6,7 +6,9 @@
 
 #include <math.h>
 
-enum { IP = 1, HOST, PATH, USER, SCORE, FLAG, VECTOR, SIGNED, FIELDS = SIGNED };
+enum { IP = 1, HOST, PATH, USER, SCORE, FLAG, VECTOR, SIGNED, URL, FIELDS = URL };
+enum { HOST_RAW = FIELDS + 1, URL_RAW };
+enum { URL_STEPS = TERN_NORMALIZE_PERCENT_DECODE | TERN_NORMALIZE_DOT_SEGMENTS };
 
 static struct {
     struct tern_schema schema;
@@ -37,7 +39,9 @@ static int make_schema(void **state)
     define(FLAG, TERN_TYPE_BOOL, 0, 0, 0);
     define(VECTOR, TERN_TYPE_VECTOR, 0, 2, 0);
     define(SIGNED, TERN_TYPE_I64, 0, 0, 0);
-    tern_decoder_init(&decoder, &schema.schema, false);
+    define(URL, TERN_TYPE_STRING, 0, 0, 100);
+    schema.fields[URL - 1].normalize = URL_STEPS;
+    tern_decoder_init(&decoder, &schema.schema, NULL, false);
     return 0;
 }
 
@@ -83,7 +87,7 @@ static void values_become_canonical(TERN_TEST_STATE)
     assert_int_equal(decode(&item, &failure), 0);
 
     assert_int_equal(room.facts.decision_key, key);
-    for (unsigned id = 1; id <= FIELDS; id++)
+    for (unsigned id = 1; id <= SIGNED; id++)
         assert_true(tern_facts_has(&room.facts, id));
     assert_true(tern_address_is_v4(room.facts.values[IP].address));
     assert_int_equal(room.facts.values[IP].address.low, 0xffff0a010203ull);
@@ -140,7 +144,7 @@ static void what_is_wrong_is_named(TERN_TEST_STATE)
         {FLAG, "\2", 1, "0 or 1"},
         {FLAG, "", 0, "0 or 1"},
         {VECTOR, "1234", 4, "dimension"},
-        {FIELDS + 1, "", 0, "no field 9"},
+        {FIELDS + 1, "", 0, "no field 10"},
         {255, "x", 1, "no field 255"},
         {0, "1234567", 7, "8 bytes"},
     };
@@ -201,7 +205,7 @@ static void hosts_are_always_folded(TERN_TEST_STATE)
     for (unsigned round = 0; round < 20000; round++) {
         struct item item = {0};
         struct tern_decode_failure failure;
-        uint8_t host[40], folded[40];
+        uint8_t host[40], folded[40 + TERN_HOST_GROWTH];
         size_t length = tern_test_random(&seed) % sizeof host, folded_length;
         /* mostly small letters, so that clean ones occur */
         unsigned dirt = (unsigned)(tern_test_random(&seed) % 8);
@@ -216,6 +220,47 @@ static void hosts_are_always_folded(TERN_TEST_STATE)
         assert_int_equal(room.facts.values[HOST].string.length, folded_length);
         assert_memory_equal(room.facts.values[HOST].string.bytes, folded, folded_length);
     }
+}
+
+/* The untouched value is kept where a rule looks at it, and only there. */
+static void untouched_values_have_slots(TERN_TEST_STATE)
+{
+    const uint64_t wanted[4] = {1ull << URL};
+    struct item item = {0};
+    struct tern_decode_failure failure;
+    static const char sent[] = "/a/%2e%2e/b\xff";
+
+    assert_int_equal(decoder.slot_count, URL_RAW);
+    add(&item, URL, sent, sizeof sent); /* with its NUL, which is a byte like others */
+    add(&item, HOST, "A.b", 3);
+    assert_int_equal(decode(&item, &failure), 0);
+    assert_int_equal(room.facts.values[URL].string.length, 4);
+    assert_memory_equal(room.facts.values[URL].string.bytes, "/b\xff\0", 4);
+    assert_false(tern_facts_has(&room.facts, URL_RAW));
+    tern_decoder_init(&decoder, &schema.schema, wanted, false);
+    assert_int_equal(decode(&item, &failure), 0);
+    assert_int_equal(room.facts.values[URL].string.length, 4);
+    assert_true(tern_facts_has(&room.facts, URL_RAW));
+    assert_int_equal(room.facts.values[URL_RAW].string.length, sizeof sent);
+    assert_memory_equal(room.facts.values[URL_RAW].string.bytes, sent, sizeof sent);
+    assert_false(tern_facts_has(&room.facts, HOST_RAW));
+    tern_decoder_init(&decoder, &schema.schema, NULL, false);
+}
+
+/* What nothing has to be done to is used where it lies. */
+static void clean_values_are_not_copied(TERN_TEST_STATE)
+{
+    struct item item = {0};
+    struct tern_decode_failure failure;
+    size_t used = 0;
+
+    add(&item, HOST, "a.example", 9);
+    add(&item, URL, "/a/quite/ordinary/path", 22);
+    assert_int_equal(
+        tern_decode_item(&decoder, item.bytes, item.length, 0, &room.facts, space, &used, &failure),
+        0);
+    assert_int_equal(used, 0);
+    assert_ptr_equal(room.facts.values[URL].string.bytes, item.bytes + 3 + 9 + 3);
 }
 
 /* Random bytes never read outside the item: it ends where its heap block ends, which the sanitizer
@@ -249,6 +294,8 @@ int main(void)
         cmocka_unit_test(cut_fields_are_bad_frames),
         cmocka_unit_test(unknown_fields_may_be_ignored),
         cmocka_unit_test(hosts_are_always_folded),
+        cmocka_unit_test(untouched_values_have_slots),
+        cmocka_unit_test(clean_values_are_not_copied),
         cmocka_unit_test(random_bytes_are_survived),
     };
     return cmocka_run_group_tests(tests, make_schema, NULL);

@@ -177,7 +177,8 @@ static void refuses_with_place(TERN_TEST_STATE)
     refuses("path contains \"x\"", 6, "'contains' needs the pattern unit, which this version");
     refuses("path matches r\"\\d\" and path == \"a\"", 6, "needs the pattern unit");
     refuses("path in $crawlers", 9, "pattern_set, which needs the pattern unit");
-    refuses("path.raw == \"x\"", 1, "'path.raw' is not available");
+    refuses("path.raw == \"x\"", 6, "'path' is not normalized");
+    refuses("users[user.rw].trust > 1", 12, "expected 'raw'");
     refuses("model.fraud > 0.5", 1, "needs models");
     refuses("similar(text) > 0.5", 1, "needs tier 2");
     refuses("path not in $tokens", 6, "'not' stands before the whole comparison");
@@ -191,7 +192,11 @@ static void refuses_with_place(TERN_TEST_STATE)
     refuses("user in {}", 10, "expected a literal");
     refuses("1 == user", 1, "left side");
     refuses("user == 12ab", 9, "malformed number");
-    refuses("host == \"m\xc3\xbcller.de\"", 9, "punycode");
+    refuses("host == \"m\xc3ller.de\"", 9, "not UTF-8");
+    refuses("host == \"m\xc3\xbc ller.de\"", 9, "is no host name");
+    refuses("host ends_with \"\xc3\xbcller.de\"", 16, "whole labels");
+    refuses("host starts_with \"m\xc3\xbc\"", 18, "whole labels");
+    refuses("host ends_with \".:443\"", 16, "nothing is left");
     refuses("user ==", 8, "found the end of the expression");
     refuses("foo(user)", 1, "unknown function 'foo'");
     refuses("$tokens", 1, "expected a field");

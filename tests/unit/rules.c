@@ -20,7 +20,7 @@ static int teardown(TERN_TEST_STATE)
 
 union facts { /* room for the values that follow the head */
     struct tern_facts head;
-    uint8_t room[sizeof(struct tern_facts) + (WORLD_FIELDS + 1) * sizeof(union tern_value)];
+    uint8_t room[sizeof(struct tern_facts) + (WORLD_SLOTS + 1) * sizeof(union tern_value)];
 };
 
 static void set_path(union facts *facts, const char *path)

@@ -101,7 +101,7 @@ static int adopt_locked(struct tern_local_context *context, struct tern_error *e
     if (old != NULL)
         tern_local_offer_release(old);
     context->facts_bytes =
-        tern_align_up(tern_facts_bytes(offer->decoder.field_count), TERN_CACHE_LINE);
+        tern_align_up(tern_facts_bytes(offer->decoder.slot_count), TERN_CACHE_LINE);
     for (unsigned i = 0; i < TERN_VECTOR_WIDTH; i++)
         context->items[i] =
             (struct tern_facts *)((uint8_t *)context->facts + i * context->facts_bytes);

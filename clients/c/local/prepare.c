@@ -72,6 +72,7 @@ static int prepare_offer(struct tern_local *local, uint64_t offset,
         return code;
     }
     tern_decoder_init(&offer->decoder, offer->view->schema,
+                      tern_rules_raw_fields(offer->view->rules),
                       offer->view->settings->ignore_unknown_fields != 0);
     offer->references = 1;
     *prepared = offer;
