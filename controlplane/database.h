@@ -13,6 +13,7 @@ struct tern_store {
     char *path;
     dev_t device; /* of the file as it was opened */
     ino_t inode;
+    unsigned patience_ms;
 };
 
 /* Says what went wrong, with the file's name; returns the code that `status` means. */

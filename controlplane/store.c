@@ -8,8 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STORE_VERSION   2
-#define BUSY_TIMEOUT_MS 5000 /* longer than any transaction of ours by three orders */
+#define STORE_VERSION 2
+#define PATIENCE_MS   2000 /* longer than any transaction of ours by two orders */
+#define IMPATIENCE_MS 20   /* with a lock that was waited for in vain */
 
 /* A configuration is kept once, however often it was applied. */
 static const char schema[] =
@@ -116,7 +117,13 @@ int tern_store_begin_transaction(struct tern_store *store, struct tern_error *er
 {
     int rc = check_place(store, error);
 
-    return rc != 0 ? rc : tern_store_execute(store, "BEGIN IMMEDIATE", error);
+    if (rc == 0)
+        rc = tern_store_execute(store, "BEGIN IMMEDIATE", error);
+    /* Whoever holds the lock for so long will not let go for the next row: waiting once is enough.
+     */
+    sqlite3_busy_timeout(store->database,
+                         rc == TERN_EBUSY ? IMPATIENCE_MS : (int)store->patience_ms);
+    return rc;
 }
 
 /* Commits when `rc` is 0, else rolls back and hands the first failure on. */
@@ -236,7 +243,7 @@ int tern_store_open(const char *state_dir, struct tern_store **out, struct tern_
             rc = tern_store_error(store, error, status);
     }
     if (rc == 0) {
-        sqlite3_busy_timeout(store->database, BUSY_TIMEOUT_MS);
+        tern_store_set_patience(store, PATIENCE_MS);
         /* FULL: a generation number must not be used twice, not even after a power failure. */
         rc = tern_store_execute(store, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
                                 error);
@@ -253,6 +260,7 @@ int tern_store_open(const char *state_dir, struct tern_store **out, struct tern_
 
 void tern_store_set_patience(struct tern_store *store, unsigned patience_ms)
 {
+    store->patience_ms = patience_ms;
     sqlite3_busy_timeout(store->database, (int)patience_ms);
 }
 

@@ -69,7 +69,7 @@ void tern_history_row_clear(struct tern_history_row *row);
  * TERN_EIO. */
 int tern_store_open(const char *state_dir, struct tern_store **store, struct tern_error *error);
 void tern_store_close(struct tern_store *store);
-/* How long a call waits for another program's lock before it fails with TERN_EBUSY; 5 s at first.
+/* How long a call waits for another program's lock before it fails with TERN_EBUSY; 2 s at first.
  */
 void tern_store_set_patience(struct tern_store *store, unsigned patience_ms);
 
