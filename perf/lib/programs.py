@@ -4,9 +4,9 @@ import re
 import subprocess
 
 from . import config
-from .bench import Result, median
-from .servers import Failure, pinned
-from .serving import prepare
+from .bench import Result, median, ratios
+from .servers import Failure, Tern, pinned
+from .serving import no_mistakes, prepare, remember, requests
 
 FIGURE = re.compile(r"^figure (\S+) ([0-9.]+)", re.M)
 
@@ -18,6 +18,43 @@ def run_program(bench, name, *arguments):
     if done.returncode != 0:
         raise Failure(f"{name} ended with {done.returncode}: {done.stdout}{done.stderr}")
     return {figure: float(value) for figure, value in FIGURE.findall(done.stdout)}
+
+
+def in_process(bench):
+    """The same requests decided in the caller's own process (libtern-local) and by the server, one at a time
+    over a network client that spins: p50."""
+    path = prepare(bench)
+    tern = Tern(bench, path)
+    try:
+        program = [bench.build / "perf" / "perf-local", "--run-dir", tern.run_dir, "--rounds", 1,
+                   "--requests", bench.folder / "requests.csv"]
+
+        def local():
+            done = subprocess.run(pinned(bench.client_cpu, program), capture_output=True, text=True,
+                                  timeout=600)
+            if done.returncode != 0:
+                raise Failure(f"perf-local ended with {done.returncode}: {done.stdout}{done.stderr}")
+            return {figure: float(value) for figure, value in FIGURE.findall(done.stdout)}
+        runs = bench.interleave({
+            "local": local,
+            "network": lambda: bench.measure(bench.tcp, "--check-same", *requests(bench),
+                                             server_pid=tern.pid, spin=True),
+        })
+    finally:
+        tern.close()
+    local_runs = runs.pop("local")
+    result = Result("in-process", "a decision in the caller's process against the network client at depth 1, "
+                    "p50", "≤ 0.05×", "×").no_more(0.05)
+    result.values = ratios([run["local-p50"] for run in local_runs],
+                           [run["latency_ns"]["p50"] for run in runs["network"]])
+    result.note(f"in process p50 {median([run['local-p50'] for run in local_runs]):.0f} ns, "
+                f"p99 {median([run['local-p99'] for run in local_runs]):.0f} ns, "
+                f"{median([run['local-batch'] for run in local_runs]):.0f} ns an item in batches of 32; network "
+                f"p50 {median([run['latency_ns']['p50'] for run in runs['network']]) / 1e3:.1f} µs")
+    remember(result, runs)
+    result.runs["local"] = local_runs
+    no_mistakes(result, runs)
+    return [result]
 
 
 def decide(bench):
