@@ -59,7 +59,7 @@ static void write_frame(int fd, struct tern_frame frame, const void *body)
     tern_frame_store(bytes, frame);
     if (body != NULL)
         memcpy(bytes + TERN_FRAME_HEADER, body, frame.body_length);
-    if (write(fd, bytes, TERN_FRAME_HEADER + frame.body_length) < 0)
+    if (send(fd, bytes, TERN_FRAME_HEADER + frame.body_length, MSG_NOSIGNAL) < 0)
         return; /* the client has gone: its own test says whether that was right */
 }
 
