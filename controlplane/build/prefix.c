@@ -188,6 +188,7 @@ static int resolve_family(struct tern_prefix_family *family, uint64_t *overlaps)
     int status = TERN_ENOMEM;
 
     /* A range begins at most one segment and ends with at most one. */
+    family->segment_count = 0;
     family->segments = malloc((2 * count + 1) * sizeof *family->segments);
     if (order == NULL || spare == NULL || heap.items == NULL || family->segments == NULL)
         goto done;

@@ -155,7 +155,7 @@ int tern_operand_record(const struct tern_config *config, const struct tern_toke
 {
     unsigned id = tern_operand_find_table(config, name->text, name->length);
     const struct tern_config_table *table;
-    struct tern_operand key;
+    struct tern_operand key = {0};
     char near[96];
 
     if (id == 0 && tern_operand_find_field(config, name->text, name->length) != 0)

@@ -268,7 +268,7 @@ int tern_residual_report(const struct tern_residual *residual, const struct tern
     const struct tern_config *config = analysis->program->config;
     struct tern_place place = {config->path != NULL ? config->path : "", 0, 0};
     char needed[BYTES_TEXT], limit[BYTES_TEXT], left[BYTES_TEXT];
-    struct choice shown[SHOWN_MAX + 1];
+    struct choice shown[SHOWN_MAX + 1] = {0};
     uint32_t count = 0;
     int status = 0;
 

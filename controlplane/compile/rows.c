@@ -374,6 +374,7 @@ void tern_rows_unit_end(struct tern_rows *rows)
          i++) {
         uint32_t leaf = unit->leaves[i];
 
+        assert(rows->leaf_possible != NULL && rows->leaf_based != NULL);
         rows->leaf_possible[leaf] |= rows->leaf_based[leaf];
         if (rows->costs == NULL)
             continue;

@@ -178,6 +178,8 @@ static void walk_block(struct walk *walk, const struct tern_text *text)
 /* As if the text stood in the file as it is. */
 static void walk_itself(struct walk *walk, const struct tern_text *text)
 {
+    if (text->text == NULL)
+        return; /* not given */
     walk->at = text->text;
     walk->end = text->text + walk->left;
     while (walk->at < walk->end) {
