@@ -152,6 +152,7 @@ static int answer_status(struct tern_api *api, struct connection *connection)
     struct tern_history_row *live = NULL, *recent = NULL;
     struct tern_pipeline_status pipeline = {0};
     struct tern_builder_state builder;
+    struct tern_drain_status log;
     unsigned live_count = 0, recent_count = 0;
     struct tern_sources_copy sources = {0};
     struct tern_error error;
@@ -165,6 +166,10 @@ static int answer_status(struct tern_api *api, struct connection *connection)
 
     tern_pipeline_status(api->options.pipeline, &pipeline);
     tern_builder_state(api->options.builder, &builder);
+    if (api->options.drain != NULL) {
+        tern_drain_status(api->options.drain, &log);
+        status.decision_log = &log;
+    }
     /* A status without its history is still worth having. */
     if (tern_store_history(api->options.store, &query, &live, &live_count, &error) != 0)
         tern_control_log(TERN_LOG_ERROR, "%s", error.message);

@@ -5,6 +5,7 @@
 #define TERN_API_H
 
 #include "controlplane/builder.h"
+#include "controlplane/decisions/drain.h"
 #include "controlplane/directory.h"
 
 #define TERN_API_CONNECTIONS_MAX 32u
@@ -17,6 +18,7 @@ struct tern_api_options {
     struct tern_builder *builder;
     struct tern_store *store;     /* for reading; not the builder's handle */
     struct tern_sources *sources; /* for copies of it */
+    struct tern_drain *drain;     /* for its status; NULL: none */
     int wake_fd;                  /* the builder's eventfd */
     uint64_t started_at_us;
 };

@@ -6,6 +6,7 @@
 #include "controlplane/config/config.h"
 #include "shared/buffer.h"
 #include "shared/error.h"
+#include "shared/view.h"
 
 /* The publishing side of one run directory: arena, live image, source cache. One per process;
  * apply, restore and rollback are called from one thread at a time, status from any thread. */
@@ -25,6 +26,10 @@ struct tern_pipeline_options {
     uint64_t arena_bytes; /* size of a newly made arena; a valid one found keeps its own */
     uint8_t instance_secret[32];
     struct tern_pipeline_numbers numbers;
+    /* called with what is served already when it is opened, and right before each swap with what is
+     * served then; may be NULL */
+    void (*serving)(void *context, const struct tern_view *view);
+    void *context;
 };
 
 /* Takes over a valid arena as it finds it (withdraws any announcement, keeps serving what its root

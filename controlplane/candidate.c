@@ -111,6 +111,8 @@ static int publish(struct tern_pipeline *pipeline, struct tern_image *image, uin
         return failed;
     }
     tern_report_progress(options, "publish", 0, 0);
+    if (pipeline->serving != NULL)
+        pipeline->serving(pipeline->context, view);
     start = tern_clock_now_ns();
     tern_publish_swap(writer, offset);
     tern_publish_settings(writer, section_of_kind(image, TERN_SECTION_SETTINGS));

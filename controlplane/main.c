@@ -2,6 +2,7 @@
  * (publishing) and api.c (answering). */
 #include "controlplane/api.h"
 #include "controlplane/builder.h"
+#include "controlplane/decisions/drain.h"
 #include "controlplane/directory.h"
 #include "controlplane/log.h"
 #include "shared/clock.h"
@@ -112,6 +113,7 @@ struct control {
     int stop_fd, wake_fd, lock_fd;
     struct tern_store *store;         /* the builder's */
     struct tern_store *reading_store; /* the API's */
+    struct tern_drain *drain;
     struct tern_pipeline *pipeline;
     struct tern_sources *sources;
     struct tern_builder *builder;
@@ -166,12 +168,19 @@ static int open_descriptors(struct control *control, struct tern_error *error)
     return 0;
 }
 
+static void expect(void *context, const struct tern_view *view)
+{
+    tern_drain_expect(context, view);
+}
+
 static int open_pipeline(struct control *control, struct tern_error *error)
 {
     struct tern_pipeline_options options = {
         .run_dir = control->directories.run_dir,
         .state_dir = control->directories.state_dir,
         .arena_bytes = control->arena_bytes,
+        .serving = expect,
+        .context = control->drain,
     };
     struct tern_pipeline_status status = {0};
     unsigned settled = 0;
@@ -239,6 +248,8 @@ static int open_all(struct control *control, const struct options *options,
     if (rc == 0)
         tern_store_set_patience(control->reading_store, READING_PATIENCE_MS);
     if (rc == 0)
+        rc = tern_drain_start(run_dir, state_dir, &control->drain, error);
+    if (rc == 0)
         rc = open_pipeline(control, error);
     if (rc == 0 &&
         tern_sources_new(tern_clock_now_ns() ^ (uint64_t)getpid(), &control->sources) != 0)
@@ -262,6 +273,7 @@ static int open_all(struct control *control, const struct options *options,
                                              .builder = control->builder,
                                              .store = control->reading_store,
                                              .sources = control->sources,
+                                             .drain = control->drain,
                                              .wake_fd = control->wake_fd,
                                              .started_at_us = control->started_at_us};
 
@@ -279,6 +291,7 @@ static void close_all(struct control *control)
         tern_control_log(TERN_LOG_WARNING, "stopping in the middle of a build, which is abandoned");
         _exit(0);
     }
+    tern_drain_stop(control->drain);
     if (control->pipeline != NULL)
         tern_pipeline_close(control->pipeline);
     tern_sources_free(control->sources);

@@ -99,6 +99,8 @@ int tern_pipeline_open(const struct tern_pipeline_options *options, struct tern_
     opened->writer.fd = -1;
     pthread_mutex_init(&opened->lock, NULL);
     memcpy(opened->secret, options->instance_secret, sizeof opened->secret);
+    opened->serving = options->serving;
+    opened->context = options->context;
     opened->run_dir = strdup(options->run_dir);
     opened->state_dir = strdup(options->state_dir);
     if (opened->run_dir == NULL || opened->state_dir == NULL)
@@ -109,6 +111,8 @@ int tern_pipeline_open(const struct tern_pipeline_options *options, struct tern_
         tern_pipeline_close(opened);
         return result;
     }
+    if (opened->live != NULL && opened->serving != NULL)
+        opened->serving(opened->context, opened->live);
     tern_pipeline_refresh_status(opened);
     *pipeline = opened;
     return 0;

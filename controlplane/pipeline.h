@@ -32,6 +32,8 @@ struct tern_pipeline {
     char *run_dir;
     char *state_dir;
     uint8_t secret[32];
+    void (*serving)(void *context, const struct tern_view *view);
+    void *context;
     struct tern_view *live; /* of the current root, NULL before the first */
     struct tern_image live_image;
     struct tern_source_known *sources;

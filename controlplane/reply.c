@@ -345,12 +345,27 @@ static void fill_source(Tern__Control__SourceStatus *to, const struct tern_sourc
     to->error = text_of(from->error);
 }
 
+static void fill_log(Tern__Control__DecisionLogStatus *to, const struct tern_drain_status *from)
+{
+    tern__control__decision_log_status__init(to);
+    to->on = from->on;
+    to->directory = text_of(from->directory);
+    to->file = from->file;
+    to->written = from->written;
+    to->skipped = from->skipped;
+    to->lost = from->lost;
+    to->failed = from->failed;
+    to->bytes = from->bytes;
+    to->error = text_of(from->error);
+}
+
 int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *status)
 {
     const struct tern_pipeline_status *pipeline = status->pipeline;
     Tern__Control__Reply reply = TERN__CONTROL__REPLY__INIT;
     Tern__Control__Status message = TERN__CONTROL__STATUS__INIT;
     Tern__Control__BuildStatus build;
+    Tern__Control__DecisionLogStatus log;
     Tern__Control__HistoryRow publish, failure;
     Tern__Control__SeatStatus seats[TERN_COUNT(pipeline->seats)],
         *list[TERN_COUNT(pipeline->seats)];
@@ -411,6 +426,10 @@ int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *s
     if (status->last_failure != NULL) {
         fill_row(&failure, status->last_failure);
         message.last_failure = &failure;
+    }
+    if (status->decision_log != NULL) {
+        fill_log(&log, status->decision_log);
+        message.decision_log = &log;
     }
     reply.body_case = TERN__CONTROL__REPLY__BODY_STATUS;
     reply.status = &message;

@@ -4,6 +4,7 @@
 #define TERN_REPLY_H
 
 #include "controlplane/builder.h"
+#include "controlplane/decisions/drain.h"
 #include "controlplane/directory.h"
 #include "shared/buffer.h"
 #include "shared/proto/tern.pb-c.h"
@@ -26,8 +27,9 @@ struct tern_reply_status {
     uint64_t started_at_us;
     const struct tern_pipeline_status *pipeline;
     const struct tern_builder_state *builder;
-    const struct tern_history_row *last_publish; /* NULL: never */
-    const struct tern_history_row *last_failure; /* NULL: none since the last success */
+    const struct tern_history_row *last_publish;  /* NULL: never */
+    const struct tern_history_row *last_failure;  /* NULL: none since the last success */
+    const struct tern_drain_status *decision_log; /* NULL: none */
     const struct tern_sources_copy *sources;
 };
 int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *status);

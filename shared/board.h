@@ -104,7 +104,7 @@ struct tern_loop_board {
     struct tern_histogram stages[TERN_STAGE_COUNT] TERN_ALIGNED(64);
     struct tern_log_ring log TERN_ALIGNED(64);
 } TERN_ALIGNED(TERN_PAGE);
-TERN_LAYOUT_SIZE(tern_loop_board, 303104);
+TERN_LAYOUT_SIZE(tern_loop_board, 565248);
 TERN_LAYOUT_FIELD(tern_loop_board, counters, 0);
 TERN_LAYOUT_FIELD(tern_loop_board, stages, 256);
 TERN_LAYOUT_FIELD(tern_loop_board, log, 38656);
@@ -168,7 +168,7 @@ struct tern_seat {
     struct tern_rule_slot rule_slots[TERN_RULE_SLOTS];
     _Atomic uint64_t rule_hits[TERN_LOOPS_MAX][TERN_RULE_SLOTS];
 } TERN_ALIGNED(TERN_PAGE);
-TERN_LAYOUT_SIZE(tern_seat, 94904320);
+TERN_LAYOUT_SIZE(tern_seat, 111681536);
 TERN_LAYOUT_FIELD(tern_seat, ready, 0);
 TERN_LAYOUT_FIELD(tern_seat, pid, 8);
 TERN_LAYOUT_FIELD(tern_seat, loop_count, 12);
@@ -188,8 +188,8 @@ TERN_LAYOUT_FIELD(tern_seat, usage, 4736);
 TERN_LAYOUT_FIELD(tern_seat, rule_slot_count, 5760);
 TERN_LAYOUT_FIELD(tern_seat, rules_without_slot, 5764);
 TERN_LAYOUT_FIELD(tern_seat, boards, 8192);
-TERN_LAYOUT_FIELD(tern_seat, rule_slots, 19406848);
-TERN_LAYOUT_FIELD(tern_seat, rule_hits, 27795456);
+TERN_LAYOUT_FIELD(tern_seat, rule_slots, 36184064);
+TERN_LAYOUT_FIELD(tern_seat, rule_hits, 44572672);
 
 struct tern_board {
     _Atomic uint64_t magic; /* the file is made aside and linked into place complete */
@@ -198,7 +198,7 @@ struct tern_board {
     uint8_t reserved[TERN_PAGE - 16];
     struct tern_seat seats[TERN_SEATS_MAX];
 };
-TERN_LAYOUT_SIZE(tern_board, 1518473216);
+TERN_LAYOUT_SIZE(tern_board, 1786908672);
 TERN_LAYOUT_FIELD(tern_board, magic, 0);
 TERN_LAYOUT_FIELD(tern_board, abi, 8);
 TERN_LAYOUT_FIELD(tern_board, seat_bytes, 12);

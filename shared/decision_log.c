@@ -31,6 +31,9 @@ unsigned tern_log_read(const struct tern_log_ring *ring, uint64_t *position,
         from = safe;
     }
     count = (unsigned)tern_min_u64(head - from, capacity);
+    if (from + count < head &&
+        ring->records[(from + count) & (TERN_LOG_RECORDS - 1)].kind == TERN_LOG_TRACE)
+        count--; /* its decision comes with it next time */
     for (unsigned i = 0; i < count; i++)
         copy(&records[i], &ring->records[(from + i) & (TERN_LOG_RECORDS - 1)]);
     /* Pairs with the release fence of tern_log_begin: had a copy seen anything of a later burst,

@@ -63,7 +63,7 @@ TERN_LAYOUT_FIELD(tern_log_trace, reserved1, 38);
 _Static_assert(offsetof(struct tern_log_trace, kind) == offsetof(struct tern_log_record, kind),
                "a record of either kind says which it is");
 
-#define TERN_LOG_RECORDS 4096u /* 256 KiB a loop; a power of two */
+#define TERN_LOG_RECORDS 8192u /* 512 KiB a loop; a power of two */
 /* So many records at most are written between two stores of the head: a vector, all of it traced.
  */
 #define TERN_LOG_BURST (2 * TERN_VECTOR_WIDTH)
@@ -73,7 +73,7 @@ struct tern_log_ring {
     _Atomic uint64_t head TERN_ALIGNED(64); /* records written, ever */
     struct tern_log_record records[TERN_LOG_RECORDS] TERN_ALIGNED(64);
 };
-TERN_LAYOUT_SIZE(tern_log_ring, 262208);
+TERN_LAYOUT_SIZE(tern_log_ring, 524352);
 TERN_LAYOUT_FIELD(tern_log_ring, head, 0);
 TERN_LAYOUT_FIELD(tern_log_ring, records, 64);
 
@@ -104,10 +104,12 @@ static inline const struct tern_log_trace *tern_log_as_trace(const struct tern_l
     return (const struct tern_log_trace *)record;
 }
 
-/* Copies at most `capacity` records from `*position` on into `records`, and moves `*position` past
- * them. Returns how many; those that were overwritten before or while they were copied are added to
+/* Copies at most `capacity` (at least 2) records from `*position` on into `records`, and moves
+ * `*position` past them. Returns how many; those that were overwritten before or while they were
+ * copied are added to
  * `*lost`. A position past the head (the ring has another owner now) starts at the oldest record
- * there is. One reader a position; never waits, never writes to the ring. */
+ * there is. What it yields never ends between a decision and its trace context. One reader a
+ * position; never waits, never writes to the ring. */
 unsigned tern_log_read(const struct tern_log_ring *ring, uint64_t *position,
                        struct tern_log_record *records, unsigned capacity, uint64_t *lost);
 

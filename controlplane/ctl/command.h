@@ -37,6 +37,9 @@ enum tern_exit {
     X(BUDGET, 0, "budget", "DURATION", "what a request may take; default: limits.deadline")        \
     X(RULES, 0, "rules", NULL, "what each rule has hit")                                           \
     X(EXPLAIN, 0, "explain", NULL, "say how each failed test was decided")                         \
+    X(FOLLOW, 'f', "follow", NULL, "go on as more comes, until interrupted")                       \
+    X(RULE, 0, "rule", "ID", "only what this rule decided")                                        \
+    X(ACTION, 0, "action", "NAME", "only allow, deny, challenge or undecided")                     \
     X(HELP, 'h', "help", NULL, "this text")
 
 enum tern_ctl_option_index {
@@ -61,7 +64,8 @@ extern const struct tern_ctl_option_text tern_ctl_options[TERN_CTL_OPTION_COUNT]
 
 struct tern_invocation {
     unsigned given; /* bits */
-    const char *run_dir, *state_dir, *backend, *log, *message, *address, *token_file;
+    const char *run_dir, *state_dir, *backend, *log, *message, *address, *token_file, *rule,
+        *action;
     bool json;
     uint64_t key, generation, timeout_us;
     uint64_t interval_us, budget_us; /* 0: not given */
@@ -105,6 +109,7 @@ int tern_ctl_status(const struct tern_invocation *invocation);
 int tern_ctl_stats(const struct tern_invocation *invocation);
 int tern_ctl_test(const struct tern_invocation *invocation);
 int tern_ctl_budget(const struct tern_invocation *invocation);
+int tern_ctl_log(const struct tern_invocation *invocation);
 int tern_ctl_top(const struct tern_invocation *invocation);
 int tern_ctl_readers(const struct tern_invocation *invocation);
 int tern_ctl_decide(const struct tern_invocation *invocation);

@@ -106,6 +106,16 @@ const struct tern_command tern_commands[] = {
      "and\n"
      "the same snapshot as any request's.",
      tern_ctl_explain},
+    {"log", "", 0, 0,
+     TERN_CTL_RUN_DIR | TERN_CTL_STATE_DIR | TERN_CTL_LIMIT | TERN_CTL_FOLLOW | TERN_CTL_RULE |
+         TERN_CTL_ACTION | TERN_CTL_KEY | TERN_CTL_JSON,
+     "decisions that were written down",
+     "The last decisions in the files of the decision log, the newest last; with --follow also "
+     "what\n"
+     "comes. What stands there is up to `decision_log:` of the configuration. --json prints the "
+     "lines\n"
+     "as they are. Works with tern-control dead.",
+     tern_ctl_log},
     {"history", "[GENERATION]", 0, 1, TERN_CTL_RUN_DIR | TERN_CTL_JSON | TERN_CTL_LIMIT,
      "what was published, and what was refused",
      "Newest first. `*` marks the generation that is served. With GENERATION all that is kept of "

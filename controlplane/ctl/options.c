@@ -107,6 +107,12 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
     case TERN_CTL_INDEX_TOKEN_FILE:
         invocation->token_file = value;
         return 0;
+    case TERN_CTL_INDEX_RULE:
+        invocation->rule = value;
+        return 0;
+    case TERN_CTL_INDEX_ACTION:
+        invocation->action = value;
+        return 0;
     case TERN_CTL_INDEX_JSON:
         invocation->json = true;
         return 0;
@@ -143,6 +149,7 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
     case TERN_CTL_INDEX_FORCE_CHANGE:
     case TERN_CTL_INDEX_RULES_ONLY:
     case TERN_CTL_INDEX_EXIT_CODE:
+    case TERN_CTL_INDEX_FOLLOW:
     case TERN_CTL_INDEX_RULES:
     case TERN_CTL_INDEX_EXPLAIN:
     case TERN_CTL_INDEX_HELP:

@@ -103,6 +103,25 @@ static void sources_json(struct tern_json *json, const Tern__Control__Status *st
     tern_json_object_end(json);
 }
 
+static void log_json(struct tern_json *json, const Tern__Control__DecisionLogStatus *log)
+{
+    if (log == NULL) {
+        tern_json_null(json, "decision_log");
+        return;
+    }
+    tern_json_object(json, "decision_log");
+    tern_json_bool(json, "on", log->on);
+    tern_json_string(json, "directory", log->directory);
+    tern_json_u64(json, "file", log->file);
+    tern_json_u64(json, "written", log->written);
+    tern_json_u64(json, "skipped", log->skipped);
+    tern_json_u64(json, "lost", log->lost);
+    tern_json_u64(json, "failed", log->failed);
+    tern_json_u64(json, "bytes", log->bytes);
+    tern_json_string(json, "error", log->error[0] != '\0' ? log->error : NULL);
+    tern_json_object_end(json);
+}
+
 static void print_json(const Tern__Control__Status *status, const struct tern_instance_arena *arena)
 {
     struct tern_json json = {0};
@@ -157,6 +176,7 @@ static void print_json(const Tern__Control__Status *status, const struct tern_in
         tern_json_null(&json, "build");
     }
     sources_json(&json, status);
+    log_json(&json, status->decision_log);
     row_json(&json, "last_publish", status->last_publish);
     row_json(&json, "last_failure", status->last_failure);
     tern_json_object_end(&json);
@@ -234,6 +254,19 @@ static void print_sources(const Tern__Control__Status *status)
     }
 }
 
+static void print_log(const Tern__Control__DecisionLogStatus *log)
+{
+    char a[TERN_PRINT_TEXT], b[TERN_PRINT_TEXT], c[TERN_PRINT_TEXT];
+
+    printf("decision log  %s: %s written, %s not in the sample", log->directory,
+           tern_print_count(a, log->written), tern_print_count(b, log->skipped));
+    if (log->lost != 0)
+        printf(", %s LOST", tern_print_count(c, log->lost));
+    if (log->failed != 0)
+        printf(", %s COULD NOT BE WRITTEN", tern_print_count(c, log->failed));
+    printf("%s%s\n", log->error[0] != '\0' ? ": " : "", log->error);
+}
+
 static void print_text(const Tern__Control__Status *status, const struct tern_instance_arena *arena)
 {
     char a[TERN_PRINT_TEXT], b[TERN_PRINT_TEXT], c[TERN_PRINT_TEXT];
@@ -279,6 +312,8 @@ static void print_text(const Tern__Control__Status *status, const struct tern_in
         printf(", %s in quarantine", tern_print_bytes(c, status->quarantined_bytes));
     printf(", huge pages: %s\n", status->huge_pages ? "yes" : "no");
     printf("directories   run %s, state %s\n", status->run_dir, status->state_dir);
+    if (status->decision_log != NULL && status->decision_log->on)
+        print_log(status->decision_log);
     if (status->build != NULL)
         printf("building      %s: %s, %u.%u %%, since %s%s\n", status->build->path,
                status->build->step, status->build->permille / 10, status->build->permille % 10,
