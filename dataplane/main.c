@@ -24,7 +24,7 @@ enum exit_code {
 struct options {
     const char *run_dir;
     const char *backend; /* "auto", "io_uring", "epoll" */
-    bool no_stages;
+    bool no_stages, no_hits;
 };
 
 static void print_help(void)
@@ -48,13 +48,10 @@ static void print_help(void)
 static int parse_options(int count, char **arguments, struct options *options)
 {
     static const struct option known[] = {
-        {"run-dir", required_argument, NULL, 'r'},
-        {"backend", required_argument, NULL, 'b'},
-        {"log", required_argument, NULL, 'l'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'v'},
-        {"no-stages", no_argument, NULL, 'n'},
-        {0},
+        {"run-dir", required_argument, NULL, 'r'}, {"backend", required_argument, NULL, 'b'},
+        {"log", required_argument, NULL, 'l'},     {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'v'},       {"no-stages", no_argument, NULL, 'n'},
+        {"no-hits", no_argument, NULL, 'i'},       {0},
     };
     int option;
 
@@ -79,8 +76,11 @@ static int parse_options(int count, char **arguments, struct options *options)
             }
             tern_log_use_json(strcmp(optarg, "json") == 0);
             break;
-        case 'n': /* for perf/run measuring only; not in the help */
+        case 'n': /* this and the next for perf/run measuring only; not in the help */
             options->no_stages = true;
+            break;
+        case 'i':
+            options->no_hits = true;
             break;
         case 'h':
             print_help();
@@ -356,6 +356,7 @@ static int run(struct tern_server *server, const struct options *options, int si
     }
     server->run_dir = options->run_dir;
     server->no_stages = options->no_stages;
+    server->no_hits = options->no_hits;
     server->worker_count = server->settings.workers;
     code = tern_seat_claim(&server->board, arena, server->worker_count, &server->seat_index, error);
     if (code == 0) {

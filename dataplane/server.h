@@ -18,6 +18,7 @@ struct tern_server {
     const struct tern_backend *backend;
     bool spin;      /* there are more CPUs than loops */
     bool no_stages; /* requests are not timed */
+    bool no_hits;   /* hits of rules are not counted */
     bool pin_threads;
 
     struct tern_listeners listeners;

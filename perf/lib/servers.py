@@ -149,6 +149,44 @@ class Tern:
         shutil.rmtree(self.run_dir, ignore_errors=True)
 
 
+class TernApart(Tern):
+    """tern-control and ternd started by us, so that ternd can have options of its own."""
+
+    def __init__(self, bench, config, name, options):
+        self.bench = bench
+        self.run_dir = pathlib.Path(tempfile.mkdtemp(prefix="tern-perf-", dir="/dev/shm"))
+        self.log = open(bench.folder / f"{name}.log", "w")
+        state_dir = bench.folder / f"{name}-state"
+        state_dir.mkdir(mode=0o700, exist_ok=True)
+        self.processes = []
+        for program, arguments in (("tern-control", ["--config", config, "--state-dir", state_dir]),
+                                   ("ternd", options)):
+            self.processes.append(subprocess.Popen(
+                pinned(bench.server_cpu, [bench.build / program, "--run-dir", self.run_dir, *arguments]),
+                stdout=subprocess.DEVNULL, stderr=self.log))
+        self.pid = self.processes[1].pid
+        try:
+            wait_until(self._serves, START_SECONDS, f"{name} serves")
+        except Failure:
+            self.close()
+            raise
+
+    def _serves(self):
+        if any(process.poll() is not None for process in self.processes):
+            raise Failure("a process of tern ended at its start:\n" + self.log_tail())
+        try:
+            self.ternctl("wait", "--generation", "1", "--timeout", "100ms")
+            return True
+        except Failure:
+            return False
+
+    def close(self):
+        for process in reversed(self.processes):
+            stop(process)
+        self.log.close()
+        shutil.rmtree(self.run_dir, ignore_errors=True)
+
+
 def import_client(root):
     """The project's own Python client."""
     sys.path.insert(0, os.fspath(root / "clients" / "python"))
