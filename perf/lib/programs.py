@@ -57,6 +57,59 @@ def in_process(bench):
     return [result]
 
 
+def against_mmdb(bench):
+    """Look-ups in the full ASN table against libmaxminddb on the same ranges, random present addresses."""
+    arguments = []
+    if bench.data.real:
+        bench.data.write_asn(bench.folder / "asn.csv")
+        arguments = ["--asn", bench.folder / "asn.csv"]
+    runs = [run_program(bench, "perf-against-mmdb", *arguments) for _ in range(bench.rounds)]
+    one = Result("mmdb-single", "prefix look-up, full ASN table, against libmaxminddb on the same data", "≥ 10×",
+                 "×").at_least(10)
+    one.values = [run["single-ratio"] for run in runs]
+    many = Result("mmdb-vector", "the same, 32 addresses together", "≥ 10×", "×").at_least(10)
+    many.values = [run["vector-ratio"] for run in runs]
+    one.note(f"{median([run['tern-ns'] for run in runs]):.0f} ns, 32 together "
+             f"{median([run['tern-vector-ns'] for run in runs]):.0f} ns; libmaxminddb "
+             f"{median([run['mmdb-ns'] for run in runs]):.0f} ns; {runs[0]['tern-mib']:.1f} MiB against "
+             f"{runs[0]['mmdb-mib']:.1f} MiB")
+    for result in (one, many):
+        result.runs = {"mmdb": runs}
+    return [one, many]
+
+
+def against_map(bench):
+    """Exact sets of a million keys against GLib's hash map, half of the keys absent."""
+    runs = [run_program(bench, "perf-against-map") for _ in range(bench.rounds)]
+    results = []
+    for kind, text in (("number", "64-bit numbers"), ("text", "texts of 20 bytes")):
+        result = Result(f"map-{kind}", f"exact set of 1M {text}, 32 together, against GHashTable", "≥ 1×",
+                        "×").at_least(1)
+        result.values = [run[f"{kind}-vector-ratio"] for run in runs]
+        result.note(f"one at a time {median([run[f'{kind}-single-ratio'] for run in runs]):.2f}×; "
+                    f"{median([run[f'{kind}-tern-ns'] for run in runs]):.0f} ns, 32 together "
+                    f"{median([run[f'{kind}-tern-vector-ns'] for run in runs]):.0f} ns, GHashTable "
+                    f"{median([run[f'{kind}-map-ns'] for run in runs]):.0f} ns")
+        result.runs = {"map": runs}
+        results.append(result)
+    return results
+
+
+def against_loop(bench):
+    """Compiled rules against evaluating parsed conditions one by one, 10 to 10,000 rules."""
+    runs = [run_program(bench, "perf-against-loop") for _ in range(bench.rounds)]
+    counts = sorted(int(name.split("-")[-1]) for name in runs[0] if name.startswith("ratio-"))
+    most = counts[-1] if bench.small else 1000
+    result = Result("one-by-one", f"{most:,} rules compiled against evaluated one by one", "≥ 1×",
+                    "×").at_least(1)
+    result.values = [run[f"ratio-{most}"] for run in runs]
+    result.note("; ".join(
+        f"{count:,} rules {median([run[f'tern-ns-{count}'] for run in runs]):.0f} ns against "
+        f"{median([run[f'loop-ns-{count}'] for run in runs]):.0f} ns" for count in counts))
+    result.runs = {"loop": runs}
+    return [result]
+
+
 def decide(bench):
     """A decision inside one process, 1M-key tables + ASN + 1,000 rules: median in dependent loads; and p99 with
     10,000 rules against 10."""
