@@ -1,5 +1,7 @@
 #include "controlplane/archive.h"
 
+#include "shared/race.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,6 +13,7 @@
 
 #define PATH_BYTES 1024
 #define HASH_TEXT  33
+#define NOTE       "generations/next" /* what is about to be published */
 #define LISTED_MAX 64 /* more than are ever retained, by far: what lies there may be anything */
 
 static void hash_text(const uint8_t hash[16], char text[HASH_TEXT])
@@ -26,6 +29,11 @@ static void section_path(char path[PATH_BYTES], const char *state_dir,
 
     hash_text(section->content_hash, hash);
     snprintf(path, PATH_BYTES, "%s/sections/%s.section", state_dir, hash);
+}
+
+static void list_path(char path[PATH_BYTES], const char *state_dir, uint64_t generation)
+{
+    snprintf(path, PATH_BYTES, "%s/generations/%" PRIu64, state_dir, generation);
 }
 
 static int make_directory(const char *state_dir, const char *name, struct tern_error *error)
@@ -52,8 +60,9 @@ static int sync_directory(const char *state_dir, const char *name, struct tern_e
     return result;
 }
 
-/* Writes aside, syncs, renames. */
-static int write_file(const char *path, const void *data, size_t length, struct tern_error *error)
+/* Writes aside, syncs if what is written must survive more than this process, renames. */
+static int write_file(const char *path, const void *data, size_t length, bool sync,
+                      struct tern_error *error)
 {
     char aside[PATH_BYTES + 8];
     int fd, result = 0;
@@ -71,7 +80,7 @@ static int write_file(const char *path, const void *data, size_t length, struct 
         else if (wrote > 0)
             done += (size_t)wrote;
     }
-    if (result == 0 && fsync(fd) < 0)
+    if (result == 0 && sync && fsync(fd) < 0)
         result = tern_error_system(error, errno, "cannot sync %s", aside);
     close(fd);
     if (result == 0 && rename(aside, path) < 0)
@@ -145,11 +154,10 @@ static unsigned list_generations(const char *state_dir, uint64_t *generations, u
     return count;
 }
 
-static int save_list(const char *state_dir, const struct tern_archive_list *list,
+static int save_list(const char *path, const struct tern_archive_list *list, bool sync,
                      struct tern_error *error)
 {
     struct tern_buffer text = {0};
-    char path[PATH_BYTES];
     char hash[HASH_TEXT], definition[HASH_TEXT];
     int result;
 
@@ -178,8 +186,7 @@ static int save_list(const char *state_dir, const struct tern_archive_list *list
         tern_buffer_free(&text);
         return tern_error_set(error, result, "no memory for a generation's list");
     }
-    snprintf(path, sizeof path, "%s/generations/%" PRIu64, state_dir, list->generation);
-    result = write_file(path, text.data, text.length, error);
+    result = write_file(path, text.data, text.length, sync, error);
     tern_buffer_free(&text);
     return result;
 }
@@ -218,7 +225,7 @@ static void remove_list(const char *state_dir, uint64_t generation)
 {
     char path[PATH_BYTES];
 
-    snprintf(path, sizeof path, "%s/generations/%" PRIu64, state_dir, generation);
+    list_path(path, state_dir, generation);
     unlink(path);
 }
 
@@ -268,24 +275,27 @@ unsigned tern_archive_generations(const char *state_dir, uint64_t generations[TE
 int tern_archive_save(const char *state_dir, const struct tern_archive_list *list,
                       const uint8_t *base, struct tern_error *error)
 {
+    char path[PATH_BYTES];
     int result = make_directory(state_dir, "sections", error);
 
     if (result == 0)
         result = make_directory(state_dir, "generations", error);
     for (unsigned i = 0; result == 0 && i < list->count; i++) {
         const struct tern_section *section = &list->sections[i];
-        char path[PATH_BYTES];
 
         section_path(path, state_dir, section);
         if (access(path, F_OK) != 0)
-            result = write_file(path, base + section->offset, section->length, error);
+            result = write_file(path, base + section->offset, section->length, true, error);
     }
     if (result == 0)
         result = sync_directory(state_dir, "sections", error);
+    TERN_RACE_POINT("archive-sections");
+    list_path(path, state_dir, list->generation);
     if (result == 0)
-        result = save_list(state_dir, list, error);
+        result = save_list(path, list, true, error);
     if (result == 0)
         result = sync_directory(state_dir, "generations", error);
+    TERN_RACE_POINT("archive-listed");
     if (result == 0)
         prune(state_dir);
     return result;
@@ -364,18 +374,12 @@ static int parse_list(char *text, size_t length, struct tern_archive_list *list)
     return list->count > 0 ? 0 : TERN_ECORRUPT;
 }
 
-int tern_archive_read(const char *state_dir, uint64_t generation, struct tern_archive_list *list,
-                      struct tern_error *error)
+static int read_list(const char *path, struct tern_archive_list *list, struct tern_error *error)
 {
     struct tern_archive_list read = {0};
     struct tern_buffer text = {0};
-    char path[PATH_BYTES];
-    int result;
+    int result = read_file(path, TERN_SECTIONS_MAX * 320ul + 4096, &text, error);
 
-    if (generation == 0 && list_generations(state_dir, &generation, 1) == 0)
-        return tern_error_set(error, TERN_ENOENT, "%s retains no generation", state_dir);
-    snprintf(path, sizeof path, "%s/generations/%" PRIu64, state_dir, generation);
-    result = read_file(path, TERN_SECTIONS_MAX * 320ul + 4096, &text, error);
     if (result == 0)
         result = tern_buffer_append(&text, "", 1);
     if (result == 0) {
@@ -388,6 +392,45 @@ int tern_archive_read(const char *state_dir, uint64_t generation, struct tern_ar
         tern_archive_list_free(&read);
     else
         *list = read;
+    return result;
+}
+
+int tern_archive_read(const char *state_dir, uint64_t generation, struct tern_archive_list *list,
+                      struct tern_error *error)
+{
+    char path[PATH_BYTES];
+
+    if (generation == 0 && list_generations(state_dir, &generation, 1) == 0)
+        return tern_error_set(error, TERN_ENOENT, "%s retains no generation", state_dir);
+    list_path(path, state_dir, generation);
+    return read_list(path, list, error);
+}
+
+int tern_archive_note(const char *state_dir, const struct tern_archive_list *list,
+                      struct tern_error *error)
+{
+    char path[PATH_BYTES];
+    int result = make_directory(state_dir, "generations", error);
+
+    snprintf(path, sizeof path, "%s/" NOTE, state_dir);
+    return result != 0 ? result : save_list(path, list, false, error);
+}
+
+int tern_archive_noted(const char *state_dir, uint64_t generation, struct tern_archive_list *list,
+                       struct tern_error *error)
+{
+    struct tern_archive_list noted = {0};
+    char path[PATH_BYTES];
+    int result;
+
+    snprintf(path, sizeof path, "%s/" NOTE, state_dir);
+    result = read_list(path, &noted, error);
+    if (result == 0 && noted.generation != generation) {
+        tern_archive_list_free(&noted);
+        return tern_error_set(error, TERN_ENOENT, "%s is about another generation", path);
+    }
+    if (result == 0)
+        *list = noted;
     return result;
 }
 

@@ -39,6 +39,14 @@ struct tern_archive_list {
 int tern_archive_save(const char *state_dir, const struct tern_archive_list *list,
                       const uint8_t *base, struct tern_error *error);
 
+/* Notes what is about to be swapped in. When the process dies between the swap and the saving, the
+ * note is all that is known of it besides its bytes. Survives the process, not the machine. */
+int tern_archive_note(const char *state_dir, const struct tern_archive_list *list,
+                      struct tern_error *error);
+/* Reads the note; TERN_ENOENT when it is about another generation. */
+int tern_archive_noted(const char *state_dir, uint64_t generation, struct tern_archive_list *list,
+                       struct tern_error *error);
+
 /* The retained generations, newest first, at most TERN_ARCHIVE_LISTS. */
 unsigned tern_archive_generations(const char *state_dir, uint64_t generations[TERN_ARCHIVE_LISTS]);
 

@@ -67,32 +67,46 @@ static const struct tern_section *section_of_kind(const struct tern_image *image
     return NULL;
 }
 
+/* `image` as the archive lists it; borrows its arrays. */
+static struct tern_archive_list list_of(const struct tern_image *image, uint64_t schema_hash,
+                                        const struct tern_apply_result *result)
+{
+    struct tern_archive_list list = {
+        .generation = result->generation,
+        .schema_hash = schema_hash,
+        .sections = image->sections,
+        .infos = image->infos,
+        .count = image->count,
+    };
+
+    memcpy(list.config_hash, result->config_hash, sizeof list.config_hash);
+    return list;
+}
+
 /* Keeps the packed sections for a reboot. The generation serves already: failing to keep it is no
  * reason to take it back, so the caller reports it as a warning in `error`. */
 static int archive(const struct tern_pipeline *pipeline, uint64_t schema_hash,
-                   const uint8_t config_hash[16], struct tern_error *error)
+                   const struct tern_apply_result *result, struct tern_error *error)
 {
-    struct tern_archive_list list = {
-        .generation = pipeline->writer.generation,
-        .schema_hash = schema_hash,
-        .sections = pipeline->live_image.sections,
-        .infos = pipeline->live_image.infos,
-        .count = pipeline->live_image.count,
-    };
+    const struct tern_archive_list list = list_of(&pipeline->live_image, schema_hash, result);
 
-    memcpy(list.config_hash, config_hash, sizeof list.config_hash);
     return tern_archive_save(pipeline->state_dir, &list, pipeline->writer.base, error);
 }
 
 /* Announce, then swap or withdraw. */
-static int publish(struct tern_pipeline *pipeline, struct tern_image *image, uint64_t offset,
-                   struct tern_view *view, const struct tern_apply_options *options,
-                   struct tern_apply_result *result, struct tern_error *error)
+static int publish(struct tern_pipeline *pipeline, struct tern_image *image, uint64_t schema_hash,
+                   uint64_t offset, struct tern_view *view,
+                   const struct tern_apply_options *options, struct tern_apply_result *result,
+                   struct tern_error *error)
 {
+    const struct tern_archive_list list = list_of(image, schema_hash, result);
     struct tern_writer *writer = &pipeline->writer;
+    struct tern_error unnoted;
     uint64_t start;
     int failed;
 
+    /* Without the note nothing is lost but what a crash right now would forget. */
+    (void)tern_archive_note(pipeline->state_dir, &list, &unnoted);
     tern_report_progress(options, "announce", 0, 0);
     failed = announce(pipeline, offset, view->bytes, result, error);
     if (failed == 0 && options->publishing != NULL) {
@@ -134,7 +148,7 @@ static int run_tests(const struct tern_view *view, const struct tern_config *con
 {
     struct tern_diagnostics_mark mark = tern_diagnostics_mark(diagnostics);
     int failed = tern_expectations_check(view, config, options->tested, options->context,
-                                          diagnostics, error);
+                                         diagnostics, error);
 
     result->tests_run = config->test_count;
     result->tests_failed = (unsigned)(diagnostics->error_count - mark.error_count);
@@ -176,13 +190,13 @@ int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *im
         failed = run_tests(view, config, options, result, diagnostics, error);
     result->verify_ms = tern_clock_ms_since(start);
     if (failed == 0 && !options->dry_run)
-        failed = publish(pipeline, image, offset, view, options, result, error);
+        failed = publish(pipeline, image, schema_hash, offset, view, options, result, error);
     if (failed != 0 || options->dry_run) {
         tern_view_close(view);
         return failed;
     }
     tern_report_progress(options, "archive", 0, 0);
-    if (archive(pipeline, schema_hash, result->config_hash, error) != 0)
+    if (archive(pipeline, schema_hash, result, error) != 0)
         result->unarchived = true;
     tern_pipeline_refresh_status(pipeline);
     return 0;

@@ -8,13 +8,37 @@
 
 #define STUCK_MS 5000 /* how long a reader may hold retired memory before status names it */
 
+/* What is known of the served generation besides its bytes. A crash between the swap and the saving
+ * is made good here: the generation is kept like any other. */
+static bool recall(const struct tern_pipeline *pipeline, struct tern_archive_list *list)
+{
+    const struct tern_view *live = pipeline->live;
+    struct tern_error error;
+
+    if (tern_archive_read(pipeline->state_dir, live->generation, list, &error) == 0)
+        return true;
+    if (tern_archive_noted(pipeline->state_dir, live->generation, list, &error) != 0)
+        return false;
+    for (unsigned i = 0; i < list->count; i++)
+        for (unsigned k = 0; k < live->section_count; k++)
+            if (live->sections[k].kind == list->sections[i].kind &&
+                live->sections[k].length == list->sections[i].length &&
+                memcmp(live->sections[k].content_hash, list->sections[i].content_hash, 16) == 0)
+                list->sections[i].offset = live->sections[k].offset;
+    for (unsigned i = 0; i < list->count; i++)
+        if (list->sections[i].offset == 0)
+            return true; /* not this arena's after all: good for what it says, not to be saved */
+    (void)tern_archive_save(pipeline->state_dir, list, pipeline->writer.base, &error);
+    return true;
+}
+
 /* The sections of the root found in a taken-over arena, with what the archive knows about them. */
 static int adopt_live_image(struct tern_pipeline *pipeline, struct tern_error *error)
 {
     const struct tern_view *live = pipeline->live;
     struct tern_image *image = &pipeline->live_image;
     struct tern_archive_list list = {0};
-    bool known = tern_archive_read(pipeline->state_dir, live->generation, &list, NULL) == 0;
+    bool known = recall(pipeline, &list);
 
     image->sections = calloc(live->section_count, sizeof *image->sections);
     image->infos = calloc(live->section_count, sizeof *image->infos);
@@ -32,6 +56,7 @@ static int adopt_live_image(struct tern_pipeline *pipeline, struct tern_error *e
                      tern_schema_tables(live->schema)[section->owner - 1].name);
         for (unsigned k = 0; known && k < list.count; k++)
             if (list.sections[k].kind == section->kind &&
+                list.sections[k].owner == section->owner &&
                 memcmp(list.sections[k].content_hash, section->content_hash, 16) == 0)
                 image->infos[i] = list.infos[k];
     }
@@ -57,8 +82,11 @@ static int take_over(struct tern_pipeline *pipeline, struct tern_error *error)
 static int open_writer(struct tern_pipeline *pipeline, const struct tern_pipeline_options *options,
                        bool replace, struct tern_error *error)
 {
+    uint64_t kept[TERN_ARCHIVE_LISTS] = {0};
+    /* A lost history does not know how far the numbers had come; what is kept does. */
+    const unsigned count = tern_archive_generations(options->state_dir, kept);
     const struct tern_writer_numbers numbers = {
-        .generation = options->numbers.generation,
+        .generation = tern_max_u64(options->numbers.generation, count != 0 ? kept[0] : 0),
         .announcement = options->numbers.announcement,
         .epoch = options->numbers.epoch,
     };

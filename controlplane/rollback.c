@@ -4,6 +4,7 @@
 #include "controlplane/log.h"
 #include "controlplane/publication.h"
 #include "shared/clock.h"
+#include "shared/race.h"
 
 /* ---- Retained sections again ---- */
 
@@ -52,8 +53,9 @@ void tern_job_restore_last(const struct tern_job_context *context, struct tern_j
         struct tern_history_row source = {0};
         bool restored;
 
+        /* What is kept was served, also when the history has been lost meanwhile. */
         if (tern_job_find_row(context, generations[i], 0, &source, &error) != 0)
-            continue; /* it was kept, but never served */
+            source.generation = generations[i];
         tern_control_log(TERN_LOG_WARNING,
                          "nothing is served: restoring generation %llu, the last good one",
                          (unsigned long long)source.generation);
@@ -117,6 +119,7 @@ static void restore_and_hold(const struct tern_job_context *context, struct tern
         job->rc = tern_store_set_hold(context->store, &hold, &job->error);
     if (job->rc != 0)
         return;
+    TERN_RACE_POINT("rollback-held");
     restore(context, job, TERN_HISTORY_ROLLBACK, source);
     if (job->result.published) {
         tern_sources_set_hold(context->sources, &hold, tern_clock_now_us());
@@ -277,6 +280,11 @@ void tern_job_roll_back(const struct tern_job_context *context, struct tern_job 
             return;
     }
     job->rc = tern_job_find_row(context, generation, job->live_generation, &source, &job->error);
+    if (job->rc == TERN_ENOENT && !job->rules_only && generation != 0 &&
+        is_retained(context, generation)) {
+        source.generation = generation; /* kept, though the history has lost it */
+        job->rc = 0;
+    }
     if (job->rc == TERN_ENOENT)
         job->rc = generation != 0
                       ? tern_error_set(&job->error, TERN_ENOENT,

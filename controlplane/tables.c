@@ -322,12 +322,13 @@ static int add_from_source(struct adding *adding, struct tern_error *error)
         return about_table(error, report->name, result);
     content_hash(adding->definition, identity.digest, hash);
     known = tern_image_find(live, TERN_SECTION_TABLE, hash);
-    if (known == NULL)
+    /* Of sections that a lost state directory knows nothing about only the bytes are there: built
+     * again, they are shared all the same. */
+    if (known == NULL ||
+        memcmp(live->infos[known - live->sections].definition, adding->definition, 16) != 0)
         return build_table(adding, &identity, error);
     info = live->infos[known - live->sections];
     memcpy(info.name, report->name, sizeof info.name);
-    /* known from before there were such notes */
-    memcpy(info.definition, adding->definition, sizeof info.definition);
     report->reused = true;
     report_section(report, known, &info);
     if (info.rows < adding->table->min_rows)

@@ -2,6 +2,7 @@
 history that is locked, damaged, full or gone while tern runs."""
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -320,6 +321,90 @@ def test_a_full_state_directory(make_instance, as_root, tmp_path, what):
         problems = instance.dispose()
         subprocess.run(["umount", str(small)], check=False, capture_output=True)
     assert not problems, problems
+
+
+def test_a_lost_history_and_a_reboot(make_instance):
+    """Neither arena nor database: what the state directory keeps is served again, under a number that was
+    never used."""
+    instance = make_instance().start()
+    instance.write_config(rules=SOFTER)
+    last = instance.apply()["generation"]
+    assert instance.stop() == 0
+    shutil.rmtree(instance.run_dir)
+    instance.run_dir.mkdir()
+    for path in instance.state_dir.glob("state.db*"):
+        path.unlink()
+    (instance.sources / "users.csv").unlink()
+    instance.start()
+    assert instance.generation() > last
+    row = instance.history()[0]
+    assert row["kind"] == "restore" and row["restored_from"] == last
+    assert action(instance, ip="192.0.2.1") is Action.CHALLENGE
+    assert source(instance, "users")["rows"] == 3
+    assert instance.ctl_json("rollback", last - 1)["published"]
+    assert action(instance, ip="192.0.2.1") is Action.DENY
+
+
+@pytest.mark.parametrize("point", ["rollback-held", "publish-built", "publish-announced",
+                                   "publish-swapping", "publish-swapped", "archive-sections",
+                                   "archive-listed"])
+def test_killed_during_a_rollback(race_instance, point):
+    """Wherever it dies: what is served is one of the two, whole; refreshes do not undo it; it can be done
+    again."""
+    instance = with_keys(race_instance, bad_nets=REFRESH).start()
+    good = instance.generation()
+    replace(instance, "bad-nets.txt", "203.0.113.0/24\n")
+    wait_until(lambda: instance.generation() > good, "refreshed")
+    control = instance.control_pid()
+    instance.kill_at(point)
+    instance.ctl("rollback", good)
+    instance.await_killed(point)
+    wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": control}})
+               ["controlplane"]["pid"] not in (None, control), "tern-control is back", 30)
+    wait_until(lambda: not instance.status()["controlplane"]["starting"], "it has started")
+    assert instance.status()["refreshes_held"]["generation"] == good
+    gone_back = point in ("publish-swapped", "archive-sections", "archive-listed")
+    old, new = action(instance, ip="192.0.2.1"), action(instance, ip="203.0.113.1")
+    assert (old, new) == ((Action.DENY, Action.ALLOW) if gone_back else (Action.ALLOW, Action.DENY))
+    row = next(row for row in instance.history() if row["generation"] == instance.generation())
+    assert row["state"] == "live"
+    served = source(instance, "bad_nets")
+    assert served["rows"] == (3 if gone_back else 1) and served["loaded_at"]
+    assert str(instance.generation()) in os.listdir(instance.state_dir / "generations"), "kept"
+    instance.ctl_json("rollback", good)
+    assert action(instance, ip="192.0.2.1") is Action.DENY
+    instance.ctl("resume", check=0)
+    wait_until(lambda: action(instance, ip="203.0.113.1") is Action.DENY, "refreshes run again")
+
+
+@pytest.mark.parametrize("point", ["publish-built", "publish-announced", "publish-swapped",
+                                   "archive-sections"])
+def test_killed_during_a_refresh(race_instance, point):
+    instance = with_keys(race_instance, bad_nets=REFRESH).start()
+    for address in ("203.0.113.1", "203.0.113.2"):
+        instance.kill_at(point)
+        replace(instance, "bad-nets.txt", DATA["bad-nets.txt"] + address + "\n")
+        instance.await_killed(point)
+        wait_until(lambda: action(instance, ip=address) is Action.DENY, "the next one does it", 30)
+    wait_until(instance.try_status, "tern-control is back")
+    generations = [row["generation"] for row in instance.history() if row["state"] == "live"]
+    assert generations == sorted(generations, reverse=True)
+    assert len(set(generations)) == len(generations)
+
+
+def test_listen_and_workers_wait_for_the_next_start(make_instance):
+    """What only a start takes over is said to do so; everything else is in force at once."""
+    instance = make_instance().start()
+    instance.write_config(workers=2, rules=SOFTER)
+    done = instance.ctl("apply", instance.config_path)
+    assert done.returncode == 0 and "take effect when ternd is started again" in done.stderr
+    assert instance.status()["dataplane"]["loops"] == 1
+    assert action(instance, ip="192.0.2.1") is Action.CHALLENGE
+    ternd = instance.ternd_pid()
+    os.kill(ternd, signal.SIGKILL)
+    wait_until(lambda: (instance.try_status() or {}).get("dataplane", {}).get("loops") == 2,
+               "a new ternd with two loops")
+    assert "take effect" not in instance.ctl("apply", instance.config_path).stderr
 
 
 def test_a_wall_clock_that_jumps(make_instance):

@@ -131,6 +131,25 @@ static void the_last_of_each_of_three_configurations_is_kept(TERN_TEST_STATE)
     assert_int_equal(tern_archive_read(state_dir, 10, &list, NULL), TERN_ENOENT);
 }
 
+/* Between a swap and the saving there is only the note. */
+static void a_note_is_of_one_generation(TERN_TEST_STATE)
+{
+    struct tern_section section = {.kind = TERN_SECTION_RULES, .length = 5};
+    struct tern_section_info info = {.rows = 3};
+    struct tern_archive_list read;
+    const struct tern_archive_list list = {
+        .generation = 7, .sections = &section, .infos = &info, .count = 1};
+    uint64_t generations[TERN_ARCHIVE_LISTS];
+
+    assert_int_equal(tern_archive_noted(state_dir, 7, &read, NULL), TERN_ENOENT);
+    assert_int_equal(tern_archive_note(state_dir, &list, NULL), 0);
+    assert_int_equal(tern_archive_noted(state_dir, 8, &read, NULL), TERN_ENOENT);
+    assert_int_equal(tern_archive_noted(state_dir, 7, &read, NULL), 0);
+    assert_int_equal(read.infos[0].rows, 3);
+    tern_archive_list_free(&read);
+    assert_int_equal(tern_archive_generations(state_dir, generations), 0);
+}
+
 static void flip_byte(const char *path, long at)
 {
     FILE *file = fopen(path, "r+");
@@ -169,9 +188,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(what_is_saved_comes_back),
-        T(only_the_last_three_are_kept),
-        T(the_last_of_each_of_three_configurations_is_kept),
+        T(what_is_saved_comes_back),    T(only_the_last_three_are_kept),
+        T(a_note_is_of_one_generation), T(the_last_of_each_of_three_configurations_is_kept),
         T(damage_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
