@@ -161,8 +161,11 @@ int tern_expectations_check(const struct tern_view *view, const struct tern_conf
         }
     }
     if (failed == 0 && unlike != 0)
-        failed = tern_error_set(error, TERN_EINVAL, "%u of %u tests of the configuration failed",
-                                unlike, config->test_count);
+        failed = tern_error_set(
+            error, TERN_EINVAL,
+            "%u of %u tests of the configuration failed; ternctl test --explain says "
+            "why",
+            unlike, config->test_count);
     tern_buffer_free(&text);
     tern_scratch_free(asking.scratch);
     free(asking.facts);

@@ -372,14 +372,30 @@ static int find_by_atoms(struct finder *finder)
 
 /* ---- all units ---- */
 
+/* Whether a value of the unit has exactly one class, which is known without tables. */
+static bool has_classes(const struct tern_compiled_unit *unit)
+{
+    switch ((enum tern_unit_kind)unit->kind) {
+    case TERN_UNIT_PRESENCE:
+    case TERN_UNIT_NUMBER:
+    case TERN_UNIT_ADDRESS:
+    case TERN_UNIT_STRING:
+    case TERN_UNIT_SUFFIX:
+    case TERN_UNIT_SET:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static int find_in_unit(struct finder *finder, uint32_t unit)
 {
     const struct tern_signatures *signatures = &finder->analysis->classifiers[unit].signatures;
     int status = index_atoms(finder);
 
     if (status == 0)
-        status = tern_signatures_count(signatures) != 0 ? find_by_classes(finder, signatures)
-                                                        : find_by_atoms(finder);
+        status =
+            has_classes(finder->unit) ? find_by_classes(finder, signatures) : find_by_atoms(finder);
     free(finder->atom_starts);
     free(finder->atom_members);
     free(finder->truth);

@@ -12,7 +12,7 @@ import termios
 import pytest
 from instance import DEADLINE_S, Expired, wait_until
 from load import Load, versioned
-from tern import Op
+from tern import Client, Op
 
 PARTS = ("recv", "decode", "tier1", "queue", "tier2", "reply")
 
@@ -81,36 +81,37 @@ RULES_AFTER = """\
 
 
 def test_hits_of_rules_go_on_through_generations(make_instance):
-    instance = make_instance(rules=RULES_BEFORE).start()
-    with instance.client() as client:
-        def ask(count, action, **request):
+    instance = make_instance(rules=RULES_BEFORE, workers=2).start()
+
+    def ask(count, action, **request):
+        with Client(instance.tcp) as client:  # a new one each time: either loop may get it
             verdicts = client.decide([request] * count)
-            assert {verdict.action.name for verdict in verdicts} == {action}
-        ask(3, "ALLOW", ip="10.0.0.1")
-        ask(40, "DENY", ip="192.0.2.1")
-        ask(5, "CHALLENGE", ip="203.0.113.1", path="/../x.php")
-        ask(7, "ALLOW", path="/login")  # shadow decides nothing
-        ask(2, "ALLOW", path="/admin")
-        ask(9, "ALLOW", ip="10.0.0.1", path="/login.php")  # behind a rule that decides: not reached
-        expected = {("own-net", "live"): 12, ("bad-net", "live"): 40, ("dots", "live"): 5,
-                    ("script", "shadow"): 5, ("login", "shadow"): 7}
-        assert hits(instance) == expected
-        counters = instance.stats()
-        assert counters["unruled"] == 5 + 7 + 2
+        assert {verdict.action.name for verdict in verdicts} == {action}
+    ask(3, "ALLOW", ip="10.0.0.1")
+    ask(40, "DENY", ip="192.0.2.1")
+    ask(5, "CHALLENGE", ip="203.0.113.1", path="/../x.php")
+    ask(7, "ALLOW", path="/login")  # shadow decides nothing
+    ask(2, "ALLOW", path="/admin")
+    ask(9, "ALLOW", ip="10.0.0.1", path="/login.php")  # behind a rule that decides: not reached
+    expected = {("own-net", "live"): 12, ("bad-net", "live"): 40, ("dots", "live"): 5,
+                ("script", "shadow"): 5, ("login", "shadow"): 7}
+    assert hits(instance) == expected
+    counters = instance.stats()
+    assert counters["unruled"] == 5 + 7 + 2
 
-        instance.write_config(rules=RULES_AFTER)
-        instance.apply()
-        ask(6, "CHALLENGE", path="/login")
-        ask(8, "ALLOW", ip="192.0.2.1")
-        ask(1, "CHALLENGE", path="/../")
-        expected.update({("login", "live"): 6, ("bad-net", "shadow"): 8, ("dots", "live"): 6})
-        assert hits(instance) == expected, "counts of before stay, shadow and live stand apart"
+    instance.write_config(rules=RULES_AFTER)
+    instance.apply()
+    ask(6, "CHALLENGE", path="/login")
+    ask(8, "ALLOW", ip="192.0.2.1")
+    ask(1, "CHALLENGE", path="/../")
+    expected.update({("login", "live"): 6, ("bad-net", "shadow"): 8, ("dots", "live"): 6})
+    assert hits(instance) == expected, "counts of before stay, shadow and live stand apart"
 
-        instance.write_config(rules=RULES_BEFORE)
-        instance.apply()
-        ask(10, "DENY", ip="192.0.2.1")
-        expected[("bad-net", "live")] = 50
-        assert hits(instance) == expected
+    instance.write_config(rules=RULES_BEFORE)
+    instance.apply()
+    ask(10, "DENY", ip="192.0.2.1")
+    expected[("bad-net", "live")] = 50
+    assert hits(instance) == expected
     text = instance.ctl("stats", "--rules", check=0).stdout
     assert re.search(r"^login +shadow +7\b", text, re.M) and re.search(r"^bad-net +live +50\b", text, re.M)
     assert "and 5 more" in instance.ctl("stats", "--rules", "-n", "2", check=0).stdout
@@ -234,7 +235,7 @@ def test_top_on_a_terminal(shared_instance):
     terminal.await_text("decisions/s")
     terminal.await_text("bad-net")
     assert terminal.text.startswith("\033[?1049h")
-    frame = terminal.frames()[-1]
+    frame = wait_until(terminal.frames, "a whole screen")[-1]
     assert len(frame) == 29 and all(len(line) <= 70 for line in frame[:-1])
     assert frame[0].startswith("tern test") and any(line.startswith("total") for line in frame)
 
