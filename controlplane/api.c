@@ -268,6 +268,7 @@ static int begin_apply(struct tern_api *api, struct connection *connection,
         return TERN_ENOMEM;
     job->dry_run = request->dry_run;
     job->force_change = request->force_change;
+    job->new_schema = request->new_schema;
     job->path = strdup(request->path);
     if (job->path == NULL) {
         tern_job_free(job);

@@ -8,32 +8,25 @@
 #include "controlplane/publish/reclaim.h"
 #include "shared/clock.h"
 
-/* Ids are positions, and clients keep them for a connection: what is there stays where it is. */
-static int check_schema_grows(const struct tern_schema *live, const struct tern_schema *next,
-                              struct tern_error *error)
+/* Ids are positions, and clients keep them for a connection: they change only when that is meant.
+ */
+static int check_schema(const struct tern_schema *live, const struct tern_schema *next,
+                        const struct tern_config *config, const struct tern_apply_options *options,
+                        struct tern_diagnostics *diagnostics, struct tern_error *error)
 {
-    const struct tern_schema_field *old_fields = tern_schema_fields(live);
-    const struct tern_schema_field *fields = tern_schema_fields(next);
-    const struct tern_schema_table *old_tables = tern_schema_tables(live);
-    const struct tern_schema_table *tables = tern_schema_tables(next);
+    const struct tern_place place = {config->path, 0, 0};
+    struct tern_error why;
 
-    for (unsigned i = 0; i < live->field_count; i++)
-        if (i >= next->field_count || strcmp(old_fields[i].name, fields[i].name) != 0 ||
-            old_fields[i].type != fields[i].type || old_fields[i].dim != fields[i].dim)
-            return tern_error_set(
-                error, TERN_EREFUSED,
-                "field %u was `%s: %s` and clients know it by that id: fields may "
-                "only be added at the end",
-                i + 1, old_fields[i].name, tern_type_name((enum tern_type)old_fields[i].type));
-    for (unsigned i = 0; i < live->table_count; i++)
-        if (i >= next->table_count || strcmp(old_tables[i].name, tables[i].name) != 0 ||
-            old_tables[i].kind != tables[i].kind || old_tables[i].key_type != tables[i].key_type)
-            return tern_error_set(
-                error, TERN_EREFUSED,
-                "table %u was `%s` (%s) and clients know it by that id: tables may "
-                "only be added at the end",
-                i + 1, old_tables[i].name,
-                tern_table_kind_name((enum tern_table_kind)old_tables[i].kind));
+    if (tern_schema_extends(live, next, &why) == 0)
+        return 0;
+    if (!options->new_schema)
+        return tern_error_set(error, TERN_EREFUSED,
+                              "%.400s; --new-schema changes ids all the same, and asks clients to "
+                              "connect again",
+                              why.message);
+    tern_diagnostics_add(diagnostics, TERN_SEVERITY_WARNING, place,
+                         "ids change (%s): clients that are connected go on with theirs for 60 s",
+                         why.message);
     return 0;
 }
 
@@ -219,7 +212,7 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
     if (pipeline->live != NULL)
         warn_of_restart(pipeline->live->settings, config, diagnostics);
     if (pipeline->live != NULL)
-        failed = check_schema_grows(pipeline->live->schema, schema, error);
+        failed = check_schema(pipeline->live->schema, schema, config, options, diagnostics, error);
     before = image->new_bytes;
     if (failed == 0)
         failed =

@@ -56,6 +56,7 @@ struct tern_apply_options {
     const bool *take_live;
     bool only_changes;    /* publish nothing when every table is what is served already */
     bool force_change;    /* max_change is not checked */
+    bool new_schema;      /* ids of fields and tables may change their meaning */
     bool tests_only_warn; /* the configuration's failing tests do not refuse it */
     void (*progress)(void *context, const struct tern_progress *progress); /* may be NULL */
     /* called right before the swap (state "publishing") with the numbers to record; may be NULL */

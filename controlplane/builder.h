@@ -26,6 +26,7 @@ struct tern_job {
     char *message; /* the operator's, may be NULL */
     bool dry_run;
     bool force_change;   /* apply: max_change is not checked */
+    bool new_schema;     /* apply: ids may change */
     bool resume;         /* start: leave alone what is served already */
     bool rules_only;     /* rollback: its rules over what is served now */
     uint64_t generation; /* rollback: the wanted one, 0: the one served before */

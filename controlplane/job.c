@@ -146,8 +146,8 @@ static void warn_of_hold(const struct tern_job_context *context, struct tern_job
 static void apply(const struct tern_job_context *context, struct tern_job *job,
                   enum tern_history_kind kind, bool quiet)
 {
-    struct tern_apply_options options = {.dry_run = job->dry_run,
-                                         .force_change = job->force_change};
+    struct tern_apply_options options = {
+        .dry_run = job->dry_run, .force_change = job->force_change, .new_schema = job->new_schema};
     struct tern_publication publication;
 
     tern_publication_begin(&publication, context, job, kind);
@@ -243,11 +243,11 @@ static void audit(const struct tern_job_context *context, const struct tern_job 
 
     if (job->kind == TERN_JOB_REFRESH)
         return;
-    snprintf(action, sizeof action, "%s%s%s%s%s%s%s%s", names[job->kind],
+    snprintf(action, sizeof action, "%s%s%s%s%s%s%s%s%s", names[job->kind],
              job->dry_run ? " --dry-run" : "", job->force_change ? " --force-change" : "",
-             job->rules_only ? " --rules-only" : "", job->path != NULL ? " " : "",
-             job->path != NULL ? job->path : "", has_message ? " -m " : "",
-             has_message ? job->message : "");
+             job->new_schema ? " --new-schema" : "", job->rules_only ? " --rules-only" : "",
+             job->path != NULL ? " " : "", job->path != NULL ? job->path : "",
+             has_message ? " -m " : "", has_message ? job->message : "");
     if (job->rc != 0)
         snprintf(outcome, sizeof outcome, "refused: %s", job->error.message);
     else if (job->result.generation != 0)

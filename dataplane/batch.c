@@ -17,9 +17,10 @@ static void refuse(struct tern_worker *worker, struct tern_connection *connectio
 
 /* Decodes up to a vector's width of items into the slots. Returns how many, or TERN_EINVAL with
  * `failure` filled in. */
-static int decode_some(struct tern_worker *worker, struct tern_batch *batch, const uint8_t *body,
-                       size_t length, struct tern_decode_failure *failure)
+static int decode_some(struct tern_worker *worker, struct tern_connection *connection,
+                       const uint8_t *body, size_t length, struct tern_decode_failure *failure)
 {
+    struct tern_batch *batch = &connection->batch;
     struct tern_vector *vector = &worker->vector;
     size_t space_used = 0;
     int done = 0;
@@ -36,9 +37,9 @@ static int decode_some(struct tern_worker *worker, struct tern_batch *batch, con
                      batch->item);
             return TERN_EINVAL;
         }
-        ignored = tern_decode_item(&worker->now->decoder, body + batch->at + 2, item_bytes,
-                                   batch->item, tern_vector_slot(vector, (unsigned)done),
-                                   vector->space, &space_used, failure);
+        ignored = tern_worker_decode_item(worker, connection, body + batch->at + 2, item_bytes,
+                                          batch->item, tern_vector_slot(vector, (unsigned)done),
+                                          &space_used, failure);
         if (ignored < 0)
             return TERN_EINVAL;
         if (!batch->validated && ignored > 0)
@@ -59,7 +60,7 @@ static void validate_slice(struct tern_worker *worker, struct tern_connection *c
     uint64_t begun_ns = tern_worker_clock(worker);
 
     do {
-        if (decode_some(worker, batch, body, length, &failure) < 0) {
+        if (decode_some(worker, connection, body, length, &failure) < 0) {
             refuse(worker, connection, frame, failure.status, failure.message);
             return;
         }
@@ -101,7 +102,7 @@ static void decide_slice(struct tern_worker *worker, struct tern_connection *con
     do {
         unsigned first = batch->item;
 
-        done = decode_some(worker, batch, body, length, &failure);
+        done = decode_some(worker, connection, body, length, &failure);
         if (done < 0)
             break;
         tern_worker_decide_slots(worker, (unsigned)done, first, frame->request_id, frame->flags,

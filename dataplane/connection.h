@@ -56,6 +56,7 @@ struct tern_connection {
     int fd;
     uint32_t index;
     uint32_t generation; /* of this slot: tells late completions of an earlier owner apart */
+    uint32_t era;        /* of the schema it was opened under, 0: before there was one */
     uint8_t state;       /* enum tern_connection_state */
     bool dirty;          /* on the loop's list of those with something to send or re-arm */
     bool continuing;     /* on the loop's list of large batches */

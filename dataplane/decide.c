@@ -11,7 +11,10 @@ int tern_vector_open(struct tern_vector *vector, struct tern_error *error)
     memset(vector, 0, sizeof *vector);
     vector->facts = aligned_alloc(TERN_CACHE_LINE, TERN_VECTOR_WIDTH * facts_bytes);
     vector->space = malloc((size_t)TERN_VECTOR_WIDTH * TERN_DECODE_ITEM_BYTES);
-    if (vector->facts == NULL || vector->space == NULL) {
+    vector->former_space = malloc((size_t)TERN_VECTOR_WIDTH * TERN_FORMER_ITEM_BYTES);
+    vector->former_facts = aligned_alloc(TERN_CACHE_LINE, facts_bytes);
+    if (vector->facts == NULL || vector->space == NULL || vector->former_space == NULL ||
+        vector->former_facts == NULL) {
         tern_vector_close(vector);
         return tern_error_set(error, TERN_ENOMEM, "no memory for a loop's vector");
     }
@@ -29,6 +32,8 @@ void tern_vector_close(struct tern_vector *vector)
 {
     free(vector->facts);
     free(vector->space);
+    free(vector->former_space);
+    free(vector->former_facts);
     if (vector->scratch != NULL)
         tern_scratch_free(vector->scratch);
     memset(vector, 0, sizeof *vector);

@@ -12,6 +12,8 @@
 struct tern_connection;
 struct tern_worker;
 
+#define TERN_FORMER_ITEM_BYTES 65536u /* an item's length is a u16 */
+
 /* The items of one request frame in a vector. */
 struct tern_group {
     struct tern_connection *connection;
@@ -32,6 +34,9 @@ struct tern_vector {
     uint8_t *facts;     /* TERN_VECTOR_WIDTH of the largest size */
     uint8_t
         *space; /* folded values: TERN_VECTOR_WIDTH × TERN_DECODE_ITEM_BYTES, touched as needed */
+    /* of connections under a former schema: items in present ids, one facts to check them by */
+    uint8_t *former_space; /* TERN_VECTOR_WIDTH × TERN_FORMER_ITEM_BYTES, touched as needed */
+    struct tern_facts *former_facts;
     struct tern_scratch *scratch;
     const struct tern_facts *items[TERN_VECTOR_WIDTH];
     struct tern_verdict verdicts[TERN_VECTOR_WIDTH];

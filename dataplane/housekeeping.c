@@ -15,6 +15,10 @@ static void free_offer(struct tern_offer *offer)
 {
     if (offer == NULL)
         return;
+    for (unsigned i = 0; i < offer->former_count; i++)
+        tern_former_clear(&offer->formers[i]);
+    for (unsigned i = 0; i < offer->former_count; i++)
+        tern_former_clear(&offer->formers[i]);
     tern_view_close(offer->view);
     free(offer->slots);
     free(offer);
@@ -95,6 +99,43 @@ static const struct tern_root *root_at(const struct tern_arena *arena, uint64_t 
     return offset != 0 ? tern_arena_at(arena, offset, sizeof(struct tern_root), 8) : NULL;
 }
 
+static int add_former(struct tern_offer *offer, uint32_t era, const struct tern_schema *schema,
+                      struct tern_error *error)
+{
+    int code;
+
+    if (offer->former_count == TERN_FORMERS_MAX)
+        return 0; /* the oldest is forgotten */
+    code = tern_former_make(&offer->formers[offer->former_count], era, schema, offer->view->schema,
+                            offer->view->settings->ignore_unknown_fields != 0, error);
+    if (code == 0)
+        offer->former_count++;
+    return code;
+}
+
+/* Which ids clients may go on with: those of what is served now, when the new schema only adds to
+ * it; else a new era begins, and it joins the former ones. */
+static int choose_era(struct tern_housekeeping *keeper, struct tern_offer *offer,
+                      struct tern_error *error)
+{
+    const struct tern_offer *now = keeper->current;
+    int code = 0;
+
+    if (now == NULL) {
+        offer->era = ++keeper->last_era;
+        return 0;
+    }
+    if (tern_schema_extends(now->view->schema, offer->view->schema, NULL) == 0) {
+        offer->era = now->era;
+    } else {
+        offer->era = ++keeper->last_era;
+        code = add_former(offer, now->era, now->view->schema, error);
+    }
+    for (unsigned i = 0; code == 0 && i < now->former_count; i++)
+        code = add_former(offer, now->formers[i].era, now->formers[i].schema, error);
+    return code;
+}
+
 /* Validates, prefaults and resolves a root that our pin protects. */
 static int prepare(struct tern_housekeeping *keeper, uint64_t offset, const struct tern_view *base,
                    struct tern_offer **prepared, struct tern_error *error)
@@ -111,6 +152,8 @@ static int prepare(struct tern_housekeeping *keeper, uint64_t offset, const stru
         return code;
     }
     code = tern_slots_assign(&keeper->slots, offer->view->rules, &offer->slots, error);
+    if (code == 0)
+        code = choose_era(keeper, offer, error);
     if (code < 0) {
         free_offer(offer);
         return code;

@@ -17,6 +17,7 @@ struct tern_housekeeping {
     struct tern_offer *candidate; /* announced, not published yet */
     struct tern_offer *withdrawn; /* list: freed when no loop holds them */
     struct tern_slots slots;      /* of the board, for the hits of rules */
+    uint32_t last_era;            /* highest ever given */
     uint64_t refused_seq;         /* root that could not be prepared; not tried again */
     pthread_t thread;
     _Atomic bool stopping;

@@ -45,10 +45,32 @@ static const char *check_hello(const uint8_t *body, size_t length)
     return NULL;
 }
 
+/* What the connection's ids mean. One whose schema is not kept any more is about to be ended. */
+static const struct tern_schema *schema_of(const struct tern_worker *worker,
+                                           const struct tern_connection *connection)
+{
+    const struct tern_former *former =
+        connection->era == worker->era ? NULL : tern_worker_former(worker, connection);
+
+    return former != NULL ? former->schema : worker->now->view->schema;
+}
+
+/* The present id of a table that the connection knows as `id`; 0: there is none. */
+static unsigned table_of(const struct tern_worker *worker, const struct tern_connection *connection,
+                         unsigned id)
+{
+    const struct tern_former *former;
+
+    if (connection->era == worker->era)
+        return id <= worker->now->view->table_count ? id : 0;
+    former = tern_worker_former(worker, connection);
+    return former != NULL && id <= former->schema->table_count ? former->tables[id] : 0;
+}
+
 void tern_query_hello(struct tern_worker *worker, struct tern_connection *connection,
                       const struct tern_frame *frame, const uint8_t *body, size_t length)
 {
-    const struct tern_schema *schema = worker->now->view->schema;
+    const struct tern_schema *schema = schema_of(worker, connection);
     const struct tern_schema_field *fields = tern_schema_fields(schema);
     const struct tern_schema_table *tables = tern_schema_tables(schema);
     const char *complaint = check_hello(body, length);
@@ -150,8 +172,8 @@ void tern_query_lookup(struct tern_worker *worker, struct tern_connection *conne
                           "a LOOKUP has a table, a key length and the key");
         return;
     }
-    id = tern_load_u16(body);
-    if (id == 0 || id > view->table_count) {
+    id = table_of(worker, connection, tern_load_u16(body));
+    if (id == 0) {
         tern_reply_status(worker, connection, frame, TERN_STATUS_NOT_FOUND,
                           "there is no such table");
         return;
@@ -261,8 +283,8 @@ void tern_query_explain(struct tern_worker *worker, struct tern_connection *conn
         return;
     }
     worker->explain_tokens--;
-    if (tern_decode_item(&worker->now->decoder, body + 4, length - 4, 0,
-                         tern_vector_slot(vector, 0), vector->space, &space_used, &failure) < 0) {
+    if (tern_worker_decode_item(worker, connection, body + 4, length - 4, 0,
+                                tern_vector_slot(vector, 0), &space_used, &failure) < 0) {
         tern_reply_status(worker, connection, frame, failure.status, failure.message);
         return;
     }

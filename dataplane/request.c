@@ -134,7 +134,6 @@ static void decide_frame(struct tern_worker *worker, struct tern_connection *con
                          unsigned count)
 {
     struct tern_vector *vector = &worker->vector;
-    const struct tern_decoder *decoder = &worker->now->decoder;
     struct tern_decode_failure failure;
     struct tern_group *group;
     size_t at = 2, space_used;
@@ -156,9 +155,9 @@ static void decide_frame(struct tern_worker *worker, struct tern_connection *con
                               "an item reaches past the body");
             return;
         }
-        ignored = tern_decode_item(decoder, body + at + 2, item_bytes, i,
-                                   tern_vector_slot(vector, vector->count + i), vector->space,
-                                   &space_used, &failure);
+        ignored = tern_worker_decode_item(worker, connection, body + at + 2, item_bytes, i,
+                                          tern_vector_slot(vector, vector->count + i), &space_used,
+                                          &failure);
         if (TERN_UNLIKELY(ignored < 0)) {
             tern_worker_decide(worker);
             tern_reply_status(worker, connection, frame, failure.status, failure.message);

@@ -11,7 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BATCH_TURN_NS 50000u /* large batches take this much of a turn, all together */
+#define BUSY_NS       100000000u /* between two looks whether a client's requests are answered */
+#define BATCH_TURN_NS 50000u     /* large batches take this much of a turn, all together */
 
 /* ---- the life of a connection ---- */
 
@@ -91,6 +92,7 @@ void tern_worker_accepted(struct tern_worker *worker, int fd)
     }
     tern_counter_add(&counters->connections_opened, 1);
     connection->active_ns = worker->now_ns;
+    connection->era = worker->era;
     tern_worker_greet(worker, connection);
     tern_worker_watch(worker, connection);
     worker->backend->receive(worker, connection);
@@ -435,6 +437,23 @@ static bool has_progressed(struct tern_worker *worker, struct tern_connection *c
     return true;
 }
 
+/* It showed no token, or its schema is gone for long enough. */
+static void expire_stay(struct tern_worker *worker, struct tern_connection *connection)
+{
+    if (connection->token == TERN_TOKEN_MISSING) {
+        tern_counter_add(&worker->board->counters.timeouts_hello, 1);
+        tern_worker_close(worker, connection);
+    } else if (tern_connection_is_blocked(connection)) {
+        /* What it has sent is still answered first. */
+        connection->until_ns = worker->now_ns + BUSY_NS;
+        tern_worker_watch(worker, connection);
+    } else {
+        connection->until_ns = 0;
+        tern_worker_linger(worker, connection);
+        tern_worker_watch(worker, connection);
+    }
+}
+
 void tern_worker_expire(struct tern_worker *worker)
 {
     struct tern_counters *counters = &worker->board->counters;
@@ -446,8 +465,7 @@ void tern_worker_expire(struct tern_worker *worker)
         uint64_t deadline = deadline_of(worker, connection);
 
         if (connection->until_ns != 0 && worker->now_ns >= connection->until_ns) {
-            tern_counter_add(&counters->timeouts_hello, 1);
-            tern_worker_close(worker, connection);
+            expire_stay(worker, connection);
             continue;
         }
         if (deadline > worker->now_ns || has_progressed(worker, connection)) {

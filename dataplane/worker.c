@@ -29,6 +29,7 @@ static void serve(struct tern_worker *worker, const struct tern_offer *offer)
     tern_worker_change_tokens(worker, worker->settings, settings);
     worker->settings = settings;
     worker->now = offer;
+    tern_worker_change_schema(worker);
     atomic_store_explicit(&worker->serving, offer, memory_order_release);
     worker->max_frame_bytes = settings->max_frame_bytes;
     worker->connection_limit = settings->connections;

@@ -5,6 +5,7 @@
 #include "dataplane/backend.h"
 #include "dataplane/connection.h"
 #include "dataplane/decide.h"
+#include "dataplane/former.h"
 #include "dataplane/pool.h"
 #include "dataplane/timing.h"
 #include "dataplane/wheel.h"
@@ -21,8 +22,11 @@ struct tern_offer {
     const struct tern_arena *arena;
     struct tern_view *view;
     struct tern_decoder decoder;
-    uint32_t *slots;         /* where the hits of each rule are counted */
-    struct tern_offer *next; /* housekeeping's list of those withdrawn */
+    uint32_t era; /* from 1: grows when clients' ids lose their meaning */
+    unsigned former_count;
+    struct tern_former formers[TERN_FORMERS_MAX]; /* the newest first */
+    uint32_t *slots;                              /* where the hits of each rule are counted */
+    struct tern_offer *next;                      /* housekeeping's list of those withdrawn */
 };
 
 enum tern_offer_slot {
@@ -42,6 +46,7 @@ struct tern_worker {
     /* what it serves */
     const struct tern_offer *now;                     /* NULL: nothing yet */
     const struct tern_offer *considered[TERN_OFFERS]; /* looked at last; only ever compared */
+    uint32_t era;                                     /* of what it serves, 0: nothing yet */
     const struct tern_settings *settings;             /* of what it serves; before, as at start */
     struct tern_reader *reader;
     uint32_t max_frame_bytes;
@@ -121,6 +126,32 @@ void tern_worker_greet(struct tern_worker *worker, struct tern_connection *conne
 /* What a HELLO brought; false when it does not open the door. */
 bool tern_worker_admit(struct tern_worker *worker, struct tern_connection *connection,
                        const uint8_t *token, size_t length);
+
+/* Called when another generation is served: connections whose ids it does not share are told
+ * (former.c, as the next two). */
+void tern_worker_change_schema(struct tern_worker *worker);
+/* The schema of a connection that was opened under another era; NULL when it is kept no more. */
+const struct tern_former *tern_worker_former(const struct tern_worker *worker,
+                                             const struct tern_connection *connection);
+/* tern_decode_item for such a connection. May decide what waits in the vector. */
+int tern_worker_decode_former(struct tern_worker *worker, const struct tern_connection *connection,
+                              const uint8_t *bytes, size_t length, unsigned item,
+                              struct tern_facts *facts, size_t *space_used,
+                              struct tern_decode_failure *failure);
+
+/* Decodes an item under the connection's schema into present facts. */
+static inline int tern_worker_decode_item(struct tern_worker *worker,
+                                          const struct tern_connection *connection,
+                                          const uint8_t *bytes, size_t length, unsigned item,
+                                          struct tern_facts *facts, size_t *space_used,
+                                          struct tern_decode_failure *failure)
+{
+    if (TERN_LIKELY(connection->era == worker->era))
+        return tern_decode_item(&worker->now->decoder, bytes, length, item, facts,
+                                worker->vector.space, space_used, failure);
+    return tern_worker_decode_former(worker, connection, bytes, length, item, facts, space_used,
+                                     failure);
+}
 
 /* Called by the turn (these and all below are of traffic.c). */
 /* Gives the large batches their share of the turn, in turn. */

@@ -144,3 +144,32 @@ const struct tern_schema_table *tern_schema_find_table(const struct tern_schema 
             return &tables[i];
     return NULL;
 }
+
+/* Ids are positions, and clients keep them for a connection: what is there stays where it is. */
+int tern_schema_extends(const struct tern_schema *live, const struct tern_schema *next,
+                        struct tern_error *error)
+{
+    const struct tern_schema_field *old_fields = tern_schema_fields(live);
+    const struct tern_schema_field *fields = tern_schema_fields(next);
+    const struct tern_schema_table *old_tables = tern_schema_tables(live);
+    const struct tern_schema_table *tables = tern_schema_tables(next);
+
+    for (unsigned i = 0; i < live->field_count; i++)
+        if (i >= next->field_count || strcmp(old_fields[i].name, fields[i].name) != 0 ||
+            old_fields[i].type != fields[i].type || old_fields[i].dim != fields[i].dim)
+            return tern_error_set(
+                error, TERN_EREFUSED,
+                "field %u was `%s: %s` and clients know it by that id: fields may "
+                "only be added at the end",
+                i + 1, old_fields[i].name, tern_type_name((enum tern_type)old_fields[i].type));
+    for (unsigned i = 0; i < live->table_count; i++)
+        if (i >= next->table_count || strcmp(old_tables[i].name, tables[i].name) != 0 ||
+            old_tables[i].kind != tables[i].kind || old_tables[i].key_type != tables[i].key_type)
+            return tern_error_set(
+                error, TERN_EREFUSED,
+                "table %u was `%s` (%s) and clients know it by that id: tables may "
+                "only be added at the end",
+                i + 1, old_tables[i].name,
+                tern_table_kind_name((enum tern_table_kind)old_tables[i].kind));
+    return 0;
+}

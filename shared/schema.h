@@ -133,6 +133,13 @@ unsigned tern_schema_raw_slots(const struct tern_schema *schema,
 const struct tern_schema_field *tern_schema_slot(const struct tern_schema *schema, unsigned slot,
                                                  bool *raw);
 
+/* 0 when everything that ids of `old` mean they mean in `next` as well: the same fields and tables
+ * in the same order, perhaps more behind them. Otherwise TERN_EREFUSED with the first that differs.
+ */
+struct tern_error;
+int tern_schema_extends(const struct tern_schema *old, const struct tern_schema *next,
+                        struct tern_error *error);
+
 /* Checks `length` bytes at `section` and yields them as a schema. TERN_ECORRUPT when counts, ids,
  * types, name lengths or the total length are not what a builder writes. */
 int tern_schema_open(const void *section, size_t length, const struct tern_schema **schema);

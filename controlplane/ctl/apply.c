@@ -150,6 +150,7 @@ int tern_ctl_apply(const struct tern_invocation *invocation)
     body.message = (char *)(uintptr_t)(invocation->message != NULL ? invocation->message : "");
     body.dry_run = dry_run;
     body.force_change = (invocation->given & TERN_CTL_FORCE_CHANGE) != 0;
+    body.new_schema = (invocation->given & TERN_CTL_NEW_SCHEMA) != 0;
     request.body_case = TERN__CONTROL__REQUEST__BODY_APPLY;
     request.apply = &body;
     if (dry_run)

@@ -24,6 +24,7 @@ enum tern_exit {
     X(DRY_RUN, 0, "dry-run", NULL, "do everything but publish, and show the difference")           \
     X(FORCE_CHANGE, 0, "force-change", NULL, "accept tables that change by more than max_change")  \
     X(RULES_ONLY, 0, "rules-only", NULL, "its rules over the tables that are served now")          \
+    X(NEW_SCHEMA, 0, "new-schema", NULL, "let fields and tables be removed, moved or retyped")     \
     X(JSON, 0, "json", NULL, "one JSON document on standard output")                               \
     X(EXIT_CODE, 0, "exit-code", NULL, "exit with 0 for allow, 1 for anything else")               \
     X(KEY, 0, "key", "NUMBER", "the decision key that goes with the request")                      \

@@ -29,7 +29,8 @@ const struct tern_command tern_commands[] = {
      "cannot be built.",
      tern_ctl_test},
     {"apply", "CONFIG", 1, 1,
-     TERN_CTL_RUN_DIR | TERN_CTL_MESSAGE | TERN_CTL_DRY_RUN | TERN_CTL_FORCE_CHANGE | TERN_CTL_JSON,
+     TERN_CTL_RUN_DIR | TERN_CTL_MESSAGE | TERN_CTL_DRY_RUN | TERN_CTL_FORCE_CHANGE |
+         TERN_CTL_NEW_SCHEMA | TERN_CTL_JSON,
      "build and publish a configuration",
      "tern-control reads CONFIG and its sources, builds what has changed, verifies it, lets every "
      "ternd\n"
@@ -38,7 +39,9 @@ const struct tern_command tern_commands[] = {
      "--dry-run stops before publishing and shows rules added, removed, changed and moved, and "
      "rows and\n"
      "bytes of every table. --force-change accepts tables that change by more than their\n"
-     "max_change allows.\n"
+     "max_change allows. --new-schema lets fields and tables be removed, moved or retyped: "
+     "connected\n"
+     "clients go on with the ids they know for a minute and are asked to connect again.\n"
      "Exit codes: 0 published and acknowledged, 1 refused, 3 tern-control is not reachable,\n"
      "4 published, but no ternd acknowledged it or one lags behind.",
      tern_ctl_apply},

@@ -147,6 +147,7 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
         return rc;
     case TERN_CTL_INDEX_DRY_RUN:
     case TERN_CTL_INDEX_FORCE_CHANGE:
+    case TERN_CTL_INDEX_NEW_SCHEMA:
     case TERN_CTL_INDEX_RULES_ONLY:
     case TERN_CTL_INDEX_EXIT_CODE:
     case TERN_CTL_INDEX_FOLLOW:

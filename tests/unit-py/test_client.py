@@ -220,6 +220,34 @@ def test_goaway_is_noted_and_requests_are_still_answered(server):
         assert (client.goaway.drain_ms, client.goaway.reason) == (250, "new schema")
 
 
+def test_the_next_call_follows_goaway(server):
+    sockets = []
+
+    def handler(sock, header, body):
+        if sock not in sockets:
+            sockets.append(sock)
+        if len(sockets) == 1:
+            sock.sendall(pack_frame(7, struct.pack("<I", 250) + b"new schema"))
+        sock.sendall(decide_reply(header, [verdict(0)]))
+
+    server.handler = handler
+    with Client(server.address) as client:
+        first, second = client.submit({"user": 1}), client.submit({"user": 1})
+        client.collect(first)
+        assert client.goaway is not None
+        third = client.submit({"user": 1})  # something is awaited: not yet
+        client.collect(second)
+        client.collect(third)
+        assert len(sockets) == 1
+        client.decide({"user": 1})
+        assert len(sockets) == 2 and client.goaway is None
+    with Client(server.address, follow_goaway=False) as client:
+        sockets.clear()
+        client.decide({"user": 1})
+        client.decide({"user": 1})
+        assert len(sockets) == 1 and client.goaway is not None
+
+
 def test_raw_frames(server):
     server.handler = lambda sock, h, b: sock.sendall(pack_frame(h[1], b, request_id=h[5], status=2))
     with Client(server.address) as client:

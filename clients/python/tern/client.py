@@ -43,8 +43,9 @@ class Client:
 
     `address` is "tcp://host:port" or "unix:///path". `timeout` and `connect_timeout` are seconds;
     the former bounds every call as a whole. `token` and `name` go into HELLO, which is sent when it
-    is first needed (or by hello()). A broken connection raises ConnectionClosed and is not repaired
-    behind the caller's back: reconnect() does it.
+    is first needed (or by hello()). A connection that the server asks to leave (GOAWAY) is left when
+    nothing is awaited on it; the next one has a schema of its own. A broken connection raises
+    ConnectionClosed and is not repaired behind the caller's back: reconnect() does it.
     """
 
     def __init__(
@@ -55,13 +56,16 @@ class Client:
         connect_timeout: float = 5.0,
         token: Union[str, bytes] = b"",
         name: str = "",
+        follow_goaway: bool = True,
     ) -> None:
         self.address = address
         self.timeout = timeout
         self.connect_timeout = connect_timeout
+        self.follow_goaway = follow_goaway
         self.schema: Optional[Schema] = None
         self.goaway: Optional[GoAway] = None
-        """Set once the server has said that it will close; what was sent is still answered."""
+        """Set once the server has said that it will close; what was sent is still answered. The
+        next call that awaits nothing else moves to a new connection, if `follow_goaway`."""
         self._family, self._target = parse_address(address)
         self._token = token.encode() if isinstance(token, str) else token
         self._name = name.encode()
@@ -70,6 +74,7 @@ class Client:
         self._buffer = bytearray()
         self._inbox: Dict[int, List[Frame]] = {}
         self._abandoned: Set[int] = set()
+        self._awaited: Set[int] = set()  # submitted, not collected
         self.reconnect()
 
     # Life
@@ -77,11 +82,20 @@ class Client:
     def reconnect(self) -> None:
         """Closes what is open and connects anew; schema and replies of the old one are gone."""
         self.close()
+        self._adopt(None)
+        self._adopt(self._connect())
+
+    def _adopt(self, sock: Optional[socket.socket]) -> None:
+        self.close()
         self.schema = None
         self.goaway = None
         self._buffer.clear()
         self._inbox.clear()
         self._abandoned.clear()
+        self._awaited.clear()
+        self._socket = sock
+
+    def _connect(self) -> socket.socket:
         try:
             if self._family == socket.AF_UNIX:
                 sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -96,7 +110,18 @@ class Client:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
             raise Unreachable(f"{self.address}: {error}") from error
-        self._socket = sock
+        return sock
+
+    def _follow_goaway(self) -> None:
+        """Moves to a new connection, and so to a new schema, once the server has asked for it and
+        nothing is awaited on this one. A server that takes none is still good for what it has."""
+        if self.goaway is None or self._awaited or not self.follow_goaway:
+            return
+        try:
+            sock = self._connect()
+        except Unreachable:
+            return
+        self._adopt(sock)
 
     def close(self) -> None:
         """Closes the connection; it is fine to call it twice."""
@@ -192,6 +217,7 @@ class Client:
         trace: Optional[bytes] = None,
     ) -> int:
         """Sends a DECIDE without waiting and returns its id for collect(): pipelining."""
+        self._follow_goaway()
         items: Sequence[Any] = [request] if hasattr(request, "items") else request
         flags = (
             (RequestFlag.DETAIL if detail else 0)
@@ -205,7 +231,9 @@ class Client:
             if len(trace) != 25:
                 raise EncodeError(f"a trace context is 25 bytes, not {len(trace)}")
             body = trace + body
-        return self.send_frame(Op.DECIDE, body, flags=flags, deadline_us=deadline_us)
+        identity = self.send_frame(Op.DECIDE, body, flags=flags, deadline_us=deadline_us)
+        self._awaited.add(identity)
+        return identity
 
     def decide_body(self, items: Sequence[Request]) -> bytes:
         """The body of a DECIDE for these items (HELLO is sent when names need it)."""
@@ -226,6 +254,7 @@ class Client:
         their own collect(). Raises StatusError when the server refused."""
         limit = self.timeout if timeout is None else timeout
         deadline = None if limit is None else time.monotonic() + limit
+        self._awaited.discard(request_id)
         try:
             while True:
                 frames = self._inbox.get(request_id)
@@ -255,6 +284,7 @@ class Client:
 
     def lookup(self, table: Union[str, int], key: object) -> Optional[Record]:
         """Looks a key up in a table: None when it is not there (a set's hit is an empty Record)."""
+        self._follow_goaway()
         if isinstance(table, str) or not isinstance(key, (bytes, bytearray)):
             schema = self.schema or self.hello()
             try:
@@ -367,6 +397,7 @@ class Client:
         return self._socket
 
     def _call(self, op: int, body: bytes) -> List[Frame]:
+        self._follow_goaway()
         return self.collect(self.send_frame(op, body))
 
     def _recv(self, deadline: Optional[float]) -> Frame:
