@@ -25,12 +25,13 @@ void tern_histogram_collect(struct tern_histogram_sum *into, const struct tern_h
 uint64_t tern_histogram_quantile(const struct tern_histogram_sum *sum, double fraction)
 {
     uint64_t rank, seen = 0;
+    double wanted;
 
     if (sum->total == 0)
         return 0;
-    rank = (uint64_t)(fraction * (double)sum->total);
-    if (rank >= sum->total)
-        rank = sum->total - 1;
+    /* compared before it is converted: what a board holds may be nonsense, and too large */
+    wanted = fraction * (double)sum->total;
+    rank = wanted < (double)(sum->total - 1) ? (uint64_t)wanted : sum->total - 1;
     for (unsigned i = 0; i < TERN_HISTOGRAM_BUCKETS; i++) {
         seen += sum->counts[i];
         if (seen > rank)

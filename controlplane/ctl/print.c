@@ -73,8 +73,10 @@ const char *tern_print_rate(char text[TERN_PRINT_TEXT], double rate)
         snprintf(text, TERN_PRINT_TEXT, "%.2f", rate);
     else if (rate < 100)
         snprintf(text, TERN_PRINT_TEXT, "%.1f", rate);
-    else
+    else if (rate < 1e18)
         return tern_print_count(text, (uint64_t)(rate + 0.5));
+    else /* the board may hold nonsense */
+        snprintf(text, TERN_PRINT_TEXT, "%.1e", rate);
     return text;
 }
 
