@@ -1,6 +1,8 @@
 # A thin front: every target is one script or one meson command. `make help` lists them.
 BUILD ?= build
 BUILDTYPE ?= debugoptimized
+PREFIX ?= /usr/local
+INSTALL_BUILD ?= build-install
 
 .PHONY: help deps build demo test bench fuzz lint coverage install clean
 
@@ -12,7 +14,7 @@ help:
 	@echo "make fuzz     every fuzz target for a minute (SECONDS=600 TARGETS=wire,client)"
 	@echo "make lint     clang-format, clang-tidy, cppcheck, house rules: minutes, so not part of make test"
 	@echo "make coverage what the tests reach: build-coverage/coverage/index.html"
-	@echo "make install  into DESTDIR/PREFIX"
+	@echo "make install  a release build into DESTDIR/PREFIX (PREFIX=/usr/local)"
 
 deps:
 	@scripts/deps
@@ -43,8 +45,12 @@ coverage: deps
 	@scripts/deps --coverage
 	@scripts/coverage
 
-install: build
-	@meson install -C $(BUILD) --no-rebuild
+# The prefix is written into units and pkg-config files, so another one is another build directory's.
+install: deps
+	@test -f $(INSTALL_BUILD)/build.ninja || meson setup $(INSTALL_BUILD) --buildtype=release --prefix=$(PREFIX) >/dev/null
+	@meson configure $(INSTALL_BUILD) -Dprefix=$(PREFIX)
+	@ninja -C $(INSTALL_BUILD)
+	@meson install -C $(INSTALL_BUILD) --no-rebuild --quiet
 
 clean:
 	rm -rf build build-*

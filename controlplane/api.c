@@ -481,6 +481,23 @@ static void turn(struct tern_api *api, struct connection *connection, short even
         drop(api, connection);
 }
 
+/* Tells the watchdog, when it is due, that this loop turns. Returns how long the loop may sleep. */
+static int keep_alive(const struct tern_api *api, uint64_t *next_us, int pause_ms)
+{
+    const struct tern_notify *notify = api->options.notify;
+    uint64_t now_us = tern_clock_now_us();
+    int left_ms;
+
+    if (notify == NULL || notify->watchdog_us == 0)
+        return pause_ms;
+    if (now_us >= *next_us) {
+        tern_notify_say(notify, "WATCHDOG=1");
+        *next_us = now_us + notify->watchdog_us / 3;
+    }
+    left_ms = (int)((*next_us - now_us) / 1000) + 1;
+    return pause_ms < 0 || left_ms < pause_ms ? left_ms : pause_ms;
+}
+
 void tern_api_serve(struct tern_api *api, int stop_fd)
 {
     enum { STOP, WAKE, LISTENER, FIRST };
@@ -489,6 +506,7 @@ void tern_api_serve(struct tern_api *api, int stop_fd)
         [WAKE] = {.fd = api->options.wake_fd, .events = POLLIN},
         [LISTENER] = {.fd = api->listener, .events = POLLIN},
     };
+    uint64_t alive_us = 0;
 
     for (;;) {
         bool any = false;
@@ -505,7 +523,7 @@ void tern_api_serve(struct tern_api *api, int stop_fd)
             if (connection->in.length > TERN_MESSAGE_MAX + TERN_MESSAGE_HEADER)
                 polled[FIRST + i].events &= ~POLLIN;
         }
-        if (poll(polled, TERN_COUNT(polled), any ? 1000 : -1) < 0) {
+        if (poll(polled, TERN_COUNT(polled), keep_alive(api, &alive_us, any ? 1000 : -1)) < 0) {
             if (errno == EINTR)
                 continue;
             tern_control_log(TERN_LOG_ERROR, "poll: %s", strerror(errno));

@@ -7,6 +7,7 @@
 #include "controlplane/builder.h"
 #include "controlplane/decisions/drain.h"
 #include "controlplane/directory.h"
+#include "shared/notify.h"
 
 #define TERN_API_CONNECTIONS_MAX 32u
 
@@ -21,6 +22,7 @@ struct tern_api_options {
     struct tern_drain *drain;     /* for its status; NULL: none */
     int wake_fd;                  /* the builder's eventfd */
     uint64_t started_at_us;
+    const struct tern_notify *notify; /* whose watchdog is told that the API turns */
 };
 
 /* Listens. The options are copied; what they point to outlives the API. */

@@ -119,6 +119,7 @@ struct control {
     struct tern_builder *builder;
     struct tern_api *api;
     uint64_t started_at_us;
+    struct tern_notify notify;
 };
 
 /* What must be known before anything is opened: the instance's name and the size of a new arena.
@@ -275,7 +276,8 @@ static int open_all(struct control *control, const struct options *options,
                                              .sources = control->sources,
                                              .drain = control->drain,
                                              .wake_fd = control->wake_fd,
-                                             .started_at_us = control->started_at_us};
+                                             .started_at_us = control->started_at_us,
+                                             .notify = &control->notify};
 
         rc = tern_api_open(&api, &control->api, error);
     }
@@ -299,12 +301,13 @@ static void close_all(struct control *control)
     tern_store_close(control->reading_store);
     tern_directories_free(&control->directories);
     free(control->config_path);
+    tern_notify_close(&control->notify);
 }
 
 int main(int argc, char **argv)
 {
     struct options options = {0};
-    struct control control = {.stop_fd = -1, .wake_fd = -1, .lock_fd = -1};
+    struct control control = {.stop_fd = -1, .wake_fd = -1, .lock_fd = -1, .notify.fd = -1};
     struct tern_error error = {0};
     int rc = parse_options(argc, argv, &options);
 
@@ -312,13 +315,17 @@ int main(int argc, char **argv)
         return rc - 1;
     umask(0027);
     control.started_at_us = tern_clock_wall_us();
+    tern_notify_open(&control.notify);
     rc = open_all(&control, &options, &error);
     if (rc == 0) {
         tern_control_log(TERN_LOG_INFO,
                          "tern-control " TERN_VERSION ", run directory %s, state directory %s",
                          control.directories.run_dir, control.directories.state_dir);
+        tern_notify_say(&control.notify, "READY=1\nSTATUS=run directory %s",
+                        control.directories.run_dir);
         tern_api_serve(control.api, control.stop_fd);
         tern_control_log(TERN_LOG_INFO, "stopping");
+        tern_notify_say(&control.notify, "STOPPING=1");
     } else {
         tern_control_log(TERN_LOG_ERROR, "%s", error.message);
     }

@@ -1,6 +1,7 @@
 /* ternd: answers requests from the published snapshot. Starts, waits for the control plane's first
  * word, serves, and ends on SIGTERM or SIGINT with everything received answered. */
 #include "dataplane/housekeeping.h"
+#include "dataplane/liveness.h"
 #include "dataplane/log.h"
 #include "dataplane/server.h"
 
@@ -41,7 +42,8 @@ static void print_help(void)
          "  --help           this text\n"
          "  --version        the version\n"
          "\n"
-         "SIGTERM and SIGINT: stop accepting, answer everything received, exit 0.");
+         "SIGTERM and SIGINT: stop accepting, answer everything received, exit 0.\n"
+         "NOTIFY_SOCKET and WATCHDOG_USEC are those of sd_notify(3).");
 }
 
 /* Returns −1 to go on, or the exit code. */
@@ -149,8 +151,8 @@ static void raise_descriptor_limit(void)
     }
 }
 
-static int wait_for_arena(const char *run_dir, int signals, struct tern_arena *arena,
-                          struct tern_error *error)
+static int wait_for_arena(const char *run_dir, int signals, const struct tern_notify *notify,
+                          struct tern_arena *arena, struct tern_error *error)
 {
     bool told = false;
 
@@ -159,8 +161,10 @@ static int wait_for_arena(const char *run_dir, int signals, struct tern_arena *a
 
         if (code != TERN_ENOENT)
             return code;
-        if (!told)
+        if (!told) {
             tern_log(TERN_LOG_INFO, "waiting for tern-control to make %s/arena", run_dir);
+            tern_notify_say(notify, "STATUS=waiting for tern-control");
+        }
         told = true;
         if (asked_to_end(signals, POLL_MS))
             return TERN_ECLOSED;
@@ -295,7 +299,7 @@ static void stop_loops(struct tern_server *server)
 
 /* With a seat: everything that is undone in reverse order. */
 static int serve(struct tern_server *server, struct tern_arena *arena, const char *backend,
-                 int signals, struct tern_error *error)
+                 int signals, struct tern_liveness *liveness, struct tern_error *error)
 {
     struct tern_housekeeping housekeeping = {0};
     int code = choose_backend(server, backend, error);
@@ -319,9 +323,11 @@ static int serve(struct tern_server *server, struct tern_arena *arena, const cha
             tern_log(TERN_LOG_INFO, "listening on %s", server->listeners.all[i].address);
         tern_log(TERN_LOG_INFO, "serving with %u loop%s", server->worker_count,
                  server->worker_count == 1 ? "" : "s");
-        while (!asked_to_end(signals, -1)) {
-        }
+        do
+            tern_liveness_look(liveness, server);
+        while (!asked_to_end(signals, tern_liveness_pause_ms(liveness)));
         tern_log(TERN_LOG_INFO, "stopping");
+        tern_notify_say(&liveness->notify, "STOPPING=1");
     }
     tern_listeners_unlink(&server->listeners);
     stop_loops(server);
@@ -334,14 +340,14 @@ static int serve(struct tern_server *server, struct tern_arena *arena, const cha
 }
 
 static int run(struct tern_server *server, const struct options *options, int signals,
-               struct tern_error *error)
+               struct tern_liveness *liveness, struct tern_error *error)
 {
     struct tern_arena *arena = malloc(sizeof *arena);
     int code;
 
     if (arena == NULL)
         return tern_error_set(error, TERN_ENOMEM, "no memory to start");
-    code = wait_for_arena(options->run_dir, signals, arena, error);
+    code = wait_for_arena(options->run_dir, signals, &liveness->notify, arena, error);
     if (code < 0) {
         free(arena);
         return code;
@@ -361,7 +367,7 @@ static int run(struct tern_server *server, const struct options *options, int si
     code = tern_seat_claim(&server->board, arena, server->worker_count, &server->seat_index, error);
     if (code == 0) {
         server->seat = &server->board.board->seats[server->seat_index];
-        code = serve(server, arena, options->backend, signals, error);
+        code = serve(server, arena, options->backend, signals, liveness, error);
     } else {
         tern_arena_close(arena);
         free(arena);
@@ -373,6 +379,7 @@ static int run(struct tern_server *server, const struct options *options, int si
 int main(int count, char **arguments)
 {
     static struct tern_server server;
+    static struct tern_liveness liveness;
     struct options options;
     struct tern_error error = {0};
     int signals, code = parse_options(count, arguments, &options);
@@ -385,7 +392,9 @@ int main(int count, char **arguments)
         return EXIT_REFUSED;
     }
     raise_descriptor_limit();
-    code = run(&server, &options, signals, &error);
+    tern_notify_open(&liveness.notify);
+    code = run(&server, &options, signals, &liveness, &error);
+    tern_notify_close(&liveness.notify);
     close(signals);
     if (code < 0 && code != TERN_ECLOSED) {
         tern_log(TERN_LOG_ERROR, "%s", error.message);

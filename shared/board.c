@@ -22,7 +22,9 @@ static int create_board(const char *path, struct tern_error *error)
     fd = open(aside, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0660);
     if (fd < 0)
         return tern_error_system(error, errno, "cannot make %s", aside);
-    if (ftruncate(fd, sizeof(struct tern_board)) < 0 || fallocate(fd, 0, 0, TERN_PAGE) < 0) {
+    /* Its group may write whatever our umask is: ternd may be another user, in the same group. */
+    if (fchmod(fd, 0660) < 0 || ftruncate(fd, sizeof(struct tern_board)) < 0 ||
+        fallocate(fd, 0, 0, TERN_PAGE) < 0) {
         result = tern_error_system(error, errno, "cannot make %s", aside);
         goto out;
     }

@@ -170,8 +170,10 @@ const struct tern_command tern_commands[] = {
      "Exit codes: 0 found, 1 not found, 2 no such table or a key that does not fit, 3 not "
      "reachable.",
      tern_ctl_table},
-    {"completion", "bash|zsh", 1, 1, 0, "a completion script for the shell",
-     "bash: source <(ternctl completion bash)\nzsh:  source <(ternctl completion zsh)",
+    {"completion", "bash|zsh|fish", 1, 1, 0, "a completion script for the shell",
+     "bash: source <(ternctl completion bash)\n"
+     "zsh:  source <(ternctl completion zsh), after compinit\n"
+     "fish: ternctl completion fish | source",
      tern_ctl_completion},
 };
 const unsigned tern_command_count = TERN_COUNT(tern_commands);

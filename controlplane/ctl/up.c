@@ -6,6 +6,7 @@
 #include "controlplane/directory.h"
 #include "controlplane/log.h"
 #include "shared/clock.h"
+#include "shared/notify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,6 +53,7 @@ struct supervisor {
     bool ready;
     bool stopping;
     bool failed; /* the exit code is 1 */
+    struct tern_notify notify;
 };
 
 static void add_argument(struct child *child, const char *text)
@@ -285,6 +287,7 @@ static void probe_ended(struct supervisor *supervisor, bool answered)
         start_probe(supervisor);
     } else {
         supervisor->ready = true;
+        tern_notify_say(&supervisor->notify, "READY=1");
     }
 }
 
@@ -352,6 +355,8 @@ static void supervise(struct supervisor *supervisor)
 {
     uint64_t stop_us = 0;
 
+    /* Not for the children: who ends `up` ends both, and it restarts them itself. */
+    tern_notify_open(&supervisor->notify);
     start_probe(supervisor);
     while (!supervisor->stopping || is_alive(supervisor)) {
         struct pollfd polled = {.fd = supervisor->signal_fd, .events = POLLIN};
