@@ -11,10 +11,11 @@
 
 #include <xxhash.h>
 
-#define PATH_BYTES 1024
-#define HASH_TEXT  33
-#define NOTE       "generations/next" /* what is about to be published */
-#define LISTED_MAX 64 /* more than are ever retained, by far: what lies there may be anything */
+#define PATH_BYTES     1024
+#define HASH_TEXT      33
+#define ATTACHMENT_MAX (1u << 20)
+#define NOTE           "generations/next" /* what is about to be published */
+#define LISTED_MAX     64 /* more than are ever retained, by far: what lies there may be anything */
 
 static void hash_text(const uint8_t hash[16], char text[HASH_TEXT])
 {
@@ -404,6 +405,34 @@ int tern_archive_read(const char *state_dir, uint64_t generation, struct tern_ar
         return tern_error_set(error, TERN_ENOENT, "%s retains no generation", state_dir);
     list_path(path, state_dir, generation);
     return read_list(path, list, error);
+}
+
+static void attachment_path(char path[PATH_BYTES], const char *state_dir, const uint8_t hash[16],
+                            const char *kind)
+{
+    char text[HASH_TEXT];
+
+    hash_text(hash, text);
+    snprintf(path, PATH_BYTES, "%s/sections/%s.%s", state_dir, text, kind);
+}
+
+int tern_archive_attach(const char *state_dir, const uint8_t hash[16], const char *kind,
+                        const void *data, size_t length, struct tern_error *error)
+{
+    char path[PATH_BYTES];
+    int result = make_directory(state_dir, "sections", error);
+
+    attachment_path(path, state_dir, hash, kind);
+    return result != 0 ? result : write_file(path, data, length, false, error);
+}
+
+int tern_archive_attached(const char *state_dir, const uint8_t hash[16], const char *kind,
+                          struct tern_buffer *out, struct tern_error *error)
+{
+    char path[PATH_BYTES];
+
+    attachment_path(path, state_dir, hash, kind);
+    return read_file(path, ATTACHMENT_MAX, out, error);
 }
 
 int tern_archive_note(const char *state_dir, const struct tern_archive_list *list,

@@ -39,6 +39,13 @@ struct tern_archive_list {
 int tern_archive_save(const char *state_dir, const struct tern_archive_list *list,
                       const uint8_t *base, struct tern_error *error);
 
+/* Keeps something small about a section beside it (STATE_DIR/sections/HASH.KIND) for as long as the
+ * section is retained; it need not be saved itself yet. Reading appends to `out`. */
+int tern_archive_attach(const char *state_dir, const uint8_t hash[16], const char *kind,
+                        const void *data, size_t length, struct tern_error *error);
+int tern_archive_attached(const char *state_dir, const uint8_t hash[16], const char *kind,
+                          struct tern_buffer *out, struct tern_error *error);
+
 /* Notes what is about to be swapped in. When the process dies between the swap and the saving, the
  * note is all that is known of it besides its bytes. Survives the process, not the machine. */
 int tern_archive_note(const char *state_dir, const struct tern_archive_list *list,

@@ -9,6 +9,8 @@
 
 #include <xxhash.h>
 
+#define SKETCH_KIND "rows" /* as an attachment of a section */
+
 /* One table on its way into the image. */
 struct adding {
     struct tern_pipeline *pipeline;
@@ -244,22 +246,65 @@ static void report_load(void *context, unsigned permille, uint64_t rows)
     tern_report_progress(adding->options, adding->step, permille, rows);
 }
 
+/* The sketch kept of the table that is served, if its rows are made up as these are. */
+static int find_sketch(const struct adding *adding, struct tern_sketch *sketch)
+{
+    const struct tern_image *live = &adding->pipeline->live_image;
+    const struct tern_section *section =
+        find_table(live->sections, live->infos, live->count, adding);
+    struct tern_buffer bytes = {0};
+    struct tern_error error;
+    int result = TERN_ENOENT;
+
+    if (section != NULL)
+        result = tern_archive_attached(adding->pipeline->state_dir, section->content_hash,
+                                       SKETCH_KIND, &bytes, &error);
+    if (result == 0)
+        result = tern_sketch_load(bytes.data, bytes.length, sketch);
+    tern_buffer_free(&bytes);
+    return result;
+}
+
+/* Keeps the sketch for the one that comes next. Without it numbers of rows are compared. */
+static void keep_sketch(const struct adding *adding, const uint8_t hash[16],
+                        const struct tern_sketch *sketch)
+{
+    struct tern_buffer bytes = {0};
+    struct tern_error error;
+
+    if (tern_sketch_save(sketch, &bytes) == 0)
+        (void)tern_archive_attach(adding->pipeline->state_dir, hash, SKETCH_KIND, bytes.data,
+                                  bytes.length, &error);
+    tern_buffer_free(&bytes);
+}
+
 /* Refuses a table that differs too much from the one it replaces: a source cut short, or the wrong
- * file. */
-static int check_change(const struct adding *adding, struct tern_error *error)
+ * file. `sketch` is of its rows. */
+static int check_change(const struct adding *adding, const struct tern_sketch *sketch,
+                        struct tern_error *error)
 {
     const struct tern_apply_table *report = adding->report;
     uint64_t before = report->previous_rows, now = report->rows;
-    uint64_t change = now > before ? now - before : before - now;
     uint32_t limit = adding->table->max_change_permille;
+    struct tern_sketch served = {0};
+    double change;
 
-    if (limit == UINT32_MAX || before == 0 || adding->options->force_change ||
-        (double)change * 1000 <= (double)before * limit)
+    if (limit == UINT32_MAX || before == 0 || adding->options->force_change)
+        return 0;
+    change = (double)(now > before ? now - before : before - now) / (double)before;
+    if ((sketch->count != 0 || now == 0) && find_sketch(adding, &served) == 0) {
+        double sketched = tern_sketch_change(&served, sketch);
+        bool exact = tern_sketch_is_whole(&served) && tern_sketch_is_whole(sketch);
+
+        change = exact || sketched > change ? sketched : change;
+    }
+    tern_sketch_free(&served);
+    if (change * 1000 <= limit)
         return 0;
     return tern_error_set(error, TERN_EREFUSED,
-                          "from %" PRIu64 " to %" PRIu64 " rows is a change of %.1f%%, max_change "
-                          "is %.1f%% (ternctl apply --force-change accepts it)",
-                          before, now, (double)change * 100 / (double)before, (double)limit / 10);
+                          "%.1f%% of its %" PRIu64 " rows change (there are %" PRIu64
+                          " now), max_change is %.1f%% (ternctl apply --force-change accepts it)",
+                          change * 100, before, now, (double)limit / 10);
 }
 
 /* Reads the source and builds the section; the digest of what was read decides its identity, so a
@@ -270,7 +315,9 @@ static int build_table(struct adding *adding, const struct tern_source_identity 
     struct tern_apply_table *report = adding->report;
     struct tern_section_info info = {.loaded_at_us = tern_clock_wall_us(),
                                      .source_bytes = identity->size};
-    struct tern_load_report load = {0};
+    bool bounded = adding->table->max_change_permille != UINT32_MAX;
+    struct tern_sketch sketch = {0};
+    struct tern_load_report load = {.sketch = bounded ? &sketch : NULL};
     struct tern_buffer bytes = {0};
     uint8_t digest[16], hash[16];
     uint64_t seed;
@@ -289,9 +336,11 @@ static int build_table(struct adding *adding, const struct tern_source_identity 
     report->source_bytes = info.source_bytes;
     report->loaded_at_us = info.loaded_at_us;
     if (result == 0) {
-        result = check_change(adding, error);
+        result = check_change(adding, &sketch, error);
         if (result == 0) {
             content_hash(adding->definition, digest, hash);
+            if (bounded)
+                keep_sketch(adding, hash, &sketch);
             memcpy(info.name, report->name, sizeof info.name);
             memcpy(info.definition, adding->definition, sizeof info.definition);
             info.rows = report->rows;
@@ -302,6 +351,7 @@ static int build_table(struct adding *adding, const struct tern_source_identity 
         if (result != 0)
             about_table(error, report->name, result);
     }
+    tern_sketch_free(&sketch);
     tern_buffer_free(&bytes);
     return result;
 }

@@ -9,6 +9,8 @@
 #include <limits.h>
 #include <stdarg.h>
 
+#include <xxhash.h>
+
 #define BAD_ROWS_KEPT    20
 #define PROGRESS_ROWS    (64u << 10)
 #define READING_PERMILLE 600 /* of the whole; the rest is the builder's */
@@ -30,6 +32,7 @@ struct loading {
     void *context;
     uint64_t rows; /* good ones */
     uint64_t bad_rows;
+    struct tern_sketch *sketch; /* NULL: not wanted */
     struct bad_row bad[BAD_ROWS_KEPT];
     /* Where the header says things are; COLUMN_MISSING when it does not. */
     unsigned key, start, end, cidr;
@@ -129,6 +132,36 @@ static void report_progress(const struct loading *loading, unsigned permille)
 
 /* ---- Rows ---- */
 
+static uint64_t hash_value(enum tern_type type, const union tern_value *value, uint64_t seed)
+{
+    switch (type) {
+    case TERN_TYPE_STRING:
+        return XXH3_64bits_withSeed(value->string.bytes, value->string.length, seed);
+    case TERN_TYPE_IP:
+        return XXH3_64bits_withSeed(&value->address, sizeof value->address, seed);
+    case TERN_TYPE_F32:
+        return XXH3_64bits_withSeed(&value->f32, sizeof value->f32, seed);
+    case TERN_TYPE_BOOL:
+        return XXH3_64bits_withSeed(&value->boolean, sizeof value->boolean, seed);
+    default:
+        return XXH3_64bits_withSeed(&value->u64, sizeof value->u64, seed);
+    }
+}
+
+/* What a row says, however it is written: key or range, and the columns that are there. */
+static uint64_t hash_row(const struct tern_config_table *table, const union tern_value *key,
+                         const struct tern_address_range *range, const union tern_value *cells,
+                         uint64_t present)
+{
+    uint64_t hash =
+        range != NULL ? XXH3_64bits(range, sizeof *range) : hash_value(table->key_type, key, 0);
+
+    for (unsigned i = 0; i < table->column_count; i++)
+        if (present >> i & 1)
+            hash = hash_value(table->columns[i].type, &cells[i], hash + i + 1);
+    return hash;
+}
+
 static int add_row(struct loading *loading, const union tern_value *key,
                    const struct tern_address_range *range, const union tern_value *cells,
                    uint64_t present)
@@ -139,6 +172,9 @@ static int add_row(struct loading *loading, const union tern_value *key,
         result = range != NULL
                      ? tern_table_builder_add_range(loading->builder, range, cells, present)
                      : tern_table_builder_add(loading->builder, key, cells, present);
+    if (result == 0 && loading->sketch != NULL)
+        result =
+            tern_sketch_add(loading->sketch, hash_row(loading->table, key, range, cells, present));
     if (result != 0)
         return give_up(loading, loading->table->source.place, result, "%s after %" PRIu64 " rows",
                        tern_error_text(result), loading->rows);
@@ -489,7 +525,7 @@ static void builder_progress(void *context, unsigned permille)
 static int finish(struct loading *loading, struct tern_buffer *out, struct tern_load_report *report)
 {
     struct tern_error reason = {.message = "the table cannot be built"};
-    struct tern_load_report made = {.bad_rows = loading->bad_rows};
+    struct tern_load_report made = {.bad_rows = loading->bad_rows, .sketch = loading->sketch};
     int result = tern_table_builder_finish(loading->builder, out, &made.build, builder_progress,
                                            loading, &reason);
 
@@ -505,6 +541,8 @@ static int finish(struct loading *loading, struct tern_buffer *out, struct tern_
                              loading->table->source.place,
                              "%s gives %" PRIu64 " ranges again; the later row wins",
                              loading->table->source.text, made.build.overlaps);
+    if (made.sketch != NULL)
+        tern_sketch_finish(made.sketch);
     *report = made;
     return 0;
 }
@@ -525,6 +563,7 @@ int tern_table_load(const struct tern_config_table *table, uint64_t seed, struct
     loading->error = error;
     loading->progress = progress;
     loading->context = context;
+    loading->sketch = report->sketch;
     result = tern_source_open(table->source_path, table->max_bytes, &loading->source, &reason);
     if (result != 0) {
         result = give_up_source(loading, result, &reason);

@@ -3,6 +3,7 @@
 #ifndef TERN_BUILD_LOAD_H
 #define TERN_BUILD_LOAD_H
 
+#include "controlplane/build/sketch.h"
 #include "controlplane/build/table.h"
 #include "controlplane/config/config.h"
 
@@ -23,6 +24,7 @@ int tern_source_digest(const char *path, struct tern_source_identity *identity,
 struct tern_load_report {
     struct tern_build_report build;
     uint64_t bad_rows;
+    struct tern_sketch *sketch; /* the caller's: receives a sketch of the rows; NULL: not wanted */
 };
 
 /* Reads `table->source_path` (plain or .gz by content, not by name), parses every row, and appends

@@ -120,7 +120,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t flags = (uint8_t)fuzz_take(&input, 1);
     struct tern_config_table table = describe(kind, flags, (uint8_t)fuzz_take(&input, 1));
     struct tern_diagnostics diagnostics = {0};
-    struct tern_load_report report;
+    struct tern_load_report report = {0};
     struct tern_buffer built = {0};
     struct tern_error error;
     uint8_t digest[16];

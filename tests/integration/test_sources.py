@@ -194,6 +194,31 @@ def test_too_large_a_change_is_refused_until_it_is_wanted(make_instance):
     assert "--force-change" in instance.ctl_json("audit")["rows"][0]["action"]
 
 
+def test_max_change_looks_at_the_rows_themselves(make_instance):
+    """As many other rows are another file; the same ones in another order and notation are none."""
+    instance = with_keys(make_instance(), bad_nets="max_change: 20%", users="max_change: 40%")
+    instance.write_source("bad-nets.txt", nets(100))
+    instance.start()
+    replace(instance, "bad-nets.txt", "".join(f"198.51.100.{i}\n" for i in range(100)))
+    done = instance.ctl("apply", instance.config_path)
+    assert done.returncode == 1 and "100.0% of its 100 rows change" in done.stderr
+    again = "# sorted\n" + "".join(f"192.0.2.{i}/32\n" for i in reversed(range(100)))
+    replace(instance, "bad-nets.txt", again)
+    assert instance.apply()["published"]
+    replace(instance, "bad-nets.txt", nets(90) + "".join(f"198.51.100.{i}\n" for i in range(20)))
+    assert instance.apply()["published"]
+    replace(instance, "bad-nets.txt", nets(69) + "".join(f"198.51.100.{i}\n" for i in range(20)))
+    assert instance.apply()["published"], "21 of 110 are gone"
+    # An altered record is a row of change, also after a restart.
+    os.kill(instance.control_pid(), signal.SIGKILL)
+    wait_until(instance.try_status, "tern-control is back")
+    replace(instance, "users.csv", DATA["users.csv"].replace("0.9", "0.8").replace("0.5", "0.6"))
+    done = instance.ctl("apply", instance.config_path)
+    assert done.returncode == 1 and "66.7% of its 3 rows change" in done.stderr
+    replace(instance, "users.csv", DATA["users.csv"].replace("0.9", "0.8"))
+    assert instance.apply()["published"]
+
+
 def test_a_refresh_heeds_max_change(make_instance):
     instance = with_keys(make_instance(), bad_nets=f"{REFRESH}, max_change: 20%")
     instance.write_source("bad-nets.txt", nets(100))
