@@ -67,7 +67,7 @@ class Rules:
         return f'ip in $bad_nets and path starts_with "{path[:8]}"'
 
 
-def write(path, listen, rules, users="users.csv", asn="asn.csv", tokens=None, first=()):
+def write(path, listen, rules, users="users.csv", asn="asn.csv", tokens=None, first=(), limits=None):
     """Writes the configuration. `rules` are lines; `first` come before them; `tokens` adds an exact set of
     strings."""
     lines = [
@@ -76,6 +76,7 @@ def write(path, listen, rules, users="users.csv", asn="asn.csv", tokens=None, fi
         "listen: [ " + ", ".join(f'"{address}"' for address in listen) + " ]",
         "workers: 1",
         "arena: 8GiB",
+        *([f"limits: {limits}"] if limits else []),
         "fields:",
         "  ip: ip",
         "  host: host",

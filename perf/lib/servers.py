@@ -1,5 +1,6 @@
 """The servers under measurement: started on their CPU, stopped by their own process, never by name."""
 
+import getpass
 import json
 import os
 import pathlib
@@ -90,8 +91,33 @@ class Redis:
             return path.exists()
         wait_until(answers, START_SECONDS, "redis-server")
         self.keys = ["--keys", keys]
-        subprocess.run([bench.load, "resp-fill", "--target", self.address, "--keys", str(keys)],
+        subprocess.run([bench.load, "fill", "--protocol", "resp", "--target", self.address, "--keys", str(keys)],
                        check=True, stdout=subprocess.DEVNULL)
+
+    def close(self):
+        stop(self.process)
+
+
+class Memcached:
+    """memcached with one thread, filled with the keys that tern-load gets."""
+
+    def __init__(self, bench, transport="tcp", keys=100_000):
+        port = free_port()
+        path = bench.folder / "memcached.sock"
+        where = ["-l", "127.0.0.1", "-p", port] if transport == "tcp" else ["-s", path]
+        self.address = f"tcp://127.0.0.1:{port}" if transport == "tcp" else f"unix://{path}"
+        self.process = subprocess.Popen(
+            pinned(bench.server_cpu, ["memcached", "-t", "1", "-m", "256", "-U", "0", "-u", getpass.getuser(),
+                                      *where]), stderr=subprocess.DEVNULL)
+        self.pid = self.process.pid
+        fill = [bench.load, "fill", "--protocol", "memcached", "--target", self.address, "--keys", str(keys)]
+
+        def filled():
+            if self.process.poll() is not None:
+                raise Failure("memcached did not start")
+            return subprocess.run(fill, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+        wait_until(filled, START_SECONDS, "memcached")
+        self.keys = ["--keys", keys]
 
     def close(self):
         stop(self.process)

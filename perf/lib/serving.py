@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 from . import config
 from .bench import Result, median, ratios
-from .servers import Echo, Redis, Tern, free_port
+from .servers import Echo, Memcached, Redis, Tern, free_port
 
 RULES = 1000
 
@@ -48,7 +48,7 @@ def remember(result, runs):
 
 
 def throughput(bench, transport="tcp"):
-    """32 connections × depth 64: requests/s against redis GET and against the echo of the same frames."""
+    """32 connections × depth 64: requests/s against redis and memcached GET and against the echo of the same frames."""
     path = prepare(bench)
     load = ["--connections", 32, "--depth", 64]
     with ExitStack() as stack:
@@ -57,6 +57,7 @@ def throughput(bench, transport="tcp"):
             return server
         tern = start(Tern(bench, path))
         redis = start(Redis(bench, transport, bench.keys(100_000)))
+        memcached = start(Memcached(bench, transport, bench.keys(100_000)))
         echo = start(Echo(bench, "io_uring", transport))
         address = bench.tcp if transport == "tcp" else bench.unix
         runs = bench.interleave({
@@ -64,6 +65,8 @@ def throughput(bench, transport="tcp"):
                                           *requests(bench), *load, server_pid=tern.pid),
             "redis": lambda: bench.measure(redis.address, "--protocol", "resp", *redis.keys, *load,
                                            server_pid=redis.pid),
+            "memcached": lambda: bench.measure(memcached.address, "--protocol", "memcached", *memcached.keys,
+                                               *load, server_pid=memcached.pid),
             "echo": lambda: bench.measure(echo.address, "--protocol", "echo", *requests(bench), *load,
                                           server_pid=echo.pid),
         })
@@ -75,6 +78,9 @@ def throughput(bench, transport="tcp"):
     redis_figure = Result(f"throughput-{transport}-redis",
                           f"requests/s against redis GET, 32 × 64{suffix}", "≥ 3×", "×").at_least(3)
     redis_figure.values = ratios(rps["tern"], rps["redis"])
+    memcached_figure = Result(f"throughput-{transport}-memcached",
+                              f"requests/s against memcached GET, 32 × 64{suffix}", "≥ 1×", "×").at_least(1)
+    memcached_figure.values = ratios(rps["tern"], rps["memcached"])
     echo_figure = Result(f"throughput-{transport}-echo",
                          f"requests/s against the io_uring echo of the same frames{suffix}", "≥ 0.6×",
                          "×").at_least(0.6)
@@ -84,11 +90,11 @@ def throughput(bench, transport="tcp"):
                         "×").at_least(0.6)
     cpu_figure.values = ratios(cpu["echo"], cpu["tern"])
     cpu_figure.note("counts where the client is the limit; CPU time includes spinning")
-    for result in (redis_figure, echo_figure, cpu_figure):
+    for result in (redis_figure, memcached_figure, echo_figure, cpu_figure):
         result.note(told)
         remember(result, runs)
         no_mistakes(result, runs)
-    return [redis_figure, echo_figure, cpu_figure]
+    return [redis_figure, memcached_figure, echo_figure, cpu_figure]
 
 
 def throughput_unix(bench):
@@ -97,7 +103,7 @@ def throughput_unix(bench):
 
 
 def latency(bench):
-    """One connection, one request at a time, a client that spins: p50 against redis."""
+    """One connection, one request at a time, a client that spins: p50 against redis; memcached and the echo beside it."""
     path = prepare(bench)
     with ExitStack() as stack:
         def start(server):
@@ -105,12 +111,15 @@ def latency(bench):
             return server
         tern = start(Tern(bench, path))
         redis = start(Redis(bench, "tcp", bench.keys(100_000)))
+        memcached = start(Memcached(bench, "tcp", bench.keys(100_000)))
         echo = start(Echo(bench, "io_uring"))
         runs = bench.interleave({
             "tern": lambda: bench.measure(bench.tcp, "--check-same", *requests(bench),
                                           server_pid=tern.pid, spin=True),
             "redis": lambda: bench.measure(redis.address, "--protocol", "resp", *redis.keys,
                                            server_pid=redis.pid, spin=True),
+            "memcached": lambda: bench.measure(memcached.address, "--protocol", "memcached", *memcached.keys,
+                                               server_pid=memcached.pid, spin=True),
             "echo": lambda: bench.measure(echo.address, "--protocol", "echo", *requests(bench),
                                           server_pid=echo.pid, spin=True),
         })

@@ -86,12 +86,20 @@ static inline void count_answer(struct load_run *run, struct load_connection *co
     meter->checksum += mix(slot->answer ^ slot->frame);
     load_histogram_add(&meter->latency,
                        now_ns > slot->intended_ns ? now_ns - slot->intended_ns : 0);
+    if (meter->seconds != NULL) {
+        struct load_second *second = load_meter_second(meter, slot->intended_ns);
+
+        load_histogram_add(&second->latency,
+                           now_ns > slot->intended_ns ? now_ns - slot->intended_ns : 0);
+        second->failed += slot->failed;
+    }
 }
 
-static void count_status(struct load_run *run, unsigned status)
+static void count_status(struct load_run *run, struct load_slot *slot, unsigned status)
 {
     run->meter.statuses[status < LOAD_STATUSES ? status : LOAD_STATUSES - 1]++;
     run->meter.failed++;
+    slot->failed = true;
 }
 
 static bool take_frames(struct load_run *run, struct load_connection *connection, uint64_t now_ns,
@@ -120,7 +128,7 @@ static bool take_frames(struct load_run *run, struct load_connection *connection
             return false;
         slot = &connection->slots[index];
         if (frame.status != TERN_STATUS_OK && !echo) {
-            count_status(run, frame.status);
+            count_status(run, slot, frame.status);
         } else if (echo) {
             const struct load_span *sent = &run->source->frames[slot->frame];
 
@@ -176,28 +184,75 @@ static long resp_length(const uint8_t *at, size_t length, const uint8_t **data, 
     return end + 2 - at + number + 2;
 }
 
-static bool take_resp(struct load_run *run, struct load_connection *connection, uint64_t now_ns,
-                      size_t *used)
+/* Likewise of memcached's text protocol: "VALUE key flags length", the data and "END", or "END"
+ * alone when the key is not there. */
+static long memcached_length(const uint8_t *at, size_t length, const uint8_t **data,
+                             long *data_length)
+{
+    static const char end[] = "END\r\n";
+    const uint8_t *line = memchr(at, '\n', length < 128 ? length : 128);
+    const uint8_t *digit;
+    long number = 0, power = 1, whole;
+
+    *data = at;
+    *data_length = 0;
+    if (line == NULL)
+        return length < 128 ? 0 : -1;
+    if (at[0] != 'V')
+        return line + 1 - at;
+    for (digit = line - 2; digit > at && *digit >= '0' && *digit <= '9'; digit--) {
+        number += power * (*digit - '0');
+        power *= 10;
+        if (number > 1 << 20)
+            return -1;
+    }
+    whole = line + 1 - at + number + 2 + (long)sizeof end - 1;
+    if ((long)length < whole)
+        return 0;
+    if (memcmp(at + whole - (sizeof end - 1), end, sizeof end - 1) != 0)
+        return -1;
+    *data = line + 1;
+    *data_length = number;
+    return whole;
+}
+
+enum outcome { GOOD, FAILED, WRONG };
+
+static enum outcome resp_outcome(const uint8_t *at)
+{
+    if (at[0] == '-')
+        return FAILED;
+    return at[0] != '$' || at[1] == '-' ? WRONG : GOOD; /* a key that was filled is not there */
+}
+
+static enum outcome memcached_outcome(const uint8_t *at)
+{
+    return at[0] == 'V' ? GOOD : memcmp(at, "END", 3) == 0 ? WRONG : FAILED;
+}
+
+/* Replies that come in the order of the requests. */
+static bool take_in_order(struct load_run *run, struct load_connection *connection, uint64_t now_ns,
+                          size_t *used)
 {
     const uint8_t *at = connection->in + connection->in_start;
     size_t left = connection->in_end - connection->in_start;
-    bool good = false;
+    bool memcached = run->options->protocol == LOAD_MEMCACHED, good = false;
 
     while (left > 0) {
         struct load_slot *slot = &connection->slots[connection->first];
         const uint8_t *data;
-        long data_length, length = resp_length(at, left, &data, &data_length);
+        long data_length, length = memcached ? memcached_length(at, left, &data, &data_length)
+                                             : resp_length(at, left, &data, &data_length);
+        enum outcome outcome;
 
         if (length < 0 || (length > 0 && connection->in_flight == 0))
             return false;
         if (length == 0)
             break;
-        if (at[0] == '-')
-            run->meter.failed++;
-        else if (at[0] != '$' || at[1] == '-')
-            run->meter.wrong++; /* a key that was filled is not there */
-        else
-            good = true;
+        outcome = memcached ? memcached_outcome(at) : resp_outcome(at);
+        run->meter.failed += outcome == FAILED;
+        run->meter.wrong += outcome == WRONG;
+        good |= outcome == GOOD;
         slot->answer = bytes_digest(data, (size_t)data_length);
         at += length;
         left -= (size_t)length;
@@ -214,8 +269,9 @@ bool load_answers_take(struct load_run *run, struct load_connection *connection,
                        size_t *used)
 {
     uint64_t gap = now_ns - run->last_good_ns;
-    bool taken = run->options->protocol == LOAD_RESP ? take_resp(run, connection, now_ns, used)
-                                                     : take_frames(run, connection, now_ns, used);
+    bool taken = load_in_order(run->options->protocol)
+                     ? take_in_order(run, connection, now_ns, used)
+                     : take_frames(run, connection, now_ns, used);
 
     if (run->measuring && !run->draining && run->last_good_ns == now_ns && gap > run->meter.gap_ns)
         run->meter.gap_ns = gap;

@@ -95,7 +95,7 @@ bool load_connection_append(struct load_run *run, struct load_connection *connec
         frame->length > run->out_capacity - connection->out_end)
         return false;
     memcpy(at, run->source->bytes + frame->offset, frame->length);
-    if (run->options->protocol == LOAD_RESP) {
+    if (load_in_order(run->options->protocol)) {
         slot = (connection->first + connection->in_flight) % run->slots_each;
     } else {
         slot = connection->free_slots[--connection->free_count];

@@ -11,6 +11,7 @@ struct load_slot { /* a request in flight */
     uint64_t intended_ns;
     uint64_t answer; /* of the frames that came so far */
     uint32_t frame;
+    bool failed; /* with a status */
 };
 
 struct load_connection {
@@ -22,7 +23,7 @@ struct load_connection {
     struct load_slot *slots;
     uint32_t *free_slots; /* tern and echo: a request's id is its slot's number + 1 */
     uint32_t free_count;
-    uint32_t first; /* resp: answers come in order, so slots are a ring from here */
+    uint32_t first; /* answers in order: slots are a ring from here */
     uint32_t in_flight;
     uint64_t retry_ns, retry_pause_ns;
 };
@@ -38,11 +39,19 @@ struct load_run {
     uint32_t next_frame;
     uint64_t in_flight;
     unsigned down; /* connections that are */
+    int *idle;     /* --idle: descriptors of the silent ones */
+    unsigned idle_count;
     uint64_t last_good_ns;
     int epoll;
     bool measuring;
     bool draining;
 };
+
+/* Answers carry no id: they come in the order of the requests. */
+static inline bool load_in_order(enum load_protocol protocol)
+{
+    return protocol == LOAD_RESP || protocol == LOAD_MEMCACHED;
+}
 
 int load_connection_new(struct load_run *run, struct load_connection *connection);
 void load_connection_free(struct load_connection *connection);

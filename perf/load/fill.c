@@ -1,4 +1,4 @@
-/* Sets in a redis-like server the keys that a RESP run gets. */
+/* Sets in a redis or memcached the keys that a run gets. */
 #include "perf/load/meter.h"
 #include "perf/load/run.h"
 #include "perf/load/socket.h"
@@ -25,11 +25,10 @@ static bool send_all(int fd, const uint8_t *bytes, size_t length)
     return true;
 }
 
-/* Every answer must be "+OK\r\n". */
-static bool receive_oks(int fd, unsigned count)
+/* Every answer must be `ok`. */
+static bool receive_oks(int fd, unsigned count, const char *ok)
 {
-    static const char ok[] = "+OK\r\n";
-    size_t left = count * (sizeof ok - 1), seen = 0;
+    size_t length = strlen(ok), left = count * length, seen = 0;
     char bytes[4096];
 
     while (left > 0) {
@@ -38,20 +37,23 @@ static bool receive_oks(int fd, unsigned count)
         if (got <= 0)
             return false;
         for (ssize_t i = 0; i < got; i++, seen++)
-            if (bytes[i] != ok[seen % (sizeof ok - 1)])
+            if (bytes[i] != ok[seen % length])
                 return false;
         left -= (size_t)got;
     }
     return true;
 }
 
-static int append_set(struct tern_buffer *buffer, unsigned index, unsigned value_bytes)
+static int append_set(struct tern_buffer *buffer, enum load_protocol protocol, unsigned index,
+                      unsigned value_bytes)
 {
     char key[LOAD_KEY_BYTES];
     size_t length = load_key_format(key, index);
     size_t start;
-    int code = tern_buffer_printf(buffer, "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%u\r\n", length, key,
-                                  value_bytes);
+    int code = protocol == LOAD_MEMCACHED
+                   ? tern_buffer_printf(buffer, "set %s 0 0 %u\r\n", key, value_bytes)
+                   : tern_buffer_printf(buffer, "*3\r\n$3\r\nSET\r\n$%zu\r\n%s\r\n$%u\r\n", length,
+                                        key, value_bytes);
 
     start = buffer->length;
     if (code == 0)
@@ -65,6 +67,7 @@ int load_fill(const struct load_options *options)
 {
     struct tern_buffer buffer = {0};
     struct tern_error error = {0};
+    const char *ok = options->protocol == LOAD_MEMCACHED ? "STORED\r\n" : "+OK\r\n";
     int fd = -1;
     int code = load_socket_connect(options->target, &fd, &error);
 
@@ -75,8 +78,8 @@ int load_fill(const struct load_options *options)
 
         buffer.length = 0;
         for (unsigned i = 0; code == 0 && i < count; i++)
-            code = append_set(&buffer, first + i, options->value_bytes);
-        if (code == 0 && (!send_all(fd, buffer.data, buffer.length) || !receive_oks(fd, count)))
+            code = append_set(&buffer, options->protocol, first + i, options->value_bytes);
+        if (code == 0 && (!send_all(fd, buffer.data, buffer.length) || !receive_oks(fd, count, ok)))
             code = tern_error_set(&error, TERN_EIO, "%s did not take the keys", options->target);
     }
     if (fd >= 0)

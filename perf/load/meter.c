@@ -83,6 +83,15 @@ static double seconds(const struct load_meter *meter)
     return (double)(meter->ended_ns - meter->started_ns) / 1e9;
 }
 
+double load_offered(const struct load_options *options, double measured_s)
+{
+    double spike_s = options->spike_for_s;
+
+    if (options->spike_at_s + spike_s > measured_s)
+        spike_s = measured_s > options->spike_at_s ? measured_s - options->spike_at_s : 0;
+    return options->rate * (measured_s + (options->spike - 1) * spike_s);
+}
+
 const char *load_meter_invalid(const struct load_meter *meter, const struct load_options *options)
 {
     double lag, latency;
@@ -95,7 +104,7 @@ const char *load_meter_invalid(const struct load_meter *meter, const struct load
     latency = (double)load_histogram_quantile(&meter->latency, 0.99);
     if (lag > LAG_SHARE_MAX * latency)
         return INVALID_LAG;
-    if ((double)meter->replies < ACHIEVED_MIN * options->rate * seconds(meter))
+    if ((double)meter->replies < ACHIEVED_MIN * load_offered(options, seconds(meter)))
         return INVALID_ACHIEVED;
     return NULL;
 }
@@ -128,10 +137,27 @@ static void print_histogram_text(const char *name, const struct load_histogram *
     printf(" max %.1f us\n", (double)histogram->max_ns / 1e3);
 }
 
+static void print_seconds_json(const struct load_meter *meter)
+{
+    printf("\"per_second\": [");
+    for (unsigned i = 0; i < meter->second_count; i++) {
+        const struct load_second *second = &meter->seconds[i];
+
+        printf(
+            "%s{\"replies\": %llu, \"failed\": %llu, \"p50\": %llu, \"p99\": %llu, \"max\": %llu}",
+            i == 0 ? "" : ", ", (unsigned long long)second->latency.total,
+            (unsigned long long)second->failed,
+            (unsigned long long)load_histogram_quantile(&second->latency, 0.5),
+            (unsigned long long)load_histogram_quantile(&second->latency, 0.99),
+            (unsigned long long)second->latency.max_ns);
+    }
+    printf("], ");
+}
+
 static void print_json(const struct load_meter *meter, const struct load_options *options,
                        const char *invalid)
 {
-    static const char *const protocols[] = {"tern", "resp", "echo"};
+    static const char *const protocols[] = {"tern", "resp", "echo", "memcached"};
     double requests = meter->replies == 0 ? 1 : (double)meter->replies;
 
     printf("{\"target\": \"%s\", \"protocol\": \"%s\", \"loop\": \"%s\", \"connections\": %u, ",
@@ -155,6 +181,8 @@ static void print_json(const struct load_meter *meter, const struct load_options
         print_histogram_json("lag_ns", &meter->lag);
         printf(", ");
     }
+    if (meter->seconds != NULL)
+        print_seconds_json(meter);
     printf("\"statuses\": {");
     for (unsigned i = 0, some = 0; i < LOAD_STATUSES; i++)
         if (meter->statuses[i] != 0)
@@ -188,6 +216,11 @@ static void print_text(const struct load_meter *meter, const struct load_options
             printf("blocked   %llu requests waited for an answer before they could be sent\n",
                    (unsigned long long)meter->blocked);
     }
+    for (unsigned i = 0; meter->seconds != NULL && i < meter->second_count; i++)
+        printf("second %-2u %llu replies, %llu failed, p99 %.1f us\n", i,
+               (unsigned long long)meter->seconds[i].latency.total,
+               (unsigned long long)meter->seconds[i].failed,
+               (double)load_histogram_quantile(&meter->seconds[i].latency, 0.99) / 1e3);
     printf("failed    %llu, wrong %llu, reconnects %llu, longest gap %.1f ms\n",
            (unsigned long long)meter->failed, (unsigned long long)meter->wrong,
            (unsigned long long)meter->reconnects, (double)meter->gap_ns / 1e6);

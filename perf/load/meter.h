@@ -42,6 +42,11 @@ uint64_t load_histogram_quantile(const struct load_histogram *histogram, double 
 
 #define LOAD_STATUSES 16u
 
+struct load_second { /* --per-second: requests meant for one second */
+    struct load_histogram latency;
+    uint64_t failed;
+};
+
 struct load_meter {
     uint64_t sent;
     uint64_t replies; /* whole answers, good or bad, in the measured time */
@@ -55,11 +60,24 @@ struct load_meter {
     uint64_t started_ns, ended_ns;
     double server_cpu_s, client_cpu_s;
     bool server_cpu_known;
-    uint64_t gap_ns; /* the longest time without a good answer */
+    uint64_t gap_ns;             /* the longest time without a good answer */
+    struct load_second *seconds; /* NULL: not asked for */
+    unsigned second_count;
     struct load_histogram latency;
     struct load_histogram
         lag; /* open loop: sent after the intended time by the client's own fault */
 };
+
+/* Of a request meant for that time. */
+static inline struct load_second *load_meter_second(struct load_meter *meter, uint64_t intended_ns)
+{
+    uint64_t index = (intended_ns - meter->started_ns) / 1000000000u;
+
+    return &meter->seconds[index < meter->second_count ? index : meter->second_count - 1];
+}
+
+/* Requests that an open loop means to send in the measured time. */
+double load_offered(const struct load_options *options, double seconds);
 
 uint64_t load_now_ns(void);
 /* CPU time of a process (utime + stime of /proc/PID/stat) in seconds; negative when it is gone. */

@@ -9,17 +9,18 @@
 static const char help_text[] =
     "tern-load measures a server and is the peers it is measured against.\n"
     "\n"
-    "  tern-load run --target ADDRESS [--protocol tern|resp|echo] …    measure\n"
+    "  tern-load run --target ADDRESS [--protocol NAME] …              measure\n"
     "  tern-load frames --requests FILE.csv --out FILE …               requests to frames, for "
     "--frames\n"
     "  tern-load echo --listen ADDRESS [--backend io_uring|epoll] …    serve frames back "
     "unchanged\n"
-    "  tern-load resp-fill --target ADDRESS …                          set the keys that run gets\n"
+    "  tern-load fill --target ADDRESS --protocol resp|memcached …     set the keys that run gets\n"
     "\n"
-    "An ADDRESS is tcp://host:port or unix:///path.\n"
+    "An ADDRESS is tcp://host:port or unix:///path. A protocol is tern, resp, echo or memcached.\n"
     "\n"
     "Load\n"
     "  --connections N       default 1\n"
+    "  --idle N              further connections that have said PING once and then nothing (tern)\n"
     "  --depth N             closed loop: in flight on each connection, default 1\n"
     "  --rate N              open loop: N requests a second over all connections, latency from "
     "the\n"
@@ -27,6 +28,9 @@ static const char help_text[] =
     "which\n"
     "                        it matters is marked invalid\n"
     "  --schedule fixed|poisson   of the open loop, default poisson\n"
+    "  --spike N, --spike-at S, --spike-for S   N times the rate, from S seconds after the warm-up "
+    "on\n"
+    "  --per-second          of the open loop: latencies and failures of each second as well\n"
     "  --duration S, --count N, --warmup S   default 5 s, no count, 1 s\n"
     "  --spin                look for replies without sleeping\n"
     "  --cpu N               run on this CPU only\n"
@@ -40,7 +44,7 @@ static const char help_text[] =
     "  --frame-bytes N       echo without requests: length of the generated frame, default 32\n"
     "  --token TEXT, --token-file FILE   for HELLO on every connection; default $TERN_TOKEN, if "
     "any\n"
-    "Requests (resp)\n"
+    "Requests (resp, memcached)\n"
     "  --keys N, --value-bytes N   default 100000 keys, values of 16 bytes\n"
     "\n"
     "Checks\n"
@@ -117,7 +121,7 @@ enum kind {
     CHOICE,
 };
 
-static const char *const protocols[] = {"tern", "resp", "echo", NULL};
+static const char *const protocols[] = {"tern", "resp", "echo", "memcached", NULL};
 static const char *const backends[] = {"io_uring", "epoll", NULL};
 static const char *const schedules[] = {"fixed", "poisson", NULL};
 
@@ -135,9 +139,14 @@ static const struct option {
     {"--protocol", CHOICE, AT(protocol), 0, 0, protocols},
     {"--backend", CHOICE, AT(backend), 0, 0, backends},
     {"--connections", NUMBER, AT(connections), 1, 20000, NULL},
+    {"--idle", NUMBER, AT(idle), 0, 100000, NULL},
     {"--depth", NUMBER, AT(depth), 1, 65536, NULL},
     {"--rate", REAL, AT(rate), 0, 0, NULL},
     {"--schedule", CHOICE, AT(poisson), 0, 0, schedules},
+    {"--spike", REAL, AT(spike), 0, 0, NULL},
+    {"--spike-at", REAL, AT(spike_at_s), 0, 0, NULL},
+    {"--spike-for", REAL, AT(spike_for_s), 0, 0, NULL},
+    {"--per-second", SWITCH, AT(per_second), 0, 0, NULL},
     {"--duration", REAL, AT(duration_s), 0, 0, NULL},
     {"--warmup", REAL, AT(warmup_s), 0, 0, NULL},
     {"--count", LONG, AT(count), 1, ULLONG_MAX, NULL},
@@ -217,7 +226,7 @@ static bool require(const struct load_options *options)
 {
     bool run = strcmp(options->command, "run") == 0;
 
-    if ((run || strcmp(options->command, "resp-fill") == 0) && options->target == NULL)
+    if ((run || strcmp(options->command, "fill") == 0) && options->target == NULL)
         return complain(options->command, "", "--target ADDRESS");
     if (strcmp(options->command, "echo") == 0 && options->listen == NULL)
         return complain(options->command, "", "--listen ADDRESS");
@@ -231,6 +240,17 @@ static bool require(const struct load_options *options)
         return complain("--frames", options->frames_path, "either it or --requests");
     if (options->expect_path != NULL && options->protocol != LOAD_TERN)
         return complain("--expect", options->expect_path, "--protocol tern with it");
+    if (strcmp(options->command, "fill") == 0 && options->protocol != LOAD_RESP &&
+        options->protocol != LOAD_MEMCACHED)
+        return complain("fill", "", "--protocol resp or memcached with it");
+    if (options->idle > 0 && options->protocol != LOAD_TERN)
+        return complain("--idle", "", "--protocol tern with it");
+    if ((options->per_second || options->spike_for_s > 0) &&
+        (options->rate <= 0 || options->count > 0 || options->duration_s > 3600))
+        return complain("--per-second and --spike", "",
+                        "--rate and a --duration of an hour at most with them");
+    if (options->spike_for_s > 0 && options->spike <= 0)
+        return complain("--spike-for", "", "--spike N with it");
     if (options->expect_path != NULL && options->items != 1)
         return complain("--expect", options->expect_path, "--items 1 with it");
     return true;
@@ -238,7 +258,7 @@ static bool require(const struct load_options *options)
 
 bool load_options_parse(int argc, char **argv, struct load_options *options)
 {
-    static const char *const commands[] = {"run", "frames", "echo", "resp-fill", NULL};
+    static const char *const commands[] = {"run", "frames", "echo", "fill", NULL};
     unsigned command;
 
     *options = (struct load_options){
@@ -261,7 +281,7 @@ bool load_options_parse(int argc, char **argv, struct load_options *options)
         }
     }
     if (argc < 2)
-        return complain("command", "", "run, frames, echo or resp-fill; see --help");
+        return complain("command", "", "run, frames, echo or fill; see --help");
     if (!parse_choice("command", argv[1], commands, &command))
         return false;
     options->command = commands[command];

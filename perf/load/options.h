@@ -9,6 +9,7 @@ enum load_protocol {
     LOAD_TERN,
     LOAD_RESP,
     LOAD_ECHO, /* tern frames that come back as they are */
+    LOAD_MEMCACHED,
 };
 
 enum load_backend {
@@ -24,9 +25,13 @@ struct load_options {
     enum load_protocol protocol;
     enum load_backend backend;
     unsigned connections;
+    unsigned idle; /* further connections, open and silent */
     unsigned depth;
     double rate; /* requests a second; 0: closed loop */
     bool poisson;
+    double spike;                   /* factor of the rate, */
+    double spike_at_s, spike_for_s; /* from so long after the warm-up on, so long */
+    bool per_second;
     double duration_s;
     double warmup_s;
     uint64_t count; /* stop after so many replies; 0: by time */

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,11 +27,47 @@
 struct schedule { /* of the open loop */
     uint64_t next_ns;
     double mean_ns;
+    uint64_t spike_from_ns, spike_until_ns;
     double fraction_ns; /* what rounding to ns has left over */
     uint64_t seed;
     unsigned connection; /* next in turn */
     bool blocked;        /* the next request could already have been sent but for the server */
 };
+
+/* Descriptors for all of them, when the system lets us. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+/* Each has had an answer before the next is opened: the server knows all of them. */
+static int open_idle(struct load_run *run, struct tern_error *error)
+{
+    const struct load_options *options = run->options;
+
+    run->idle = calloc(options->idle + 1u, sizeof *run->idle);
+    if (run->idle == NULL)
+        return tern_error_set(error, TERN_ENOMEM, "no memory for idle connections");
+    while (run->idle_count < options->idle) {
+        int fd, code = load_socket_connect(options->target, &fd, error);
+
+        if (code != 0)
+            return code;
+        run->idle[run->idle_count++] = fd;
+        if (options->token[0] != '\0')
+            code = load_socket_introduce(fd, options->token, error);
+        if (code == 0)
+            code = load_socket_ping(fd, error);
+        if (code != 0)
+            return code;
+    }
+    return 0;
+}
 
 static int prepare(struct load_run *run, struct tern_error *error)
 {
@@ -45,6 +82,13 @@ static int prepare(struct load_run *run, struct tern_error *error)
     out = tern_min_u64(tern_max_u64(out, OUT_BYTES_MIN), OUT_BYTES_MAX);
     run->out_capacity = tern_max_u64(out, run->source->longest);
     run->in_capacity = tern_max_u64(IN_BYTES, 4ull * run->source->longest);
+    if (options->per_second) {
+        run->meter.second_count = (unsigned)ceil(options->duration_s);
+        run->meter.second_count += run->meter.second_count == 0;
+        run->meter.seconds = calloc(run->meter.second_count, sizeof *run->meter.seconds);
+        if (run->meter.seconds == NULL)
+            return tern_error_set(error, TERN_ENOMEM, "no memory for the seconds");
+    }
     run->connections = calloc(options->connections, sizeof *run->connections);
     if (options->check_same)
         run->first_answers = calloc(run->source->count, sizeof *run->first_answers);
@@ -62,7 +106,7 @@ static int prepare(struct load_run *run, struct tern_error *error)
         if (load_connection_open(run, &run->connections[i], error) != 0)
             return TERN_EUNREACHABLE;
     }
-    return 0;
+    return open_idle(run, error);
 }
 
 static void clean_up(struct load_run *run)
@@ -70,7 +114,11 @@ static void clean_up(struct load_run *run)
     for (unsigned i = 0; run->connections != NULL && i < run->options->connections; i++)
         load_connection_free(&run->connections[i]);
     free(run->connections);
+    for (unsigned i = 0; i < run->idle_count; i++)
+        load_socket_abort(run->idle[i]);
+    free(run->idle);
     free(run->first_answers);
+    free(run->meter.seconds);
     if (run->epoll >= 0)
         close(run->epoll);
 }
@@ -96,7 +144,10 @@ static void append_due(struct load_run *run, struct schedule *schedule, uint64_t
 
     while (schedule->next_ns <= now_ns && may_send(run)) {
         struct load_connection *connection = NULL;
-        double pause = schedule->mean_ns;
+        bool spike = schedule->next_ns >= schedule->spike_from_ns &&
+                     schedule->next_ns < schedule->spike_until_ns;
+        double mean_ns = spike ? schedule->mean_ns / run->options->spike : schedule->mean_ns;
+        double pause = mean_ns;
 
         for (unsigned tries = 0; tries < count; tries++) {
             struct load_connection *each = &run->connections[schedule->connection];
@@ -119,7 +170,7 @@ static void append_due(struct load_run *run, struct schedule *schedule, uint64_t
             /* Exponential pauses by inversion; 1 − u keeps log away from 0. */
             double u = (double)(load_random(&schedule->seed) >> 11) * 0x1p-53;
 
-            pause = -log(1 - u) * schedule->mean_ns;
+            pause = -log(1 - u) * mean_ns;
         }
         pause += schedule->fraction_ns;
         schedule->next_ns += (uint64_t)pause;
@@ -254,6 +305,8 @@ static void measure(struct load_run *run)
     run->last_good_ns = begin_ns;
     if (warm_ns == begin_ns)
         start_measuring(run, begin_ns);
+    schedule.spike_from_ns = warm_ns + (uint64_t)(options->spike_at_s * 1e9);
+    schedule.spike_until_ns = schedule.spike_from_ns + (uint64_t)(options->spike_for_s * 1e9);
     if (options->rate > 0)
         schedule.mean_ns = 1e9 / options->rate;
     else
@@ -297,6 +350,7 @@ int load_run(const struct load_options *options)
     int code = load_pin(options->cpu, &error);
 
     prctl(PR_SET_TIMERSLACK, 1);
+    raise_descriptor_limit();
     if (code == 0)
         code = load_source_open(options, &source, &error);
     if (code == 0)

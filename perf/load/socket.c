@@ -14,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define HELLO_TIMEOUT_MS 5000
+#define ANSWER_TIMEOUT_MS 5000
 
 union any_address {
     struct sockaddr any;
@@ -104,11 +104,11 @@ static int receive(int fd, uint8_t *into, size_t length, struct tern_error *erro
         struct pollfd pollfd = {.fd = fd, .events = POLLIN};
         ssize_t got;
 
-        if (poll(&pollfd, 1, HELLO_TIMEOUT_MS) <= 0)
-            return tern_error_set(error, TERN_ETIMEDOUT, "no answer to HELLO");
+        if (poll(&pollfd, 1, ANSWER_TIMEOUT_MS) <= 0)
+            return tern_error_set(error, TERN_ETIMEDOUT, "no answer");
         got = recv(fd, into, length, 0);
         if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
-            return tern_error_set(error, TERN_ECLOSED, "closed instead of an answer to HELLO");
+            return tern_error_set(error, TERN_ECLOSED, "closed instead of an answer");
         if (got > 0) {
             into += got;
             length -= (size_t)got;
@@ -150,6 +150,32 @@ int load_socket_introduce(int fd, const char *token, struct tern_error *error)
         left -= some;
     }
     return code;
+}
+
+int load_socket_ping(int fd, struct tern_error *error)
+{
+    struct tern_frame frame = {.magic = TERN_WIRE_MAGIC, .op = TERN_OP_PING, .request_id = 1};
+    uint8_t bytes[TERN_FRAME_HEADER];
+    int code;
+
+    tern_frame_store(bytes, frame);
+    if (send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) != (ssize_t)sizeof bytes)
+        return tern_error_system(error, errno, "PING");
+    code = receive(fd, bytes, sizeof bytes, error);
+    if (code != 0)
+        return code;
+    frame = tern_frame_load(bytes);
+    return frame.op == TERN_OP_PING && frame.status == TERN_STATUS_OK && frame.body_length == 0
+               ? 0
+               : tern_error_set(error, TERN_EREFUSED, "PING: %s", tern_status_name(frame.status));
+}
+
+void load_socket_abort(int fd)
+{
+    const struct linger at_once = {.l_onoff = 1};
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(fd);
 }
 
 int load_socket_listen(const char *text, int *fd, char actual[128], struct tern_error *error)

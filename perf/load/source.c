@@ -322,7 +322,7 @@ size_t load_key_format(char text[LOAD_KEY_BYTES], unsigned index)
 }
 
 /* GETs of the keys in a random order. */
-static int resp_gets(struct builder *builder, const struct load_options *options)
+static int gets(struct builder *builder, const struct load_options *options)
 {
     uint64_t seed = options->seed;
     int code = 0;
@@ -330,8 +330,10 @@ static int resp_gets(struct builder *builder, const struct load_options *options
     for (unsigned i = 0; code == 0 && i < options->keys; i++) {
         char key[LOAD_KEY_BYTES], command[64];
         size_t length = load_key_format(key, (unsigned)(load_random(&seed) % options->keys));
-        int written =
-            snprintf(command, sizeof command, "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n", length, key);
+        int written = options->protocol == LOAD_MEMCACHED
+                          ? snprintf(command, sizeof command, "get %s\r\n", key)
+                          : snprintf(command, sizeof command, "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n",
+                                     length, key);
 
         code = add_frame(builder, command, (size_t)written);
     }
@@ -384,8 +386,8 @@ int load_source_open(const struct load_options *options, struct load_source *sou
 
     if (error != NULL)
         error->message[0] = '\0';
-    if (options->protocol == LOAD_RESP)
-        code = resp_gets(&builder, options);
+    if (options->protocol == LOAD_RESP || options->protocol == LOAD_MEMCACHED)
+        code = gets(&builder, options);
     else if (options->frames_path != NULL)
         code = from_frames(&builder, options->frames_path, error);
     else if (options->requests_path != NULL)

@@ -34,7 +34,7 @@ int load_source_open(const struct load_options *options, struct load_source *sou
 int load_source_write(const struct load_source *source, const char *path, struct tern_error *error);
 void load_source_free(struct load_source *source);
 
-/* The key of `index` as run gets it and resp-fill sets it; returns its length. */
+/* The key of `index` as run gets it and fill sets it; returns its length. */
 #define LOAD_KEY_BYTES 24
 size_t load_key_format(char text[LOAD_KEY_BYTES], unsigned index);
 

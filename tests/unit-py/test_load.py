@@ -1,6 +1,7 @@
 """tern-load against its own echo server, redis, and a fake tern server: answers are counted, compared,
 and what is wrong is seen. Nothing about time is asserted."""
 
+import getpass
 import json
 import os
 import shutil
@@ -124,11 +125,78 @@ def test_redis_gets_what_was_filled(redis):
     resp = ["--target", redis, "--protocol", "resp", "--count", 3000, "--keys", 1000]
     missing = run(*resp, code=1)
     assert missing["wrong"] == missing["replies"] == 3000
-    load("resp-fill", "--target", redis, "--keys", 1000, "--value-bytes", 33)
+    load("fill", "--protocol", "resp", "--target", redis, "--keys", 1000, "--value-bytes", 33)
     for more in [["--connections", 4, "--depth", 16], ["--rate", 5000]]:
         got = run(*resp, "--check-same", *more)
         assert (got["replies"], got["failed"], got["wrong"]) == (3000, 0, 0)
         assert got["bytes_in"] == 3000 * (len("$33\r\n") + 33 + 2)
+
+
+@pytest.fixture
+def memcached(tmp_path):
+    if shutil.which("memcached") is None:
+        pytest.skip("memcached is not installed")
+    path = tmp_path / "memcached.sock"
+    process = subprocess.Popen(["memcached", "-s", str(path), "-m", "64", "-u", getpass.getuser()],
+                               stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.01)  # a pause between looks
+    yield "unix://%s" % path
+    process.terminate()
+    process.wait(20)
+
+
+def test_memcached_gets_what_was_filled(memcached):
+    get = ["--target", memcached, "--protocol", "memcached", "--count", 3000, "--keys", 1000]
+    missing = run(*get, code=1)
+    assert missing["wrong"] == missing["replies"] == 3000
+    load("fill", "--protocol", "memcached", "--target", memcached, "--keys", 1000, "--value-bytes", 33)
+    for more in [["--connections", 4, "--depth", 16], ["--rate", 5000]]:
+        got = run(*get, "--check-same", *more)
+        assert (got["replies"], got["failed"], got["wrong"]) == (3000, 0, 0)
+        assert got["bytes_in"] == 3000 * (len("VALUE key:000000000001 0 33\r\n") + 33 + len("\r\nEND\r\n"))
+
+
+def test_a_spike_shows_in_its_seconds():
+    with Echo("--listen", "tcp://127.0.0.1:0", "--spin-us", "50") as echo:
+        got = run(
+            "--target", echo.address, "--protocol", "echo", "--rate", 500, "--schedule", "fixed",
+            "--duration", 3, "--warmup", 0, "--per-second", "--connections", 4,
+            "--spike", 8, "--spike-at", 1, "--spike-for", 1,
+        )
+    assert [second["replies"] // 250 for second in got["per_second"]] == [2, 16, 2]
+    assert sum(second["replies"] for second in got["per_second"]) == got["replies"]
+    assert all(second["failed"] == 0 and second["p50"] <= second["p99"] <= second["max"]
+               for second in got["per_second"])
+
+
+def test_silent_connections_are_opened_and_answered_once(tmp_path):
+    """A server that counts: every silent one has sent a PING and nothing else."""
+    path, pings = tmp_path / "s", []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(64)
+        process = subprocess.Popen(
+            [LOAD, "run", "--target", "unix://%s" % path, "--idle", "20", "--count", "5", "--json"],
+            stdout=subprocess.PIPE, text=True)
+        held = []
+        for number in range(21):
+            connection = listener.accept()[0]
+            held.append(connection)
+            if number == 0:
+                continue  # the one that is measured
+            pings.append(connection.recv(1024))
+            connection.sendall(pack_frame(Op.PING, request_id=1))
+        assert pings == [pack_frame(Op.PING, request_id=1)] * 20
+        for _ in range(5):
+            request = struct.unpack_from("<I", held[0].recv(16), 8)[0]
+            held[0].sendall(pack_frame(Op.PING, request_id=request))
+        got = json.loads(process.communicate(timeout=20)[0])
+        assert (got["replies"], got["failed"]) == (5, 0)
+        for connection in held:
+            connection.close()
 
 
 CSV = '''ip,host,user
@@ -241,9 +309,9 @@ def test_nobody_there(tmp_path):
     "arguments, message",
     [
         (["run"], "expected --target"),
-        (["walk"], "expected run or frames or echo or resp-fill"),
+        (["walk"], "expected run or frames or echo or fill"),
         (["run", "--target", "x", "--depth", "0"], "a number from 1 to"),
-        (["run", "--target", "x", "--protocol", "http"], "expected tern or resp or echo"),
+        (["run", "--target", "x", "--protocol", "http"], "expected tern or resp or echo or memcached"),
         (["run", "--target", "x", "--speed", "1"], "expected one that --help lists"),
         (["run", "--target", "nowhere"], "expected tcp://ip:port or unix:///path"),
         (["frames", "--requests", "x", "--out", "y"], "--fields or a --target"),

@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "perf"))
 
-from lib import config, report  # noqa: E402
+from lib import config, report, scaling  # noqa: E402
 from lib.bench import Bench, Result, ratios  # noqa: E402
 from lib.data import Data  # noqa: E402
 
@@ -101,6 +101,18 @@ def test_versions_of_a_table_share_the_keys_that_are_asked_for(tmp_path):
     assert set(range(1, stable + 1)) <= keys[0] & keys[1]
     assert len(keys[0]) == len(keys[1]) == 1000
     assert not {key for key in keys[0] ^ keys[1] if key <= 2 * stable}, "asked for by no request"
+
+
+@pytest.mark.parametrize("after, seconds", [([(900, 0)], 0), ([(5000, 0), (1900, 0)], 1),
+                                            ([(900, 7), (900, 0)], 1), ([(5000, 0)], math.inf), ([], math.inf)])
+def test_recovery_is_the_first_second_that_is_as_before(after, seconds):
+    run = [{"replies": 10, "p99": p99, "failed": failed} for p99, failed in [(1000, 0), (9000, 5)] + after]
+    assert scaling.recovery_s(run, 2, 1000) == seconds
+
+
+def test_limits_stand_in_the_configuration(tmp_path):
+    config.write(tmp_path / "c.yaml", ["tcp://127.0.0.1:1"], [], limits="{ connections: 20000 }")
+    assert "limits: { connections: 20000 }\n" in (tmp_path / "c.yaml").read_text()
 
 
 def test_saved_results_are_plain_json(tmp_path):
