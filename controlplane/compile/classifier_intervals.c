@@ -165,12 +165,13 @@ static int pack(const struct domain *domain, const struct tern_list *boundaries,
     }
     if (status == 0)
         status = tern_buffer_align(out, 8);
-    for (unsigned half = wide ? 0 : 1; half < 2; half++)
-        for (size_t i = 0; i < boundaries->count && status == 0; i++)
-            status = tern_buffer_append(
-                out, half == 0 ? &boundary[i].key.high : &boundary[i].key.low, sizeof(uint64_t));
-    for (size_t i = 0; i < boundaries->count && status == 0; i++)
-        status = tern_buffer_append(out, &boundary[i].class, sizeof(uint32_t));
+    for (size_t i = 0; i < boundaries->count && status == 0; i++) {
+        const struct tern_interval narrow = {boundary[i].key.low, boundary[i].class, 0};
+        const struct tern_interval_wide spread = {boundary[i].key, boundary[i].class, 0};
+
+        status = wide ? tern_buffer_append(out, &spread, sizeof spread)
+                      : tern_buffer_append(out, &narrow, sizeof narrow);
+    }
     return status;
 }
 

@@ -10,24 +10,28 @@ int tern_intervals_open(struct tern_intervals *intervals, const void *data, size
     if (length < sizeof *header || (uintptr_t)data % 8 != 0)
         return tern_error_set(error, TERN_ECORRUPT, "intervals: %zu bytes are too few", length);
     index_bytes = tern_align_up(((uint64_t)header->bucket_count + 1) * sizeof(uint32_t), 8);
-    needed = sizeof *header + index_bytes +
-             (uint64_t)header->count * (sizeof(uint32_t) + (wide ? 16 : 8));
+    needed =
+        sizeof *header + index_bytes +
+        header->count * (wide ? sizeof(struct tern_interval_wide) : sizeof(struct tern_interval));
     if (header->wide != (wide ? 1u : 0u) || header->count == 0 || needed > length ||
         header->bucket_count == 0 || header->shift > 63)
         return tern_error_set(error, TERN_ECORRUPT, "intervals: counts do not fit the length");
     opened.index = (const uint32_t *)(header + 1);
-    opened.starts = (const uint64_t *)((const uint8_t *)(header + 1) + index_bytes);
-    opened.lows = wide ? opened.starts + header->count : NULL;
-    opened.classes = (const uint32_t *)(opened.starts + (wide ? 2 : 1) * (size_t)header->count);
+    opened.narrow = (const void *)((const uint8_t *)(header + 1) + index_bytes);
+    opened.wide = (const void *)opened.narrow;
     opened.count = header->count;
     opened.shift = header->shift;
     opened.last_bucket = header->bucket_count - 1;
-    if (opened.starts[0] != 0 || (wide && opened.lows[0] != 0))
+    if (wide ? (opened.wide[0].start.high | opened.wide[0].start.low) != 0
+             : opened.narrow[0].start != 0)
         return tern_error_set(error, TERN_ECORRUPT, "intervals: the first does not start at 0");
-    for (uint32_t i = 0; i < opened.count; i++)
-        if (opened.classes[i] >= class_count)
-            return tern_error_set(error, TERN_ECORRUPT, "intervals: class %u of %u",
-                                  opened.classes[i], class_count);
+    for (uint32_t i = 0; i < opened.count; i++) {
+        uint32_t class = wide ? opened.wide[i].class : opened.narrow[i].class;
+
+        if (class >= class_count)
+            return tern_error_set(error, TERN_ECORRUPT, "intervals: class %u of %u", class,
+                                  class_count);
+    }
     for (uint32_t i = 0; i <= header->bucket_count; i++)
         if (opened.index[i] == 0 || opened.index[i] > opened.count ||
             (i > 0 && opened.index[i] < opened.index[i - 1]))

@@ -1,9 +1,10 @@
 /* Elementary intervals: a number or an address to its class, by a search without branches.
  *
- * Bytes: header, u32 index[bucket_count + 1] padded to 8 bytes, u64 starts[count] (wide: the high
- * halves, then the low halves), u32 classes[count]. index[b] is how many starts are at most
- * b << shift, so it narrows the search to the starts in the key's bucket; the last bucket holds all
- * keys from its start on. An IP unit holds one for IPv4 and, at `next`, a wide one for the others.
+ * Bytes: header, u32 index[bucket_count + 1] padded to 8 bytes, `count` intervals with their class
+ * right beside their start, as a look-up in thousands pays for every line. index[b] is how many
+ * starts are at most b << shift, so it narrows the search to the starts in the key's bucket; the
+ * last bucket holds all keys from its start on. An IP unit holds one for IPv4 and, at `next`, a
+ * wide one for the others.
  */
 #ifndef TERN_RULES_INTERVALS_H
 #define TERN_RULES_INTERVALS_H
@@ -17,7 +18,7 @@
 
 struct tern_intervals_header {
     uint32_t count; /* at least 1: starts[0] is 0 */
-    uint32_t wide;  /* 1: 128-bit starts */
+    uint32_t wide;  /* 1: struct tern_interval_wide */
     uint32_t shift; /* bucket = key >> shift, at most the last one */
     uint32_t bucket_count;
     uint64_t next; /* offset of the wide intervals from this header, 0: none */
@@ -31,10 +32,29 @@ TERN_LAYOUT_FIELD(tern_intervals_header, bucket_count, 12);
 TERN_LAYOUT_FIELD(tern_intervals_header, next, 16);
 TERN_LAYOUT_FIELD(tern_intervals_header, reserved, 24);
 
+struct tern_interval { /* from its start to the next one's */
+    uint64_t start;
+    uint32_t class;
+    uint32_t reserved;
+};
+TERN_LAYOUT_SIZE(tern_interval, 16);
+TERN_LAYOUT_FIELD(tern_interval, start, 0);
+TERN_LAYOUT_FIELD(tern_interval, class, 8);
+TERN_LAYOUT_FIELD(tern_interval, reserved, 12);
+
+struct tern_interval_wide {
+    struct tern_address start;
+    uint32_t class;
+    uint32_t reserved;
+};
+TERN_LAYOUT_SIZE(tern_interval_wide, 24);
+TERN_LAYOUT_FIELD(tern_interval_wide, start, 0);
+TERN_LAYOUT_FIELD(tern_interval_wide, class, 16);
+TERN_LAYOUT_FIELD(tern_interval_wide, reserved, 20);
+
 struct tern_intervals { /* a handle; nothing to free */
-    const uint64_t *starts;
-    const uint64_t *lows; /* wide only */
-    const uint32_t *classes;
+    const struct tern_interval *narrow;
+    const struct tern_interval_wide *wide;
     const uint32_t *index;
     uint32_t count;
     uint32_t shift;
@@ -82,32 +102,31 @@ static inline uint32_t tern_intervals_find(const struct tern_intervals *interval
     uint64_t bucket = tern_min_u64(key >> intervals->shift, intervals->last_bucket);
     uint32_t low = intervals->index[bucket] - 1;
     uint32_t count = intervals->index[bucket + 1] - low;
-    const uint64_t *base = intervals->starts + low;
+    const struct tern_interval *base = intervals->narrow + low;
 
     /* the last start that is not above the key */
     while (count > 1) {
         uint32_t half = count / 2;
 
-        base += base[half] <= key ? half : 0;
+        base += base[half].start <= key ? half : 0;
         count -= half;
     }
-    return intervals->classes[base - intervals->starts];
+    return base->class;
 }
 
 static inline uint32_t tern_intervals_find_wide(const struct tern_intervals *intervals,
                                                 struct tern_address key)
 {
-    uint32_t count = intervals->count, at = 0;
+    const struct tern_interval_wide *base = intervals->wide;
+    uint32_t count = intervals->count;
 
     while (count > 1) {
-        uint32_t half = count / 2, middle = at + half;
-        bool below = intervals->starts[middle] < key.high ||
-                     (intervals->starts[middle] == key.high && intervals->lows[middle] <= key.low);
+        uint32_t half = count / 2;
 
-        at = below ? middle : at;
+        base += tern_address_compare(base[half].start, key) <= 0 ? half : 0;
         count -= half;
     }
-    return intervals->classes[at];
+    return base->class;
 }
 
 #endif
