@@ -182,40 +182,62 @@ static int add_pair(struct packing *packing, struct tern_trie_node *node, unsign
     return 0;
 }
 
-/* Makes the node over groups [first, last), which go on alike from `depth`: the label runs as far
- * as they do, past those that end along it. */
+/* The bytes of the label of the node over groups [first, last) at `depth`: as far as they go on
+ * alike, past those that end along the way. Where the rest then parts ways there must be room for a
+ * bitmap, so the end of a long label is left to a node of its own. */
+static uint32_t label_length(const struct group *groups, uint32_t first, uint32_t last,
+                             uint32_t depth)
+{
+    uint32_t at = depth, length;
+
+    while (first < last && at - depth <= TERN_TRIE_LABEL) {
+        length = common_length(&groups[first], &groups[last - 1], at);
+        at += length;
+        if (groups[first].length == at)
+            first++;
+        else if (length == 0)
+            break;
+    }
+    length = at - depth;
+    if (length > TERN_TRIE_LABEL)
+        return TERN_TRIE_LABEL;
+    return first < last && length > TERN_TRIE_SHORT ? length - TERN_TRIE_SHORT : length;
+}
+
+/* Makes the node over groups [first, last), which go on alike from `depth`. */
 static int pack_node(struct packing *packing, uint32_t first, uint32_t last, uint32_t depth,
                      uint32_t inherited)
 {
     const struct group *groups = packing->groups;
     struct tern_trie_node node = {.more_pairs = (uint32_t)packing->pairs.count}, *packed;
     struct pending *pending;
-    uint32_t at = depth;
+    uint32_t length = label_length(groups, first, last, depth), cuts = 0;
+    const uint8_t *label = groups[last - 1].bytes + depth;
     unsigned pairs = 0;
     int status = add_pair(packing, &node, pairs++, inherited, inherited);
 
-    while (status == 0 && first < last && at - depth < TERN_TRIE_LABEL) {
-        uint32_t length = common_length(&groups[first], &groups[last - 1], at);
-
-        if (length == 0)
-            break;
-        at += (uint32_t)tern_min_u64(length, TERN_TRIE_LABEL - (at - depth));
-        if (groups[first].length == at) {
-            node.cuts |= 1u << (at - depth - 1);
-            status =
-                add_pair(packing, &node, pairs++, groups[first].class_on, groups[first].class_end);
-            inherited = groups[first++].class_on;
-        }
+    for (; status == 0 && first < last && groups[first].length <= depth + length; first++) {
+        cuts |= 1u << (groups[first].length - depth - 1);
+        status = add_pair(packing, &node, pairs++, groups[first].class_on, groups[first].class_end);
+        inherited = groups[first].class_on;
     }
     if (status != 0)
         return status;
-    node.label_length = (uint8_t)(at - depth);
-    memcpy(node.label, groups[last - 1].bytes + depth, node.label_length);
+    node.length = (uint8_t)length;
+    if (length > TERN_TRIE_SHORT) {
+        node.length |= TERN_TRIE_LONG;
+        node.cuts = cuts;
+        memcpy(node.label, label, length);
+    } else {
+        node.short_cuts = (uint8_t)cuts;
+        memcpy(node.short_label, label, length);
+    }
     pending = tern_list_push(&packing->queue, sizeof *pending);
     packed = tern_list_push(&packing->nodes, sizeof *packed);
     if (pending == NULL || packed == NULL || packing->nodes.count > UINT32_MAX)
         return TERN_ENOMEM;
-    *pending = (struct pending){(uint32_t)packing->nodes.count - 1, first, last, at, inherited};
+    *pending = (struct pending){(uint32_t)packing->nodes.count - 1, first, last, depth + length,
+                                inherited};
     *packed = node;
     return 0;
 }
@@ -250,7 +272,8 @@ static int pack_children(struct packing *packing, const struct pending *parent)
                                    parent->inherited, children);
 
     node = (struct tern_trie_node *)packing->nodes.data + parent->node;
-    memcpy(node->children, children, sizeof children);
+    if (!(node->length & TERN_TRIE_LONG)) /* else it has one, or none */
+        memcpy(node->children, children, sizeof children);
     node->first_child = packing->nodes.count > first_child ? first_child : 0;
     return status;
 }

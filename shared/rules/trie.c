@@ -45,6 +45,11 @@ INLINE void start(struct walk *walk, const struct tern_trie_key *key, bool rever
             walk->small |= (uint64_t)byte_at(walk, i, reversed) << 8 * i;
 }
 
+INLINE uint8_t first_byte(const struct tern_trie_node *node)
+{
+    return node->length & TERN_TRIE_LONG ? node->label[0] : node->short_label[0];
+}
+
 /* The next eight bytes from `at` in reading order; those past the end of the value are 0. Near the
  * end the word that ends with the value is shifted, so nothing outside it is read. */
 INLINE uint64_t word_at(const struct walk *walk, uint32_t at, bool reversed)
@@ -61,16 +66,25 @@ INLINE uint64_t word_at(const struct walk *walk, uint32_t at, bool reversed)
                     : tern_load_u64(bytes + walk->length - 8) >> 8 * (8 - left);
 }
 
-/* How many bytes of the node's label the value goes along with. */
-INLINE unsigned matched(const struct walk *walk, bool reversed)
+/* How many bytes of a short label the value goes along with. They stand in the node's first word,
+ * behind two others; what comes after them is stopped by a bit of its own. */
+INLINE unsigned matched_short(const struct walk *walk, unsigned length, bool reversed)
 {
-    const uint8_t *label = (const uint8_t *)walk->node + offsetof(struct tern_trie_node, label);
+    uint64_t label = tern_load_u64((const uint8_t *)walk->node) >> 16;
+    uint64_t differs = label ^ word_at(walk, walk->at, reversed);
+    unsigned same = (unsigned)__builtin_ctzll(differs | 1ull << 8 * length) / 8;
     uint32_t left = walk->length - walk->at;
-    unsigned length = walk->node->label_length;
+
+    return same < left ? same : left;
+}
+
+INLINE unsigned matched_long(const struct walk *walk, unsigned length, bool reversed)
+{
+    const uint8_t *label = walk->node->label;
+    uint32_t left = walk->length - walk->at;
     unsigned most = length < left ? length : left;
 
-    for (unsigned i = 0; i < most; i += 8) {
-        /* the last word of a label runs into the members behind it, not out of the node */
+    for (unsigned i = 0; i < most; i += 8) { /* a label has room for whole words */
         uint64_t differs = tern_load_u64(label + i) ^ word_at(walk, walk->at + i, reversed);
 
         if (differs != 0) {
@@ -83,16 +97,17 @@ INLINE unsigned matched(const struct walk *walk, bool reversed)
 }
 
 /* The class of a value that leaves the trie `same` bytes into the label of the walk's node. */
-INLINE uint32_t class_at(const struct walk *walk, const struct tern_trie *trie, unsigned same)
+INLINE uint32_t class_at(const struct walk *walk, const struct tern_trie *trie, uint32_t cuts,
+                         unsigned same)
 {
     const struct tern_trie_node *node = walk->node;
-    unsigned cut = (unsigned)__builtin_popcount(node->cuts & ((1u << same) - 1));
+    unsigned cut = (unsigned)__builtin_popcount(cuts & ((1u << same) - 1));
     const struct tern_trie_pair *pair =
         cut < TERN_TRIE_PAIRS ? &node->pairs[cut]
                               : &trie->pairs[node->more_pairs + cut - TERN_TRIE_PAIRS];
 
     /* a node's first byte is the one it was chosen by, so `same` is at least 1 */
-    return walk->at == walk->length && node->cuts >> (same - 1) & 1 ? pair->end : pair->on;
+    return walk->at == walk->length && cuts >> (same - 1) & 1 ? pair->end : pair->on;
 }
 
 INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_key *key,
@@ -110,15 +125,30 @@ INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_ke
     walk.node = &trie->nodes[first - 1];
     for (;;) {
         const struct tern_trie_node *node = walk.node;
-        unsigned same = matched(&walk, reversed);
+        unsigned length = node->length, same;
         uint8_t byte;
 
+        if (length & TERN_TRIE_LONG) {
+            length &= ~TERN_TRIE_LONG;
+            same = matched_long(&walk, length, reversed);
+            walk.at += same;
+            if (same < length || walk.at == walk.length || node->first_child == 0)
+                return class_at(&walk, trie, node->cuts, same);
+            walk.node = &trie->nodes[node->first_child];
+            /* its one child may still begin with another byte */
+            if (first_byte(walk.node) != byte_at(&walk, walk.at, reversed)) {
+                walk.node = node;
+                return class_at(&walk, trie, node->cuts, same);
+            }
+            continue;
+        }
+        same = matched_short(&walk, length, reversed);
         walk.at += same;
-        if (same < node->label_length || walk.at == walk.length || node->first_child == 0)
-            return class_at(&walk, trie, same);
+        if (same < length || walk.at == walk.length)
+            return class_at(&walk, trie, node->short_cuts, same);
         byte = byte_at(&walk, walk.at, reversed);
         if (!has(node->children, byte))
-            return class_at(&walk, trie, same);
+            return class_at(&walk, trie, node->short_cuts, same);
         walk.node = &trie->nodes[node->first_child + rank(node->children, byte)];
     }
 }
@@ -155,21 +185,23 @@ static bool node_is_sound(const struct tern_trie_header *header, const struct te
                           uint32_t index, uint32_t class_count)
 {
     const struct tern_trie_node *node = &nodes[index];
-    unsigned pairs = 1 + (unsigned)__builtin_popcount(node->cuts);
-    unsigned children = 0;
+    bool is_long = node->length & TERN_TRIE_LONG;
+    unsigned length = node->length & ~TERN_TRIE_LONG;
+    uint32_t cuts = is_long ? node->cuts : node->short_cuts;
+    unsigned pairs = 1 + (unsigned)__builtin_popcount(cuts);
+    unsigned children = is_long && node->first_child != 0;
 
-    for (unsigned word = 0; word < 4; word++)
+    for (unsigned word = 0; word < 4 && !is_long; word++)
         children += (unsigned)__builtin_popcountll(node->children[word]);
     for (unsigned i = 0; i < TERN_TRIE_PAIRS; i++)
         if (node->pairs[i].on >= class_count || node->pairs[i].end >= class_count)
             return false;
-    return node->label_length > 0 && node->label_length <= TERN_TRIE_LABEL &&
-           node->cuts >> node->label_length == 0 &&
+    return length > 0 && length <= (is_long ? TERN_TRIE_LABEL : TERN_TRIE_SHORT) &&
+           cuts >> length == 0 &&
            (pairs <= TERN_TRIE_PAIRS ||
             tern_range_inside(node->more_pairs, pairs - TERN_TRIE_PAIRS, header->pair_count)) &&
-           (node->first_child == 0 ||
-            (node->first_child > index &&
-             tern_range_inside(node->first_child, children, header->node_count)));
+           (children == 0 || (node->first_child > index &&
+                              tern_range_inside(node->first_child, children, header->node_count)));
 }
 
 int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint32_t class_count,

@@ -1,10 +1,10 @@
 /* Strings and their prefixes: a radix trie whose edges carry the literals that end along them.
  *
- * A node is two cache lines, and the second is read only where literals branch. Its label is the
- * bytes that lead on from its parent, as far as no literals part ways (at most TERN_TRIE_LABEL;
- * longer ones make a chain); `cuts` marks after which bytes of it a literal ends. So a set of
- * literals that are prefixes of one another is one node, and a look-up compares words of eight
- * bytes and visits a node only where literals branch.
+ * A node is one cache line. Its label is the bytes that lead on from its parent, as far as no
+ * literals part ways; `cuts` marks after which bytes of it a literal ends. So a set of literals
+ * that are prefixes of one another is one node, and a look-up compares words of eight bytes and
+ * visits a node only where literals branch. Where they do, the label is short and a bitmap has the
+ * rest of the line; elsewhere the label has it. Longer labels make a chain.
  *
  * Classes come in pairs: one for the entry of the label, then one for each cut.
  * `on` is the class of a value that goes on, `end` of one that ends right there; both hold what the
@@ -17,8 +17,10 @@
 #include "shared/layout.h"
 #include "shared/limits.h"
 
-#define TERN_TRIE_LABEL 31
-#define TERN_TRIE_PAIRS 2 /* in the node itself; most need no more */
+#define TERN_TRIE_SHORT 6  /* bytes of a label beside a bitmap */
+#define TERN_TRIE_LABEL 31 /* of one that has the line for itself */
+#define TERN_TRIE_PAIRS 2  /* in the node itself; most need no more */
+#define TERN_TRIE_LONG  0x80u
 
 /* Classifier bytes: this header, `node_count` nodes, `pair_count` pairs. There is no root node:
  * `first` is its children by their first byte, pair 0 its classes (of a value that no literal
@@ -43,26 +45,36 @@ TERN_LAYOUT_FIELD(tern_trie_pair, on, 0);
 TERN_LAYOUT_FIELD(tern_trie_pair, end, 4);
 
 struct tern_trie_node {
-    uint8_t label[TERN_TRIE_LABEL];
-    uint8_t label_length;
-    uint32_t cuts; /* bit i: a literal ends after label[i] */
-    struct tern_trie_pair pairs[TERN_TRIE_PAIRS];
+    union {
+        struct {
+            uint8_t length;     /* of its label, at least 1; | TERN_TRIE_LONG: it is `label` */
+            uint8_t short_cuts; /* bit i: a literal ends after byte i of the label */
+            uint8_t short_label[TERN_TRIE_SHORT];
+        };
+        struct {
+            uint8_t reserved[4];
+            uint32_t cuts; /* of a long label */
+        };
+    };
+    uint32_t first_child; /* children stand side by side, in the order of `children`; 0: none */
     uint32_t more_pairs;  /* where the rest of its 1 + popcount(cuts) pairs begins */
-    uint32_t first_child; /* its children stand side by side, in the order of `children`; 0: none */
-    uint8_t reserved0[4];
-    uint64_t children[4]; /* bitmap over the byte after the label */
-    uint8_t reserved1[32];
+    struct tern_trie_pair pairs[TERN_TRIE_PAIRS];
+    union {
+        uint64_t children[4]; /* bitmap over the byte after the label; a long label has one child */
+        uint8_t label[32];
+    };
 };
-TERN_LAYOUT_SIZE(tern_trie_node, 128);
-TERN_LAYOUT_FIELD(tern_trie_node, label, 0);
-TERN_LAYOUT_FIELD(tern_trie_node, label_length, 31);
-TERN_LAYOUT_FIELD(tern_trie_node, cuts, 32);
-TERN_LAYOUT_FIELD(tern_trie_node, pairs, 36);
-TERN_LAYOUT_FIELD(tern_trie_node, more_pairs, 52);
-TERN_LAYOUT_FIELD(tern_trie_node, first_child, 56);
-TERN_LAYOUT_FIELD(tern_trie_node, reserved0, 60);
-TERN_LAYOUT_FIELD(tern_trie_node, children, 64);
-TERN_LAYOUT_FIELD(tern_trie_node, reserved1, 96);
+TERN_LAYOUT_SIZE(tern_trie_node, 64);
+TERN_LAYOUT_FIELD(tern_trie_node, length, 0);
+TERN_LAYOUT_FIELD(tern_trie_node, short_cuts, 1);
+TERN_LAYOUT_FIELD(tern_trie_node, short_label, 2);
+TERN_LAYOUT_FIELD(tern_trie_node, reserved, 0);
+TERN_LAYOUT_FIELD(tern_trie_node, cuts, 4);
+TERN_LAYOUT_FIELD(tern_trie_node, first_child, 8);
+TERN_LAYOUT_FIELD(tern_trie_node, more_pairs, 12);
+TERN_LAYOUT_FIELD(tern_trie_node, pairs, 16);
+TERN_LAYOUT_FIELD(tern_trie_node, children, 32);
+TERN_LAYOUT_FIELD(tern_trie_node, label, 32);
 
 struct tern_trie_key {
     const uint8_t *bytes;
