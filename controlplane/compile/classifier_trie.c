@@ -223,14 +223,13 @@ static int pack_node(struct packing *packing, uint32_t first, uint32_t last, uin
     }
     if (status != 0)
         return status;
-    node.length = (uint8_t)length;
     if (length > TERN_TRIE_SHORT) {
-        node.length |= TERN_TRIE_LONG;
-        node.cuts = cuts;
-        memcpy(node.label, label, length);
+        node.head = length | TERN_TRIE_LONG | (uint64_t)cuts << 32;
+        memcpy(node.rest, label, length);
     } else {
-        node.short_cuts = (uint8_t)cuts;
-        memcpy(node.short_label, label, length);
+        node.head = length | (uint64_t)cuts << 8;
+        for (uint32_t i = 0; i < length; i++)
+            node.head |= (uint64_t)label[i] << (16 + 8 * i);
     }
     pending = tern_list_push(&packing->queue, sizeof *pending);
     packed = tern_list_push(&packing->nodes, sizeof *packed);
@@ -272,8 +271,8 @@ static int pack_children(struct packing *packing, const struct pending *parent)
                                    parent->inherited, children);
 
     node = (struct tern_trie_node *)packing->nodes.data + parent->node;
-    if (!(node->length & TERN_TRIE_LONG)) /* else it has one, or none */
-        memcpy(node->children, children, sizeof children);
+    if (!tern_trie_head_is_long(node->head)) /* else it has one, or none */
+        memcpy(node->rest, children, sizeof children);
     node->first_child = packing->nodes.count > first_child ? first_child : 0;
     return status;
 }

@@ -17,7 +17,7 @@
 #include "shared/limits.h"
 
 #define TERN_RULES_MAGIC   0x73656c75726e7265ull
-#define TERN_RULES_VERSION 4u
+#define TERN_RULES_VERSION 5u
 #define TERN_CLASSES_MAGIC 0x7373616c636e7265ull
 
 enum tern_unit_kind {

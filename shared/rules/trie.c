@@ -47,7 +47,7 @@ INLINE void start(struct walk *walk, const struct tern_trie_key *key, bool rever
 
 INLINE uint8_t first_byte(const struct tern_trie_node *node)
 {
-    return node->length & TERN_TRIE_LONG ? node->label[0] : node->short_label[0];
+    return (uint8_t)(tern_trie_head_is_long(node->head) ? node->rest[0] : node->head >> 16);
 }
 
 /* The next eight bytes from `at` in reading order; those past the end of the value are 0. Near the
@@ -66,12 +66,11 @@ INLINE uint64_t word_at(const struct walk *walk, uint32_t at, bool reversed)
                     : tern_load_u64(bytes + walk->length - 8) >> 8 * (8 - left);
 }
 
-/* How many bytes of a short label the value goes along with. They stand in the node's first word,
- * behind two others; what comes after them is stopped by a bit of its own. */
+/* How many bytes of a short label the value goes along with. What comes behind them in the word is
+ * stopped by a bit of its own. */
 INLINE unsigned matched_short(const struct walk *walk, unsigned length, bool reversed)
 {
-    uint64_t label = tern_load_u64((const uint8_t *)walk->node) >> 16;
-    uint64_t differs = label ^ word_at(walk, walk->at, reversed);
+    uint64_t differs = walk->node->head >> 16 ^ word_at(walk, walk->at, reversed);
     unsigned same = (unsigned)__builtin_ctzll(differs | 1ull << 8 * length) / 8;
     uint32_t left = walk->length - walk->at;
 
@@ -80,12 +79,12 @@ INLINE unsigned matched_short(const struct walk *walk, unsigned length, bool rev
 
 INLINE unsigned matched_long(const struct walk *walk, unsigned length, bool reversed)
 {
-    const uint8_t *label = walk->node->label;
+    const uint64_t *label = walk->node->rest;
     uint32_t left = walk->length - walk->at;
     unsigned most = length < left ? length : left;
 
     for (unsigned i = 0; i < most; i += 8) { /* a label has room for whole words */
-        uint64_t differs = tern_load_u64(label + i) ^ word_at(walk, walk->at + i, reversed);
+        uint64_t differs = label[i / 8] ^ word_at(walk, walk->at + i, reversed);
 
         if (differs != 0) {
             unsigned equal = i + (unsigned)__builtin_ctzll(differs) / 8;
@@ -125,31 +124,33 @@ INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_ke
     walk.node = &trie->nodes[first - 1];
     for (;;) {
         const struct tern_trie_node *node = walk.node;
-        unsigned length = node->length, same;
+        unsigned length = tern_trie_head_length(node->head), same;
+        uint32_t cuts;
         uint8_t byte;
 
-        if (length & TERN_TRIE_LONG) {
-            length &= ~TERN_TRIE_LONG;
+        if (tern_trie_head_is_long(node->head)) {
+            cuts = (uint32_t)(node->head >> 32);
             same = matched_long(&walk, length, reversed);
             walk.at += same;
             if (same < length || walk.at == walk.length || node->first_child == 0)
-                return class_at(&walk, trie, node->cuts, same);
+                return class_at(&walk, trie, cuts, same);
             walk.node = &trie->nodes[node->first_child];
             /* its one child may still begin with another byte */
             if (first_byte(walk.node) != byte_at(&walk, walk.at, reversed)) {
                 walk.node = node;
-                return class_at(&walk, trie, node->cuts, same);
+                return class_at(&walk, trie, cuts, same);
             }
             continue;
         }
+        cuts = (uint32_t)(node->head >> 8) & 0xff;
         same = matched_short(&walk, length, reversed);
         walk.at += same;
         if (same < length || walk.at == walk.length)
-            return class_at(&walk, trie, node->short_cuts, same);
+            return class_at(&walk, trie, cuts, same);
         byte = byte_at(&walk, walk.at, reversed);
-        if (!has(node->children, byte))
-            return class_at(&walk, trie, node->short_cuts, same);
-        walk.node = &trie->nodes[node->first_child + rank(node->children, byte)];
+        if (!has(node->rest, byte))
+            return class_at(&walk, trie, cuts, same);
+        walk.node = &trie->nodes[node->first_child + rank(node->rest, byte)];
     }
 }
 
@@ -185,14 +186,14 @@ static bool node_is_sound(const struct tern_trie_header *header, const struct te
                           uint32_t index, uint32_t class_count)
 {
     const struct tern_trie_node *node = &nodes[index];
-    bool is_long = node->length & TERN_TRIE_LONG;
-    unsigned length = node->length & ~TERN_TRIE_LONG;
-    uint32_t cuts = is_long ? node->cuts : node->short_cuts;
+    bool is_long = tern_trie_head_is_long(node->head);
+    unsigned length = tern_trie_head_length(node->head);
+    uint32_t cuts = tern_trie_head_cuts(node->head);
     unsigned pairs = 1 + (unsigned)__builtin_popcount(cuts);
     unsigned children = is_long && node->first_child != 0;
 
     for (unsigned word = 0; word < 4 && !is_long; word++)
-        children += (unsigned)__builtin_popcountll(node->children[word]);
+        children += (unsigned)__builtin_popcountll(node->rest[word]);
     for (unsigned i = 0; i < TERN_TRIE_PAIRS; i++)
         if (node->pairs[i].on >= class_count || node->pairs[i].end >= class_count)
             return false;

@@ -45,36 +45,38 @@ TERN_LAYOUT_FIELD(tern_trie_pair, on, 0);
 TERN_LAYOUT_FIELD(tern_trie_pair, end, 4);
 
 struct tern_trie_node {
-    union {
-        struct {
-            uint8_t length;     /* of its label, at least 1; | TERN_TRIE_LONG: it is `label` */
-            uint8_t short_cuts; /* bit i: a literal ends after byte i of the label */
-            uint8_t short_label[TERN_TRIE_SHORT];
-        };
-        struct {
-            uint8_t reserved[4];
-            uint32_t cuts; /* of a long label */
-        };
-    };
-    uint32_t first_child; /* children stand side by side, in the order of `children`; 0: none */
+    /* Byte 0: the label's length, at least 1, | TERN_TRIE_LONG. Of a short label byte 1 has the
+     * cuts (bit i: a literal ends after byte i of it) and bytes 2… the label itself; of a long one
+     * the upper half has the cuts. */
+    uint64_t head;
+    uint32_t first_child; /* children stand side by side, in the order of their bytes; 0: none */
     uint32_t more_pairs;  /* where the rest of its 1 + popcount(cuts) pairs begins */
     struct tern_trie_pair pairs[TERN_TRIE_PAIRS];
-    union {
-        uint64_t children[4]; /* bitmap over the byte after the label; a long label has one child */
-        uint8_t label[32];
-    };
+    uint64_t rest[4]; /* short: bitmap of children over the byte after the label; long: the label,
+                         which at most one child follows */
 };
 TERN_LAYOUT_SIZE(tern_trie_node, 64);
-TERN_LAYOUT_FIELD(tern_trie_node, length, 0);
-TERN_LAYOUT_FIELD(tern_trie_node, short_cuts, 1);
-TERN_LAYOUT_FIELD(tern_trie_node, short_label, 2);
-TERN_LAYOUT_FIELD(tern_trie_node, reserved, 0);
-TERN_LAYOUT_FIELD(tern_trie_node, cuts, 4);
+TERN_LAYOUT_FIELD(tern_trie_node, head, 0);
 TERN_LAYOUT_FIELD(tern_trie_node, first_child, 8);
 TERN_LAYOUT_FIELD(tern_trie_node, more_pairs, 12);
 TERN_LAYOUT_FIELD(tern_trie_node, pairs, 16);
-TERN_LAYOUT_FIELD(tern_trie_node, children, 32);
-TERN_LAYOUT_FIELD(tern_trie_node, label, 32);
+TERN_LAYOUT_FIELD(tern_trie_node, rest, 32);
+
+/* The parts of a head. */
+static inline unsigned tern_trie_head_length(uint64_t head)
+{
+    return (unsigned)head & (TERN_TRIE_LONG - 1);
+}
+
+static inline bool tern_trie_head_is_long(uint64_t head)
+{
+    return head & TERN_TRIE_LONG;
+}
+
+static inline uint32_t tern_trie_head_cuts(uint64_t head)
+{
+    return tern_trie_head_is_long(head) ? (uint32_t)(head >> 32) : (uint32_t)(head >> 8) & 0xff;
+}
 
 struct tern_trie_key {
     const uint8_t *bytes;
