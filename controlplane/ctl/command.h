@@ -121,6 +121,7 @@ int tern_ctl_resume(const struct tern_invocation *invocation);
 int tern_ctl_audit(const struct tern_invocation *invocation);
 int tern_ctl_wait(const struct tern_invocation *invocation);
 int tern_ctl_table(const struct tern_invocation *invocation);
+int tern_ctl_support_dump(const struct tern_invocation *invocation);
 int tern_ctl_completion(const struct tern_invocation *invocation);
 
 #endif

@@ -170,6 +170,18 @@ const struct tern_command tern_commands[] = {
      "Exit codes: 0 found, 1 not found, 2 no such table or a key that does not fit, 3 not "
      "reachable.",
      tern_ctl_table},
+    {"support-dump", "[FILE]", 0, 1, TERN_CTL_RUN_DIR,
+     "collect what a diagnosis needs in one archive",
+     "Writes a tar archive (default: tern-support-TIME.tar here) with status, counters, readers, "
+     "history and\n"
+     "audit, the configuration that is served as it was written, what the kernel says of both "
+     "processes and\n"
+     "of the machine, and the names and sizes of the instance's files. No environment, no secrets, "
+     "no\n"
+     "requests and no contents of tables. What cannot be had is named in its MANIFEST: it works "
+     "with\n"
+     "either process dead. At most 4 MiB a part; nothing is overwritten.",
+     tern_ctl_support_dump},
     {"completion", "bash|zsh|fish", 1, 1, 0, "a completion script for the shell",
      "bash: source <(ternctl completion bash)\n"
      "zsh:  source <(ternctl completion zsh), after compinit\n"
