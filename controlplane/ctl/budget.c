@@ -235,7 +235,7 @@ static void print_text(const struct budget *budget)
     if (recent.requests == 0)
         puts("no request came; since the start:\n");
     tern_figures_stages(stdout, recent.requests != 0 ? &budget->recent->sums : &budget->all->sums,
-                        false);
+                        TERN_FIGURES_FULL);
     if (all.requests == 0)
         return;
     putchar('\n');

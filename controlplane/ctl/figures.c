@@ -5,9 +5,10 @@
 static const struct {
     const char *key, *heading;
     double fraction;
-} quantiles[] = {{"p50_ns", ">p50", 0.5},         {"p90_ns", ">p90", 0.9},
-                 {"p99_ns", ">p99", 0.99},        {"p999_ns", ">p99.9", 0.999},
-                 {"p9999_ns", ">p99.99", 0.9999}, {"max_ns", ">max", 1.0}};
+    bool narrow; /* also where there is little room */
+} quantiles[] = {{"p50_ns", ">p50", 0.5, true},          {"p90_ns", ">p90", 0.9, true},
+                 {"p99_ns", ">p99", 0.99, true},         {"p999_ns", ">p99.9", 0.999, true},
+                 {"p9999_ns", ">p99.99", 0.9999, false}, {"max_ns", ">max", 1.0, true}};
 #define QUANTILES TERN_COUNT(quantiles)
 
 static const struct {
@@ -23,36 +24,60 @@ static uint64_t mean_ns(const struct tern_histogram_sum *stage)
     return stage->total != 0 ? stage->sum_ns / stage->total : 0;
 }
 
-void tern_figures_stages(FILE *to, const struct tern_seat_sums *sums, bool meaning)
+/* The cells of one stage; returns how many. */
+static unsigned stage_cells(const struct tern_seat_sums *sums, unsigned index,
+                            enum tern_figures_width width,
+                            char texts[TERN_PRINT_COLUMNS][TERN_PRINT_TEXT],
+                            const char *cells[TERN_PRINT_COLUMNS])
 {
-    const char *headings[5 + QUANTILES] = {"stage", ">count", ">share", ">mean"};
-    unsigned columns = 4 + QUANTILES + meaning;
-    struct tern_print_table table;
+    const struct tern_histogram_sum *stage = &sums->stages[index];
+    unsigned count = 0;
 
-    for (unsigned q = 0; q < QUANTILES; q++)
-        headings[4 + q] = quantiles[q].heading;
-    headings[4 + QUANTILES] = "meaning";
-    tern_print_table_begin(&table, columns, headings);
-    table.to = to;
-    for (unsigned i = 0; i < TERN_STAGE_COUNT; i++) {
-        const struct tern_histogram_sum *stage = &sums->stages[i];
-        char count[TERN_PRINT_TEXT], share[TERN_PRINT_TEXT], mean[TERN_PRINT_TEXT];
-        char times[QUANTILES][TERN_PRINT_TEXT];
-        const char *cells[TERN_COUNT(headings)] = {
-            stages[i].name, tern_print_count(count, stage->total),
-            /* `other` is no part of the whole */
-            i > TERN_STAGE_total
-                ? ""
-                : tern_print_share(share, tern_rates_share(sums, (enum tern_stage)i)),
-            tern_print_ns(mean, mean_ns(stage))};
-
-        for (unsigned q = 0; q < QUANTILES; q++)
-            cells[4 + q] =
-                tern_print_ns(times[q], tern_histogram_quantile(stage, quantiles[q].fraction));
-        cells[4 + QUANTILES] = stages[i].text;
-        if (stage->total != 0)
-            tern_print_table_row(&table, cells);
+    cells[count++] = stages[index].name;
+    if (width != TERN_FIGURES_NARROW) {
+        cells[count] = tern_print_count(texts[count], stage->total);
+        count++;
     }
+    cells[count] =
+        index > TERN_STAGE_total /* `other` is no part of the whole */
+            ? ""
+            : tern_print_share(texts[count], tern_rates_share(sums, (enum tern_stage)index));
+    count++;
+    cells[count] = tern_print_ns(texts[count], mean_ns(stage));
+    count++;
+    for (unsigned q = 0; q < QUANTILES; q++) {
+        if (width == TERN_FIGURES_NARROW && !quantiles[q].narrow)
+            continue;
+        cells[count] =
+            tern_print_ns(texts[count], tern_histogram_quantile(stage, quantiles[q].fraction));
+        count++;
+    }
+    if (width == TERN_FIGURES_MEANING)
+        cells[count++] = stages[index].text;
+    return count;
+}
+
+void tern_figures_stages(FILE *to, const struct tern_seat_sums *sums, enum tern_figures_width width)
+{
+    const char *cells[TERN_PRINT_COLUMNS] = {"stage"};
+    char texts[TERN_PRINT_COLUMNS][TERN_PRINT_TEXT];
+    struct tern_print_table table;
+    unsigned columns = 1;
+
+    if (width != TERN_FIGURES_NARROW)
+        cells[columns++] = ">count";
+    cells[columns++] = ">share";
+    cells[columns++] = ">mean";
+    for (unsigned q = 0; q < QUANTILES; q++)
+        if (width != TERN_FIGURES_NARROW || quantiles[q].narrow)
+            cells[columns++] = quantiles[q].heading;
+    if (width == TERN_FIGURES_MEANING)
+        cells[columns++] = "meaning";
+    tern_print_table_begin(&table, columns, cells);
+    table.to = to;
+    for (unsigned i = 0; i < TERN_STAGE_COUNT; i++)
+        if (sums->stages[i].total != 0 && stage_cells(sums, i, width, texts, cells) == columns)
+            tern_print_table_row(&table, cells);
     tern_print_table_end(&table);
 }
 
@@ -87,17 +112,16 @@ void tern_figures_verdicts(FILE *to, const struct tern_seat_sums *sums)
     const struct {
         const char *name;
         uint64_t count;
-    } parts[] = {{"allow", sums->allowed},        {"deny", sums->denied},
-                 {"challenge", sums->challenged}, {"undecided", sums->undecided},
-                 {"by no rule", sums->unruled},   {"degraded", sums->degraded}};
+        bool always;
+    } parts[] = {{"allow", sums->allowed, true},        {"deny", sums->denied, true},
+                 {"challenge", sums->challenged, true}, {"undecided", sums->undecided, false},
+                 {"by no rule", sums->unruled, true},   {"degraded", sums->degraded, false}};
     char share[TERN_PRINT_TEXT];
 
     for (unsigned i = 0; i < TERN_COUNT(parts); i++)
-        fprintf(to, "%s%s %s",
-                i == 0   ? ""
-                : i == 4 ? " | "
-                         : "  ",
-                parts[i].name, tern_print_share(share, share_of(sums, parts[i].count)));
+        if (parts[i].always || parts[i].count != 0)
+            fprintf(to, "%s%s %s", i == 0 ? "" : "  ", parts[i].name,
+                    tern_print_share(share, share_of(sums, parts[i].count)));
     fputc('\n', to);
 }
 

@@ -6,14 +6,19 @@
 #include "controlplane/ctl/json.h"
 #include "controlplane/ctl/rates.h"
 
-/* Every stage that has samples: share of the whole, mean, percentiles. With `meaning` a last column
- * says what it is. */
-void tern_figures_stages(FILE *to, const struct tern_seat_sums *sums, bool meaning);
+/* Every stage that has samples: share of the whole, mean, percentiles. */
+enum tern_figures_width {
+    TERN_FIGURES_NARROW, /* fits 80 columns */
+    TERN_FIGURES_FULL,
+    TERN_FIGURES_MEANING, /* and says what each is */
+};
+void tern_figures_stages(FILE *to, const struct tern_seat_sums *sums,
+                         enum tern_figures_width width);
 /* Members "count", "mean_ns", "p50_ns" … "max_ns", "share" of each stage. */
 void tern_figures_stages_json(struct tern_json *json, const char *key,
                               const struct tern_seat_sums *sums);
 
-/* The mix of verdicts in one line. */
+/* The mix of verdicts in one line; what is rare only when it was seen. */
 void tern_figures_verdicts(FILE *to, const struct tern_seat_sums *sums);
 void tern_figures_verdicts_json(struct tern_json *json, const struct tern_seat_sums *sums);
 

@@ -113,7 +113,7 @@ static void print_text(const struct tern_invocation *invocation, const struct te
     putchar('\n');
     tern_figures_verdicts(stdout, &shown->sums);
     putchar('\n');
-    tern_figures_stages(stdout, &shown->sums, true);
+    tern_figures_stages(stdout, &shown->sums, TERN_FIGURES_MEANING);
     if (rates != NULL) {
         putchar('\n');
         tern_figures_loops(stdout, rates);

@@ -54,12 +54,17 @@ static void view_free(struct view *view)
 static void write_head(FILE *to, const struct view *view)
 {
     uint64_t generation = view->now.count != 0 ? UINT64_MAX : 0, newest = 0, started_us = 0;
+    uint64_t opened = 0, closed = 0;
     char text[TERN_PRINT_TEXT];
 
     for (unsigned i = 0; i < view->now.count; i++) {
-        generation = tern_min_u64(generation, view->now.items[i].generation);
-        newest = tern_max_u64(newest, view->now.items[i].generation);
-        started_us = tern_max_u64(started_us, view->now.items[i].started_at_us);
+        const struct tern_seat_copy *seat = &view->now.items[i];
+
+        generation = tern_min_u64(generation, seat->generation);
+        newest = tern_max_u64(newest, seat->generation);
+        started_us = tern_max_u64(started_us, seat->started_at_us);
+        opened += seat->sums->connections_opened;
+        closed += seat->sums->connections_closed;
     }
     fprintf(to, "\1tern %s", view->arena.has_settings ? view->arena.settings.instance : "");
     if (view->now.count == 0)
@@ -69,6 +74,9 @@ static void write_head(FILE *to, const struct view *view)
                 view->now.count, tern_print_age(text, started_us));
     if (newest != generation)
         fprintf(to, "   a loop still serves %llu", (unsigned long long)generation);
+    if (view->now.count != 0)
+        fprintf(to, "   %s connections",
+                tern_print_count(text, opened > closed ? opened - closed : 0));
     fprintf(to, "   every %.1f s\n", (double)view->interval_us / 1e6);
     if (view->problem.code != 0)
         fprintf(to, "\1%s\n", view->problem.message);
@@ -81,27 +89,14 @@ static void write_rates(FILE *to, const struct tern_rates *rates)
         out[TERN_PRINT_TEXT];
 
     if (rates->seconds > 0)
-        fprintf(to, "%s decisions/s   %s requests/s   in %s/s   out %s/s",
+        fprintf(to, "%s decisions/s   %s requests/s   in %s/s   out %s/s\n",
                 tern_print_rate(decisions, tern_rates_per_s(rates, sums->decisions)),
                 tern_print_rate(requests, tern_rates_per_s(rates, sums->requests)),
                 tern_print_bytes(in, (uint64_t)tern_rates_per_s(rates, sums->bytes_in)),
                 tern_print_bytes(out, (uint64_t)tern_rates_per_s(rates, sums->bytes_out)));
     else
-        fprintf(to, "%s decisions   %s requests", tern_print_count(decisions, sums->decisions),
+        fprintf(to, "%s decisions   %s requests\n", tern_print_count(decisions, sums->decisions),
                 tern_print_count(requests, sums->requests));
-}
-
-static void write_connections(FILE *to, const struct tern_seats *seats)
-{
-    uint64_t opened = 0, closed = 0;
-    char open[TERN_PRINT_TEXT];
-
-    for (unsigned i = 0; i < seats->count; i++) {
-        opened += seats->items[i].sums->connections_opened;
-        closed += seats->items[i].sums->connections_closed;
-    }
-    fprintf(to, "   %s connections\n",
-            tern_print_count(open, opened > closed ? opened - closed : 0));
 }
 
 /* Where requests were lost or refused, if anywhere. */
@@ -157,7 +152,7 @@ static void write_bold(FILE *to, void (*table)(FILE *to, const struct view *view
 static void stages_table(FILE *to, const struct view *view, unsigned limit)
 {
     (void)limit;
-    tern_figures_stages(to, &view->rates->sums, false);
+    tern_figures_stages(to, &view->rates->sums, TERN_FIGURES_NARROW);
 }
 
 static void loops_table(FILE *to, const struct view *view, unsigned limit)
@@ -177,7 +172,6 @@ static void write_view(FILE *to, const struct view *view, unsigned rules)
     if (view->rates == NULL || view->now.count == 0)
         return;
     write_rates(to, view->rates);
-    write_connections(to, &view->now);
     tern_figures_verdicts(to, &view->rates->sums);
     write_drops(to, view->rates);
     write_bold(to, stages_table, view, 0);
