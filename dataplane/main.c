@@ -14,7 +14,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define POLL_MS 5 /* until arena and settings are there: tern-control starts at the same time */
+#define REPLACE_NS 10000000000ull /* for what another build left behind */
+#define POLL_MS    5 /* until arena and settings are there: tern-control starts at the same time */
 
 enum exit_code {
     EXIT_OK = 0,
@@ -151,20 +152,49 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* What another build left behind is replaced by the tern-control that starts with us: true while
+ * there is hope of that. */
+static bool may_be_replaced(int code, uint64_t since_ns)
+{
+    return code == TERN_EABI && tern_clock_now_ns() - since_ns < REPLACE_NS;
+}
+
 static int wait_for_arena(const char *run_dir, int signals, const struct tern_notify *notify,
                           struct tern_arena *arena, struct tern_error *error)
 {
+    uint64_t since_ns = tern_clock_now_ns();
     bool told = false;
 
     for (;;) {
         int code = tern_arena_open(run_dir, arena, error);
 
-        if (code != TERN_ENOENT)
+        if (code != TERN_ENOENT && !may_be_replaced(code, since_ns))
             return code;
         if (!told) {
-            tern_log(TERN_LOG_INFO, "waiting for tern-control to make %s/arena", run_dir);
+            tern_log(TERN_LOG_INFO, "waiting for tern-control to make %s/arena%s%s", run_dir,
+                     code == TERN_EABI ? ": " : "", code == TERN_EABI ? error->message : "");
             tern_notify_say(notify, "STATUS=waiting for tern-control");
         }
+        told = true;
+        if (asked_to_end(signals, POLL_MS))
+            return TERN_ECLOSED;
+    }
+}
+
+static int wait_for_board(const char *run_dir, int signals, struct tern_board_map *board,
+                          struct tern_error *error)
+{
+    uint64_t since_ns = tern_clock_now_ns();
+    bool told = false;
+
+    for (;;) {
+        int code = tern_board_open(run_dir, true, board, error);
+
+        if (!may_be_replaced(code, since_ns))
+            return code;
+        if (!told)
+            tern_log(TERN_LOG_INFO, "waiting for tern-control to replace the board: %s",
+                     error->message);
         told = true;
         if (asked_to_end(signals, POLL_MS))
             return TERN_ECLOSED;
@@ -354,7 +384,7 @@ static int run(struct tern_server *server, const struct options *options, int si
     }
     code = wait_for_settings(arena, signals, &server->settings, error);
     if (code == 0)
-        code = tern_board_open(options->run_dir, true, &server->board, error);
+        code = wait_for_board(options->run_dir, signals, &server->board, error);
     if (code < 0) {
         tern_arena_close(arena);
         free(arena);

@@ -109,6 +109,49 @@ int tern_board_open(const char *run_dir, bool writable, struct tern_board_map *m
     return result != 0 ? result : map_board(path, writable, map, error);
 }
 
+/* Unlinks the board at `path` if nobody holds anything of it. The lock that proves it is let go
+ * with the file, so that two who come at once unlink it once. */
+static int retire_board(const char *path, struct tern_error *error)
+{
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stat opened, there;
+    int result = 0, fd = open(path, O_RDWR | O_CLOEXEC);
+
+    if (fd < 0)
+        return errno == ENOENT ? 0 : tern_error_system(error, errno, "cannot open %s", path);
+    if (fcntl(fd, F_OFD_SETLK, &all) < 0)
+        result = TERN_EBUSY;
+    else if (fstat(fd, &opened) < 0 || stat(path, &there) < 0 || opened.st_ino != there.st_ino ||
+             opened.st_dev != there.st_dev)
+        result = 0; /* somebody else was faster */
+    else if (unlink(path) < 0)
+        result = tern_error_system(error, errno, "cannot remove %s", path);
+    close(fd);
+    return result;
+}
+
+int tern_board_take_over(const char *run_dir, struct tern_board_map *map, struct tern_error *error)
+{
+    char path[TERN_PATH_MAX + 16], directory[TERN_PATH_MAX];
+    int result = tern_board_open(run_dir, false, map, error);
+
+    /* Once more for one that another process puts into place meanwhile; never for ever. */
+    for (unsigned attempt = 0; attempt < 3 && result == TERN_EABI; attempt++) {
+        int retired;
+
+        if (tern_shm_directory(run_dir, directory, NULL) != 0)
+            return result;
+        snprintf(path, sizeof path, "%s/board", directory);
+        retired = retire_board(path, error);
+        if (retired == TERN_EBUSY)
+            return result; /* of a process that lives: the message says what is wrong with it */
+        if (retired != 0)
+            return retired;
+        result = tern_board_open(run_dir, false, map, error);
+    }
+    return result;
+}
+
 void tern_board_close(struct tern_board_map *map)
 {
     munmap(map->board, sizeof *map->board);

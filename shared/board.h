@@ -214,6 +214,9 @@ struct tern_board_map {
  * first one wins). `writable` for processes that will claim a seat. */
 int tern_board_open(const char *run_dir, bool writable, struct tern_board_map *map,
                     struct tern_error *error);
+/* The same for tern-control: a board of another build that no process holds a seat of (an upgrade
+ * left it behind) gives way to a new one. TERN_EABI when one is held. */
+int tern_board_take_over(const char *run_dir, struct tern_board_map *map, struct tern_error *error);
 void tern_board_close(struct tern_board_map *map);
 
 /* Claims a free seat: write lock on its byte, space for `loop_count` loops allocated, everything in

@@ -450,7 +450,7 @@ static void free_drain(struct tern_drain *drain)
 static int open_parts(struct tern_drain *drain, const char *run_dir, const char *state_dir,
                       struct tern_error *error)
 {
-    int code = tern_board_open(run_dir, false, &drain->board, error);
+    int code = tern_board_take_over(run_dir, &drain->board, error);
 
     if (code != 0) {
         drain->board.board = NULL;

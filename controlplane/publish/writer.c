@@ -147,7 +147,7 @@ int tern_writer_open(const char *run_dir, uint64_t arena_bytes,
     }
     if (result != 0)
         return result;
-    result = tern_board_open(run_dir, false, &opened.board, error);
+    result = tern_board_take_over(run_dir, &opened.board, error);
     if (result != 0)
         goto fail_reader;
     result = tern_pages_open(run_dir, &opened.pages, error);

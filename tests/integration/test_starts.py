@@ -145,13 +145,14 @@ def test_ipv6_and_several_listeners(make_instance):
 
 def test_a_stale_unix_socket_is_replaced(make_instance):
     instance = make_instance().start()
-    ternd = instance.ternd_pid()
+    ternd, control = instance.ternd_pid(), instance.control_pid()
     instance.supervisor.send_signal(signal.SIGSTOP)  # or it would start another
     os.kill(ternd, signal.SIGKILL)
     wait_until(lambda: not is_running(ternd), "ternd is gone")
     assert instance.socket.exists()
     instance.supervisor.kill()
     instance.supervisor.wait()
+    wait_until(lambda: not is_running(control), "tern-control has followed its supervisor")
     instance.start()
     assert instance.client(instance.unix).decide({"ip": "192.0.2.1"}).action is Action.DENY
 
@@ -204,3 +205,20 @@ def test_backends_live_side_by_side(make_instance):
     assert len({seat["backend"] for seat in instance.status()["seats"]}) in (1, 2)
     told = instance.apply()
     assert told["acknowledged"] and len(told["seats"]) == 2
+
+
+def test_what_another_build_left_is_replaced(make_instance):
+    """An upgrade: arena and board have another layout, nobody uses them, the next start makes new ones."""
+    instance = make_instance().start()
+    generation = instance.generation()
+    assert instance.stop() == 0
+    with open(instance.run_dir / "board", "r+b") as board:
+        board.truncate(12288)
+    with open(instance.run_dir / "arena", "r+b") as arena:  # the envelope's ABI, behind the magic
+        arena.seek(8)
+        arena.write((9999).to_bytes(4, "little"))
+    instance.start()
+    assert instance.generation() > generation
+    assert instance.client().decide({"ip": "192.0.2.1"}).action is Action.DENY
+    assert instance.stats()["decisions"] >= 1
+    assert "bytes, this build's board is" in instance.log_text() or "ABI 9999" in instance.log_text()

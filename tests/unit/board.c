@@ -3,6 +3,7 @@
 #include "controlplane/publish/writer.h"
 #include "shared/board.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -126,6 +127,39 @@ static void another_builds_board_is_refused(TERN_TEST_STATE)
     unlink(path);
 }
 
+static void another_builds_board_gives_way_once_nobody_holds_it(TERN_TEST_STATE)
+{
+    struct tern_error error = {0};
+    struct tern_board_map map;
+    struct stat before, after;
+    char path[128];
+    int holder;
+
+    snprintf(path, sizeof path, "%s/board", run_dir);
+    assert_int_equal(truncate(path, 4096 * 3), 0);
+    holder = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(holder >= 0);
+    assert_int_equal(tern_lock_byte(holder, F_WRLCK, 7), 0);
+    assert_int_equal(stat(path, &before), 0);
+    assert_int_equal(tern_board_take_over(run_dir, &map, &error), TERN_EABI);
+    assert_non_null(strstr(error.message, "12288"));
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(before.st_ino, after.st_ino);
+
+    close(holder);
+    assert_int_equal(tern_board_take_over(run_dir, &map, &error), 0);
+    assert_int_equal(map.board->abi, TERN_BOARD_ABI);
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(after.st_size, sizeof(struct tern_board));
+    tern_board_close(&map);
+    /* one of ours is left alone */
+    before = after;
+    assert_int_equal(tern_board_take_over(run_dir, &map, &error), 0);
+    assert_int_equal(stat(path, &after), 0);
+    assert_int_equal(before.st_ino, after.st_ino);
+    tern_board_close(&map);
+}
+
 /* A link left where a board is made aside must not lead the maker to somebody else's file. */
 static void a_link_in_the_way_is_not_followed(TERN_TEST_STATE)
 {
@@ -187,8 +221,11 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(seats_run_out_and_come_back),      T(a_new_owner_finds_a_clean_seat),
-        T(another_builds_board_is_refused),  T(a_link_in_the_way_is_not_followed),
+        T(seats_run_out_and_come_back),
+        T(a_new_owner_finds_a_clean_seat),
+        T(another_builds_board_is_refused),
+        T(another_builds_board_gives_way_once_nobody_holds_it),
+        T(a_link_in_the_way_is_not_followed),
         T(arenas_that_are_none_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
