@@ -62,6 +62,7 @@ struct tern_connection {
     bool continuing;     /* on the loop's list of large batches */
     bool paused;         /* not read until output or input drains */
     bool was_shut;       /* our direction is shut down */
+    bool refused;        /* given its last answer: what else it sent is not looked at */
     uint8_t token;       /* enum tern_connection_token, or which one it has shown */
     /* kept by the backend */
     bool receiving;

@@ -365,7 +365,7 @@ size_t tern_request_run(struct tern_worker *worker, struct tern_connection *conn
         if (!run_frame(worker, connection, &frame, bytes + at + TERN_FRAME_HEADER))
             break;
         at += (size_t)frame_bytes;
-        if (TERN_UNLIKELY(connection->state == TERN_CONNECTION_CLOSING)) {
+        if (TERN_UNLIKELY(connection->refused || connection->state == TERN_CONNECTION_CLOSING)) {
             at = length;
             break;
         }

@@ -57,6 +57,7 @@ void tern_worker_linger(struct tern_worker *worker, struct tern_connection *conn
 {
     if (connection->state == TERN_CONNECTION_CLOSING)
         return;
+    connection->refused = true;
     /* A client that has ended its side already needs no waiting for. */
     if (connection->state == TERN_CONNECTION_OPEN)
         connection->state = TERN_CONNECTION_LINGERING;

@@ -141,7 +141,23 @@ static const struct tern_backend backend = {
 /* ---- the loop ---- */
 
 static struct tern_server server;
-static struct tern_offer offer;
+/* The same generation twice: open to everybody, and for those with a token. */
+static struct tern_offer offer, guarded;
+
+/* The guarded twin: the first client to say "secret" is let in. */
+static void guard(void)
+{
+    static struct tern_settings settings;
+    static struct tern_view view;
+
+    settings = *offer.view->settings;
+    settings.token_count = 1;
+    tern_token_digest(settings.token_salt, "secret", 6, settings.tokens[0].digest);
+    view = *offer.view;
+    view.settings = &settings;
+    guarded = offer;
+    guarded.view = &view;
+}
 
 static struct tern_worker *get_worker(void)
 {
@@ -162,6 +178,7 @@ static struct tern_worker *get_worker(void)
     /* all rules count in the first slot */
     offer.slots = calloc(tern_rules_count(offer.view->rules), sizeof *offer.slots);
     FUZZ_CHECK(offer.slots != NULL);
+    guard();
     server.settings = *offer.view->settings;
     server.backend = &backend;
     server.seat = published->seat;
@@ -287,17 +304,20 @@ static void check_answers(const struct answers *answers, const uint8_t *bytes, s
     FUZZ_CHECK(answers->count == expected);
 }
 
-/* The first two bytes choose the cuts. */
+/* The first two bytes choose the cuts, the last bit of them whether a token is asked for. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct answers whole, pieces;
     struct fuzz_input input = {data, size};
     uint64_t random = fuzz_take(&input, 2) << 1 | 1;
     struct tern_worker *worker = get_worker();
+    bool asks_token = (random & 0x10000) != 0;
 
+    atomic_store(&server.offers[TERN_OFFER_CURRENT], asks_token ? &guarded : &offer);
     run(worker, input.at, input.left, 0);
     read_answers(&whole);
-    check_answers(&whole, input.at, input.left, worker->max_frame_bytes);
+    if (!asks_token) /* else a frame may be too large for a stranger */
+        check_answers(&whole, input.at, input.left, worker->max_frame_bytes);
     run(worker, input.at, input.left, random);
     read_answers(&pieces);
     FUZZ_CHECK(whole.count == pieces.count);

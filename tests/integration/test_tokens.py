@@ -106,6 +106,23 @@ def test_hello_and_requests_in_one_go(guarded):
     assert seen == [(0, 1), (0, 2), (0, 3)]
 
 
+def test_one_guess_a_connection(guarded):
+    """What follows a wrong token in the same send is not looked at, not even the right one."""
+    def hello(token):
+        return struct.pack("<HB", 1, len(token)) + token.encode() + b"\0"
+
+    sock = guarded.raw()
+    sock.sendall(pack_frame(Op.HELLO, hello("guess"), request_id=1)
+                 + pack_frame(Op.HELLO, hello(FIRST), request_id=2)
+                 + pack_frame(Op.PING, b"", request_id=3))
+    data = b""
+    while piece := sock.recv(65536):
+        data += piece
+    length = struct.unpack_from("<I", data, 4)[0]
+    assert (data[3], struct.unpack_from("<I", data, 8)[0]) == (Status.UNAUTHENTICATED, 1)
+    assert len(data) == 16 + length
+
+
 def test_tokens_rotate_without_losing_anybody(guarded):
     old = guarded.client(token=FIRST)
     old.hello()
