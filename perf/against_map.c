@@ -3,7 +3,7 @@
  * bits and short texts. The table knows its keys by 64-bit hashes that are free of collisions among
  * the keys it was built from; the map compares whole keys, which lie in the caller's memory.
  *
- * Usage: against_map [--small]. Prints `figure NAME VALUE UNIT` lines and a checksum. */
+ * Usage: against_map [--small | --quick]. Prints `figure NAME VALUE UNIT` lines and a checksum. */
 #include "controlplane/build/table.h"
 #include "perf/chain.h"
 #include "perf/snapshot.h"
@@ -199,12 +199,17 @@ static uint64_t measure(struct world *world, const char *name)
 int main(int argc, char **argv)
 {
     bool is_small = argc == 2 && strcmp(argv[1], "--small") == 0;
-    struct world world = {.key_count = is_small ? 2000 : 1000000,
-                          .query_count = is_small ? 1u << 12 : 1u << 20};
+    bool is_quick = argc == 2 && strcmp(argv[1], "--quick") == 0;
+    struct world world = {.key_count = is_small   ? 2000
+                                       : is_quick ? 200000
+                                                  : 1000000,
+                          .query_count = is_small   ? 1u << 12
+                                         : is_quick ? 1u << 17
+                                                    : 1u << 20};
     uint64_t checksum;
 
-    if (argc > 1 && !is_small) {
-        fprintf(stderr, "usage: against_map [--small]\n");
+    if (argc > 1 && !is_small && !is_quick) {
+        fprintf(stderr, "usage: against_map [--small | --quick]\n");
         return 2;
     }
     world.type = TERN_TYPE_U64;

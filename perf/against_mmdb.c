@@ -8,8 +8,9 @@
  * in the form that they take, ready in memory. "vector" is what a request loop does: 32 addresses
  * at once.
  *
- * Usage: against_mmdb [--small] [--asn FILE.csv]. FILE has a header and rows start,end,asn; without
- * it ranges are made up. Prints `figure NAME VALUE UNIT` lines and a checksum over all answers. */
+ * Usage: against_mmdb [--small | --quick] [--asn FILE.csv]. FILE has a header and rows
+ * start,end,asn; without it ranges are made up. Prints `figure NAME VALUE UNIT` lines and a
+ * checksum over all answers. */
 #include "controlplane/build/table.h"
 #include "perf/chain.h"
 #include "perf/mmdb.h"
@@ -341,15 +342,19 @@ int main(int argc, char **argv)
 {
     struct world world = {0};
     const char *asn = NULL;
-    bool is_small = false;
+    uint32_t ranges = 400000, queries = 1u << 20;
 
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--small") == 0) {
-            is_small = true;
+            ranges = 3000;
+            queries = 1u << 12;
+        } else if (strcmp(argv[i], "--quick") == 0) {
+            ranges = 100000;
+            queries = 1u << 17;
         } else if (strcmp(argv[i], "--asn") == 0 && i + 1 < argc) {
             asn = argv[++i];
         } else {
-            fprintf(stderr, "usage: against_mmdb [--small] [--asn FILE.csv]\n");
+            fprintf(stderr, "usage: against_mmdb [--small | --quick] [--asn FILE.csv]\n");
             return 2;
         }
     }
@@ -357,10 +362,10 @@ int main(int argc, char **argv)
     if (asn != NULL)
         read_ranges(&world, asn);
     else
-        make_ranges(&world, is_small ? 3000 : 400000);
+        make_ranges(&world, ranges);
     build_table(&world);
     build_mmdb(&world);
-    draw(&world, is_small ? 1u << 12 : 1u << 20);
+    draw(&world, queries);
     compare_all(&world);
     measure(&world);
     MMDB_close(&world.mmdb);

@@ -16,14 +16,14 @@ def median(values):
 
 
 class Bench:
-    def __init__(self, root, build, folder, data_folder, rounds, small, server_cpu, client_cpu):
+    def __init__(self, root, build, folder, data_folder, rounds, small, server_cpu, client_cpu, scale=1.0):
         self.root, self.build = pathlib.Path(root), pathlib.Path(build)
         self.folder = pathlib.Path(folder)
         self.load = self.build / "tern-load"
         self.rounds = 1 if small else rounds
         self.small = small
         self.server_cpu, self.client_cpu = server_cpu, client_cpu
-        self.data = Data(data_folder, 0.02 if small else 1.0)
+        self.data = Data(data_folder, 0.02 if small else scale)
         self.seconds = 0.2 if small else 3.0
         self.warmup = 0.05 if small else 0.5
 

@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "perf"))
 
-from lib import config, report, scaling  # noqa: E402
+from lib import config, gate, report, scaling  # noqa: E402
 from lib.bench import Bench, Result, ratios  # noqa: E402
 from lib.data import Data  # noqa: E402
 
@@ -108,6 +108,30 @@ def test_versions_of_a_table_share_the_keys_that_are_asked_for(tmp_path):
 def test_recovery_is_the_first_second_that_is_as_before(after, seconds):
     run = [{"replies": 10, "p99": p99, "failed": failed} for p99, failed in [(1000, 0), (9000, 5)] + after]
     assert scaling.recovery_s(run, 2, 1000) == seconds
+
+
+def gate_judges(*measured, baseline):
+    """What the gate says when it measures these one after the other."""
+    runs = [dict(zip("ab", values)) for values in measured]
+    return [(name, value, reached)
+            for name, value, _, reached in gate.judge(lambda: runs.pop(0), ["a", "b"], baseline, 0.5)], len(runs)
+
+
+def test_the_gate_measures_once_more_before_it_fails():
+    baseline = {"a": 2.0, "b": 10.0}
+    assert gate_judges((1.1, 5.0), (9, 9), baseline=baseline) == ([("a", 1.1, True), ("b", 5.0, True)], 1)
+    assert gate_judges((0.9, 5.0), (1.0, 4.0), baseline=baseline) == ([("a", 1.0, True), ("b", 5.0, True)], 0)
+    assert gate_judges((0.9, 5.0), (0.8, 6.0), baseline=baseline) == ([("a", 0.9, False), ("b", 6.0, True)], 0)
+
+
+def test_a_figure_without_a_baseline_does_not_pass():
+    assert gate_judges((1.1, 5.0), baseline={"a": 2.0}) == ([("a", 1.1, True), ("b", 5.0, False)], 0)
+
+
+def test_every_figure_of_the_gate_has_a_baseline():
+    figures = json.loads((ROOT / "perf" / "baselines" / "gate.json").read_text())["figures"]
+    named = [name for _, _, names, _ in gate.GROUPS for name in names]
+    assert sorted(figures) == sorted(named) == sorted(gate.TEXTS)
 
 
 def test_limits_stand_in_the_configuration(tmp_path):
