@@ -82,6 +82,13 @@ static bool find_classes(void *context, const uint8_t hash[16], const void **dat
     return true;
 }
 
+static bool find_patterns(void *context, const uint8_t hash[16])
+{
+    const struct tern_pipeline *pipeline = context;
+
+    return tern_image_find(&pipeline->live_image, TERN_SECTION_PATTERNS, hash) != NULL;
+}
+
 /* The handle of a section that the live generation shares: it was validated when that was verified.
  */
 static const struct tern_table *live_table(const struct tern_pipeline *pipeline, uint64_t offset)
@@ -132,6 +139,7 @@ static int add_rules(struct tern_pipeline *pipeline, struct tern_image *image,
         .tables = tables,
         .table_hashes = (const uint8_t(*)[16])hashes,
         .find_classes = find_classes,
+        .find_patterns = find_patterns,
         .context = pipeline,
         .seed = tern_load_u64(pipeline->secret + 8),
     };
@@ -153,6 +161,13 @@ static int add_rules(struct tern_pipeline *pipeline, struct tern_image *image,
         failed = tern_image_add(pipeline, image, TERN_SECTION_CLASSES, classes->unit,
                                 classes->content_hash, classes->bytes.data, classes->bytes.length,
                                 NULL, error);
+    }
+    for (unsigned i = 0; failed == 0 && i < compiled.patterns_count; i++) {
+        const struct tern_compiled_patterns *patterns = &compiled.patterns[i];
+
+        failed = tern_image_add(pipeline, image, TERN_SECTION_PATTERNS, patterns->unit,
+                                patterns->content_hash, patterns->bytes.data,
+                                patterns->bytes.length, NULL, error);
     }
     if (failed == 0)
         failed = tern_image_add(pipeline, image, TERN_SECTION_RULES, 0, NULL, compiled.rules.data,

@@ -143,7 +143,8 @@ int tern_expectations_check(const struct tern_view *view, const struct tern_conf
         return 0;
     asking.facts = malloc(tern_facts_bytes(config->slot_count));
     asking.bytes = malloc((size_t)config->field_count * TERN_VALUE_SCRATCH + 1);
-    if (asking.facts == NULL || asking.bytes == NULL || tern_scratch_new(&asking.scratch) != 0)
+    if (asking.facts == NULL || asking.bytes == NULL || tern_scratch_new(&asking.scratch) != 0 ||
+        tern_scratch_prepare(asking.scratch, view->rules) != 0)
         failed = tern_error_set(error, TERN_ENOMEM, "no memory to run the tests");
     for (unsigned i = 0; failed == 0 && i < config->test_count; i++) {
         struct tern_expectation outcome;

@@ -23,8 +23,8 @@ static int compare_sample(const struct tern_view *view, struct tern_scratch *scr
 
     tern_reference_sample(reference, view->seq, index, strings, facts);
     tern_rules_decide(view->rules, scratch, items, 1, &compiled);
-    tern_reference_decide(reference, facts, &expected);
-    if (tern_verdict_equal(&compiled, &expected))
+    if (!tern_reference_decide(reference, facts, &expected) ||
+        tern_verdict_equal(&compiled, &expected))
         return 0;
     return tern_error_set(
         error, TERN_EREFUSED,
@@ -48,6 +48,8 @@ static int compare_samples(const struct tern_view *view, const struct tern_confi
 
     if (result == 0)
         result = tern_scratch_new(&scratch);
+    if (result == 0)
+        result = tern_scratch_prepare(scratch, view->rules);
     if (result == 0)
         result = tern_reference_new(config, view->tables, view->table_count + 1, &diagnostics,
                                     &reference);

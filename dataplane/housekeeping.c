@@ -21,6 +21,9 @@ static void free_offer(struct tern_offer *offer)
         tern_former_clear(&offer->formers[i]);
     tern_view_close(offer->view);
     free(offer->slots);
+    for (unsigned i = 0; offer->rooms != NULL && offer->rooms[i] != NULL; i++)
+        tern_room_free(offer->rooms[i]);
+    free(offer->rooms);
     free(offer);
 }
 
@@ -136,6 +139,20 @@ static int choose_era(struct tern_housekeeping *keeper, struct tern_offer *offer
     return code;
 }
 
+/* A room for each loop, which it enters as it begins to serve the offer. */
+static int make_rooms(const struct tern_server *server, struct tern_offer *offer,
+                      struct tern_error *error)
+{
+    int code = 0;
+
+    offer->rooms = calloc(server->worker_count + 1, sizeof(struct tern_room *));
+    if (offer->rooms == NULL)
+        code = TERN_ENOMEM;
+    for (unsigned i = 0; i < server->worker_count && code == 0; i++)
+        code = tern_room_new(&offer->rooms[i], offer->view->rules);
+    return code == 0 ? 0 : tern_error_set(error, code, "no memory for the loops' patterns");
+}
+
 /* Validates, prefaults and resolves a root that our pin protects. */
 static int prepare(struct tern_housekeeping *keeper, uint64_t offset, const struct tern_view *base,
                    struct tern_offer **prepared, struct tern_error *error)
@@ -154,6 +171,8 @@ static int prepare(struct tern_housekeeping *keeper, uint64_t offset, const stru
     code = tern_slots_assign(&keeper->slots, offer->view->rules, &offer->slots, error);
     if (code == 0)
         code = choose_era(keeper, offer, error);
+    if (code == 0)
+        code = make_rooms(keeper->server, offer, error);
     if (code < 0) {
         free_offer(offer);
         return code;

@@ -36,6 +36,7 @@ static void serve(struct tern_worker *worker, const struct tern_offer *offer)
     worker->idle_ns = settings->idle_us * 1000;
     worker->half_frame_ns = settings->half_frame_us * 1000;
     tern_vector_shape(&worker->vector, offer->decoder.slot_count);
+    tern_scratch_enter(worker->vector.scratch, offer->rooms[worker->index]);
     tern_scratch_count_hits(
         worker->vector.scratch, offer->slots,
         worker->server->no_hits ? NULL : worker->server->seat->rule_hits[worker->index]);

@@ -26,7 +26,8 @@ struct tern_offer {
     unsigned former_count;
     struct tern_former formers[TERN_FORMERS_MAX]; /* the newest first */
     uint32_t *slots;                              /* where the hits of each rule are counted */
-    struct tern_offer *next;                      /* housekeeping's list of those withdrawn */
+    struct tern_room **rooms; /* what each loop needs to decide by it; NULL-terminated */
+    struct tern_offer *next;  /* housekeeping's list of those withdrawn */
 };
 
 enum tern_offer_slot {

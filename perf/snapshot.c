@@ -115,7 +115,8 @@ void snapshot_open(struct snapshot *snapshot, const char *config_path, const cha
         tern_view_open(&snapshot->arena, tern_arena_root(&snapshot->arena), NULL, &snapshot->view,
                        &error) != 0)
         fail(name, &error);
-    if (tern_scratch_new(&snapshot->scratch) != 0)
+    if (tern_scratch_new(&snapshot->scratch) != 0 ||
+        tern_scratch_prepare(snapshot->scratch, snapshot->view->rules) != 0)
         abort();
     snapshot->result = result;
     snapshot->result.tables = NULL;

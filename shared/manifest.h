@@ -14,6 +14,7 @@ enum tern_section_kind {
     TERN_SECTION_TABLE = 3,   /* owner: table id */
     TERN_SECTION_CLASSES = 4, /* owner: unit index */
     TERN_SECTION_RULES = 5,
+    TERN_SECTION_PATTERNS = 6, /* owner: unit index */
 };
 
 struct tern_section {

@@ -11,7 +11,8 @@
 
 static const char *kind_name(unsigned kind)
 {
-    static const char *const names[] = {"none", "settings", "schema", "table", "classes", "rules"};
+    static const char *const names[] = {"none", "settings", "schema", "table", "classes", "rules",
+                                        "patterns"};
 
     return kind < TERN_COUNT(names) ? names[kind] : "unknown";
 }
@@ -159,24 +160,37 @@ static int open_rules(const struct tern_arena *arena, struct tern_view *view,
 {
     const struct tern_section *rules = only_section(view, TERN_SECTION_RULES, error);
     struct tern_classes_section *classes;
-    unsigned count = 0;
+    struct tern_patterns_section *patterns;
+    struct tern_rules_parts parts = {
+        .schema = view->schema, .tables = view->tables, .table_count = view->table_count};
     int result;
 
     if (rules == NULL)
         return TERN_ECORRUPT;
     classes = calloc(view->section_count, sizeof *classes);
-    if (classes == NULL)
-        return tern_error_set(error, TERN_ENOMEM, "no memory for the classes list");
-    for (unsigned i = 0; i < view->section_count; i++)
-        if (view->sections[i].kind == TERN_SECTION_CLASSES)
-            classes[count++] = (struct tern_classes_section){
-                .data = arena->base + view->sections[i].offset,
-                .length = view->sections[i].length,
-                .unit = view->sections[i].owner,
-            };
-    result = tern_rules_open(&view->rules, arena->base + rules->offset, rules->length, view->schema,
-                             view->tables, view->table_count, classes, count, error);
+    patterns = calloc(view->section_count, sizeof *patterns);
+    if (classes == NULL || patterns == NULL) {
+        free(classes);
+        free(patterns);
+        return tern_error_set(error, TERN_ENOMEM, "no memory for the parts of the rules");
+    }
+    for (unsigned i = 0; i < view->section_count; i++) {
+        const struct tern_section *section = &view->sections[i];
+        const uint8_t *data = arena->base + section->offset;
+
+        if (section->kind == TERN_SECTION_CLASSES)
+            classes[parts.classes_count++] =
+                (struct tern_classes_section){data, section->length, section->owner};
+        else if (section->kind == TERN_SECTION_PATTERNS)
+            patterns[parts.patterns_count++] =
+                (struct tern_patterns_section){data, section->length, section->owner};
+    }
+    parts.classes = classes;
+    parts.patterns = patterns;
+    result =
+        tern_rules_open(&view->rules, arena->base + rules->offset, rules->length, &parts, error);
     free(classes);
+    free(patterns);
     return result;
 }
 

@@ -27,6 +27,8 @@ LIBRARIES = {
     "liburing.h": ["dataplane/uring", "perf/", "tests/"],
     "yaml.h": ["controlplane/config/yaml", "tests/"],
     "zlib.h": ["controlplane/build/source", "tests/"],
+    "hs/hs.h": ["controlplane/build/vectorscan"],
+    "hs/hs_runtime.h": ["shared/rules/room", "shared/rules/scan"],
     "sqlite3.h": ["controlplane/database", "tests/"],
     "maxminddb.h": ["perf/"],
     "idn2.h": ["controlplane/config/host_name", "perf/", "tests/"],
@@ -56,6 +58,7 @@ HOT_ALLOWED = {
     "shared/decode.c": "vsnprintf",               # a refusal's message
     "shared/rules/evaluate.c": "aligned_alloc free",  # a loop's scratch, at start
     "shared/rules/open.c": "calloc free",         # validation
+    "shared/rules/room.c": "calloc free",         # a loop's part of a generation, before it is served
     "shared/tables/prefix.c": "calloc free",      # validation
 }
 # The network client is linked into other people's programs: all it may know of the server is the wire. The

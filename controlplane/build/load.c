@@ -3,6 +3,7 @@
 #include "controlplane/build/cells.h"
 #include "controlplane/build/csv.h"
 #include "controlplane/build/lines.h"
+#include "controlplane/build/vectorscan.h"
 #include "controlplane/config/nearest.h"
 
 #include <inttypes.h>
@@ -40,6 +41,16 @@ struct loading {
     unsigned header_count;
     struct tern_csv csv;
     uint8_t spaces[1 + TERN_COLUMNS_MAX][TERN_CELL_SPACE]; /* of the key, of each column */
+    /* Of pattern sets: what stands where, until all are checked. */
+    struct tern_buffer pattern_bytes;
+    struct tern_buffer patterns; /* struct pattern_row */
+};
+
+struct pattern_row {
+    size_t offset;
+    uint32_t length;
+    uint32_t line, column;
+    bool bad;
 };
 
 /* ---- Reporting ---- */
@@ -199,15 +210,82 @@ static int parse_set_key(const struct tern_config_table *table, uint8_t *text, s
     }
 }
 
+static int collect_pattern(struct loading *loading, const uint8_t *text, size_t length,
+                           uint64_t line, uint32_t column)
+{
+    struct pattern_row row = {.offset = loading->pattern_bytes.length,
+                              .length = (uint32_t)length,
+                              .line = (uint32_t)tern_min_u64(line, UINT32_MAX),
+                              .column = column};
+    int status = tern_buffer_append(&loading->patterns, &row, sizeof row);
+
+    if (status == 0)
+        status = tern_buffer_append(&loading->pattern_bytes, text, length);
+    return status == 0 ? 0
+                       : give_up(loading, loading->table->source.place, status, "%s",
+                                 tern_error_text(status));
+}
+
+static void note_bad_pattern(void *context, size_t index, const char *reason)
+{
+    struct loading *loading = context;
+    struct pattern_row *row = (struct pattern_row *)(void *)loading->patterns.data + index;
+    char message[TERN_VECTORSCAN_REASON + 160];
+
+    row->bad = true;
+    snprintf(message, sizeof message, "vectorscan does not take '%.*s': %s",
+             (int)tern_min_u64(row->length, 100), loading->pattern_bytes.data + row->offset,
+             reason);
+    add_bad_row(loading, row->line, row->column, message);
+}
+
+/* All expressions are checked together, then become rows. */
+static int add_patterns(struct loading *loading)
+{
+    const struct pattern_row *rows = (const void *)loading->patterns.data;
+    size_t count = loading->patterns.length / sizeof *rows;
+    struct tern_expression *expressions = calloc(count + 1, sizeof *expressions);
+    struct tern_buffer texts = {0};
+    struct tern_error reason;
+    int result = expressions == NULL ? TERN_ENOMEM : 0;
+
+    for (size_t i = 0; i < count && result == 0; i++) {
+        expressions[i].text = (const char *)texts.length; /* texts may move until all are there */
+        result = tern_vectorscan_regex(&texts, loading->pattern_bytes.data + rows[i].offset,
+                                       rows[i].length);
+    }
+    for (size_t i = 0; i < count && result == 0; i++)
+        expressions[i].text = (const char *)texts.data + (uintptr_t)expressions[i].text;
+    if (result != 0)
+        result = tern_error_set(&reason, result, "no memory for %zu patterns", count);
+    else
+        result = tern_vectorscan_check(expressions, count, note_bad_pattern, loading, &reason);
+    if (result != 0)
+        result = give_up_source(loading, result, &reason);
+    for (size_t i = 0; i < count && result == 0; i++) {
+        if (rows[i].bad)
+            continue;
+        result = tern_table_builder_add_pattern(loading->builder,
+                                                loading->pattern_bytes.data + rows[i].offset,
+                                                rows[i].length, rows[i].line);
+        loading->rows += result == 0;
+    }
+    tern_buffer_free(&texts);
+    free(expressions);
+    return result;
+}
+
 static int add_set_row(struct loading *loading, uint8_t *text, size_t length, uint64_t line,
                        uint32_t column)
 {
     struct tern_address_range range;
     struct tern_error reason;
     union tern_value key;
-    int result =
-        parse_set_key(loading->table, text, length, loading->spaces[0], &key, &range, &reason);
+    int result;
 
+    if (loading->table->kind == TERN_TABLE_PATTERN_SET)
+        return collect_pattern(loading, text, length, line, column);
+    result = parse_set_key(loading->table, text, length, loading->spaces[0], &key, &range, &reason);
     if (TERN_UNLIKELY(result != 0)) {
         add_bad_row(loading, line, column, reason.message);
         return 0;
@@ -245,9 +323,11 @@ static void trim(struct tern_lines *line, uint32_t *column)
 static int load_lines(struct loading *loading)
 {
     const struct tern_config_table *table = loading->table;
-    /* A string may begin or end with blanks and hold '#': only whole lines are comments. */
-    bool verbatim = table->kind == TERN_TABLE_EXACT_SET && table->key_type == TERN_TYPE_STRING &&
-                    !(table->key_flags & TERN_FIELD_HOST);
+    /* A string or expression may begin or end with blanks and hold '#': only whole lines are
+     * comments. */
+    bool verbatim = table->kind == TERN_TABLE_PATTERN_SET ||
+                    (table->kind == TERN_TABLE_EXACT_SET && table->key_type == TERN_TYPE_STRING &&
+                     !(table->key_flags & TERN_FIELD_HOST));
     struct tern_lines line = {0};
     struct tern_error reason;
     int result;
@@ -511,7 +591,9 @@ static int read_rows(struct loading *loading, uint8_t digest[16])
             return give_up_source(loading, result, &reason);
         if (digest != NULL)
             memcpy(digest, read_digest, sizeof read_digest);
-        return check_counts(loading);
+        if (table->kind == TERN_TABLE_PATTERN_SET)
+            result = add_patterns(loading);
+        return result != 0 ? result : check_counts(loading);
     }
     (void)report_bad_rows(loading); /* what was found before the end adds to the picture */
     return result;
@@ -577,6 +659,8 @@ int tern_table_load(const struct tern_config_table *table, uint64_t seed, struct
         result = finish(loading, out, report);
     if (loading->builder != NULL)
         tern_table_builder_free(loading->builder);
+    tern_buffer_free(&loading->patterns);
+    tern_buffer_free(&loading->pattern_bytes);
     free(loading);
     return result;
 }

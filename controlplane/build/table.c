@@ -18,6 +18,10 @@ struct tern_table_builder {
         struct tern_exact_builder exact;
         struct tern_prefix_builder prefix;
         struct tern_domain_builder domain;
+        struct {
+            struct tern_buffer entries; /* struct tern_pattern_entry */
+            struct tern_buffer bytes;
+        } patterns;
     };
 };
 
@@ -41,6 +45,7 @@ static int check_definition(const struct tern_table_definition *definition,
     case TERN_TABLE_PREFIX_SET:
     case TERN_TABLE_PREFIX_MAP:
     case TERN_TABLE_DOMAIN_SET:
+    case TERN_TABLE_PATTERN_SET:
         break;
     default:
         return tern_error_set(error, TERN_ENOTSUP, "this build has no packed form of a %s",
@@ -74,6 +79,9 @@ int tern_table_builder_new(struct tern_table_builder **builder,
     } else if (made->kind == TERN_TABLE_DOMAIN_SET) {
         made->key_type = TERN_TYPE_STRING;
         made->key_flags = TERN_FIELD_HOST;
+    } else if (made->kind == TERN_TABLE_PATTERN_SET) {
+        made->key_type = TERN_TYPE_STRING;
+        made->key_flags = 0;
     } else if (made->key_type != TERN_TYPE_STRING) {
         made->key_flags = 0;
     }
@@ -146,6 +154,21 @@ int tern_table_builder_add_range(struct tern_table_builder *builder,
     return status;
 }
 
+int tern_table_builder_add_pattern(struct tern_table_builder *builder, const void *bytes,
+                                   size_t length, uint32_t line)
+{
+    struct tern_pattern_entry entry = {builder->patterns.bytes.length, (uint32_t)length, line};
+    int status;
+
+    if (builder->finished || builder->kind != TERN_TABLE_PATTERN_SET || length > UINT32_MAX)
+        return TERN_EINVAL;
+    status = tern_buffer_append(&builder->patterns.entries, &entry, sizeof entry);
+    if (status == 0)
+        status = tern_buffer_append(&builder->patterns.bytes, bytes, length);
+    builder->rows += status == 0;
+    return status;
+}
+
 /* ---- finish ---------------------------------------------------------------------------------- */
 
 static int resolve(struct tern_table_builder *builder, struct tern_build_report *report)
@@ -163,6 +186,9 @@ static int resolve(struct tern_table_builder *builder, struct tern_build_report 
         status = tern_domain_builder_resolve(&builder->domain, builder->seed);
         report->keys = builder->domain.exact.entry_count;
         break;
+    case TERN_TABLE_PATTERN_SET: /* the same one twice costs nothing that matters */
+        report->keys = builder->rows;
+        return builder->rows > TERN_PATTERNS_MAX ? TERN_ELIMIT : 0;
     default:
         status = tern_exact_builder_resolve(&builder->exact, builder->seed);
         report->keys = builder->exact.entry_count;
@@ -219,6 +245,21 @@ static int pack_records(struct tern_table_builder *builder, uint32_t *record_cou
     return status;
 }
 
+static int pack_patterns(const struct tern_table_builder *builder, struct tern_buffer *out)
+{
+    struct tern_patterns_index header = {.count = (uint32_t)builder->rows,
+                                         .bytes = builder->patterns.bytes.length};
+    int status = tern_buffer_append(out, &header, sizeof header);
+
+    if (status == 0)
+        status = tern_buffer_append(out, builder->patterns.entries.data,
+                                    builder->patterns.entries.length);
+    if (status == 0)
+        status =
+            tern_buffer_append(out, builder->patterns.bytes.data, builder->patterns.bytes.length);
+    return status;
+}
+
 static int pack_index(const struct tern_table_builder *builder, uint64_t keys, uint32_t value_limit,
                       struct tern_buffer *out)
 {
@@ -229,6 +270,8 @@ static int pack_index(const struct tern_table_builder *builder, uint64_t keys, u
                                         value_limit, out);
     case TERN_TABLE_DOMAIN_SET:
         return tern_domain_builder_pack(&builder->domain, false, value_limit, out);
+    case TERN_TABLE_PATTERN_SET:
+        return pack_patterns(builder, out);
     default:
         return tern_exact_builder_pack(&builder->exact, builder->is_map, value_limit, out);
     }
@@ -321,6 +364,10 @@ void tern_table_builder_free(struct tern_table_builder *builder)
         break;
     case TERN_TABLE_DOMAIN_SET:
         tern_domain_builder_free(&builder->domain);
+        break;
+    case TERN_TABLE_PATTERN_SET:
+        tern_buffer_free(&builder->patterns.entries);
+        tern_buffer_free(&builder->patterns.bytes);
         break;
     default:
         tern_exact_builder_free(&builder->exact);

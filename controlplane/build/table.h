@@ -50,6 +50,10 @@ int tern_table_builder_add_range(struct tern_table_builder *builder,
                                  const struct tern_address_range *range,
                                  const union tern_value *cells, uint64_t present);
 
+/* Adds an expression to a pattern set; `line` is its place in the source, for messages. */
+int tern_table_builder_add_pattern(struct tern_table_builder *builder, const void *bytes,
+                                   size_t length, uint32_t line);
+
 /* Appends the section's bytes to `out` (its data pointer is page- or 64-byte aligned only once
  * copied into the arena; readers in tests copy into aligned memory). `progress` (may be NULL) is
  * called with permille done. */

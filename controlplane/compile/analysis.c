@@ -1,6 +1,14 @@
 #include "controlplane/compile/analysis.h"
 
+#include "controlplane/compile/scan.h"
+
 #define TEXT_MAX 120 /* bytes of an expression in a message */
+
+/* What its value can be is known only when it is there. */
+static bool is_opaque(const struct tern_compiled_unit *unit)
+{
+    return unit->kind == TERN_UNIT_MAP || unit->kind == TERN_UNIT_SCAN;
+}
 
 uint32_t tern_unit_find_atom(const struct tern_compiled_unit *unit, enum tern_atom_kind kind)
 {
@@ -41,7 +49,7 @@ int tern_analysis_classify(struct tern_analysis *analysis, uint32_t unit_index)
     uint32_t *indexes, count = 0;
     int status;
 
-    if (unit->kind == TERN_UNIT_MAP)
+    if (is_opaque(unit))
         return 0;
     indexes = malloc((unit->atoms.count + 1) * sizeof *indexes);
     if (indexes == NULL)
@@ -69,8 +77,8 @@ static int build_classifiers(struct tern_analysis *analysis)
     return status;
 }
 
-/* Which leaves hold never, always, or for a missing value. Of map units, whose classes are in the
- * tables, only what holds for missing fields and missing records. */
+/* Which leaves hold never, always, or for a missing value. Of MAP and SCAN units, whose classes are
+ * in tables and values, only what holds for missing fields and missing records. */
 static int survey(struct tern_analysis *analysis, struct tern_rows *rows)
 {
     const struct tern_compiled_unit *units = analysis->normal->units.data;
@@ -79,7 +87,7 @@ static int survey(struct tern_analysis *analysis, struct tern_rows *rows)
     for (uint32_t i = 0; i < analysis->normal->units.count && status == 0; i++) {
         uint32_t there = tern_unit_find_atom(&units[i], TERN_ATOM_THERE), first_row;
 
-        if (units[i].kind == TERN_UNIT_MAP) {
+        if (is_opaque(&units[i])) {
             status = tern_rows_unit(rows, i, 2, there, &first_row);
             tern_rows_unit_end(rows);
         } else {
@@ -185,7 +193,7 @@ static void simplify(struct tern_normal *normal, const struct tern_rows *rows)
         for (uint32_t j = 0; j < conjunction.term_count && possible; j++) {
             uint32_t leaf = terms[conjunction.first_term + j];
 
-            if (units[leaves[leaf].unit].kind == TERN_UNIT_MAP)
+            if (is_opaque(&units[leaves[leaf].unit]))
                 terms[kept_terms++] = leaf;
             else if (!rows->leaf_possible[leaf])
                 possible = false;
@@ -246,6 +254,8 @@ int tern_analysis_make(struct tern_analysis *analysis, const struct tern_config 
     if (status == 0) {
         simplify(made.normal, &rows);
         status = warn(&made, &rows, diagnostics);
+        if (status == 0)
+            status = tern_scan_order(made.normal);
     }
     if (status == 0)
         status = tern_normal_compact(made.normal);

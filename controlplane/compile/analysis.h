@@ -9,7 +9,7 @@
 struct tern_analysis {
     struct tern_program *program;
     struct tern_normal *normal; /* without contradictions and without terms that always hold */
-    struct tern_classifier *classifiers; /* per unit; of map units empty */
+    struct tern_classifier *classifiers; /* per unit; of MAP and SCAN units empty */
 };
 
 /* Reports errors and warnings. 0, TERN_EINVAL or TERN_ENOMEM (nothing to free then). */
@@ -17,8 +17,8 @@ int tern_analysis_make(struct tern_analysis *analysis, const struct tern_config 
                        struct tern_diagnostics *diagnostics);
 void tern_analysis_free(struct tern_analysis *analysis);
 
-/* (Re)builds the classifier of one unit over its atoms that are not idle; of map units nothing. 0
- * or TERN_ENOMEM. */
+/* (Re)builds the classifier of one unit over its atoms that are not idle; of MAP and SCAN units
+ * nothing. 0 or TERN_ENOMEM. */
 int tern_analysis_classify(struct tern_analysis *analysis, uint32_t unit);
 
 /* The index of the unit's atom of that kind (THERE, RECORD), UINT32_MAX when it has none. */

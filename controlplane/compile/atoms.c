@@ -35,6 +35,9 @@ static struct tern_address key_max(enum tern_type type)
 
 static enum tern_unit_kind literal_unit(const struct tern_atom *atom)
 {
+    if (atom->test == TERN_TEST_CONTAINS || atom->test == TERN_TEST_MATCHES ||
+        atom->test == TERN_TEST_MATCHES_SET)
+        return TERN_UNIT_SCAN;
     switch (atom->operand.type) {
     case TERN_TYPE_IP:
         return TERN_UNIT_ADDRESS;
@@ -83,7 +86,7 @@ int tern_atoms_unit(struct tern_atoms *atoms, const struct tern_atom *atom, uint
                                         .type = (uint8_t)atoms->config->fields[field - 1].type,
                                         .field = field,
                                         .table = key[2]};
-    if (atoms->field_units[field] == 0)
+    if (atoms->field_units[field] == 0 && key[0] != TERN_UNIT_SCAN)
         atoms->field_units[field] = *unit + 1;
     return 0;
 }
@@ -174,6 +177,8 @@ static int make_strings(struct tern_atoms *atoms, const struct tern_atom *atom,
 
     made->kind = atom->test == TERN_TEST_STARTS_WITH ? TERN_ATOM_STARTS
                  : atom->test == TERN_TEST_ENDS_WITH ? TERN_ATOM_ENDS
+                 : atom->test == TERN_TEST_CONTAINS  ? TERN_ATOM_CONTAINS
+                 : atom->test == TERN_TEST_MATCHES   ? TERN_ATOM_MATCHES
                                                      : TERN_ATOM_EQUALS;
     made->strings = tern_region_take(atoms->region, atom->literal_count * sizeof *made->strings);
     if (made->strings == NULL)
@@ -251,11 +256,15 @@ int tern_atoms_intern(struct tern_atoms *atoms, uint32_t unit, const struct tern
                       const char *text, size_t text_length, uint32_t *index)
 {
     struct tern_unit_atom made = {.column = atom->operand.column,
+                                  .place = atom->place,
                                   .text = {(const uint8_t *)text, (uint32_t)text_length}};
     int status = 0;
 
     if (atom->test == TERN_TEST_IN_TABLE) {
         made.kind = TERN_ATOM_IN_SET;
+        made.set = atom->set;
+    } else if (atom->test == TERN_TEST_MATCHES_SET) {
+        made.kind = TERN_ATOM_MATCHES_SET;
         made.set = atom->set;
     } else if (atom->operand.type == TERN_TYPE_STRING) {
         status = make_strings(atoms, atom, &made);
@@ -266,6 +275,93 @@ int tern_atoms_intern(struct tern_atoms *atoms, uint32_t unit, const struct tern
         status = make_canonical(atoms, &made);
     if (status == 0)
         status = add_atom(atoms, unit, &made, index);
+    return status;
+}
+
+static int compare_members(const void *left, const void *right, void *context)
+{
+    const struct tern_unit_atom *all = context;
+
+    return compare_strings(&all[*(const uint32_t *)left].canonical,
+                           &all[*(const uint32_t *)right].canonical);
+}
+
+/* Its members' bytes, each with its length before it. */
+static int join_canonical(struct tern_atoms *atoms, const struct tern_unit_atom *all,
+                          struct tern_unit_atom *made)
+{
+    size_t length = 8;
+    uint8_t *bytes;
+
+    for (uint32_t i = 0; i < made->count; i++)
+        length += 4 + all[made->members[i]].canonical.length;
+    bytes = tern_region_take(atoms->region, length);
+    if (bytes == NULL)
+        return TERN_ENOMEM;
+    made->canonical = (struct tern_string){bytes, (uint32_t)length};
+    bytes[0] = made->kind;
+    bytes += 8;
+    for (uint32_t i = 0; i < made->count; i++) {
+        const struct tern_string *member = &all[made->members[i]].canonical;
+
+        tern_store_u32(bytes, member->length);
+        memcpy(bytes + 4, member->bytes, member->length);
+        bytes += 4 + member->length;
+    }
+    return 0;
+}
+
+int tern_atoms_any(struct tern_atoms *atoms, uint32_t unit, const uint32_t *members, uint32_t count,
+                   uint32_t *index)
+{
+    const struct tern_compiled_unit *compiled =
+        (const struct tern_compiled_unit *)atoms->units->data + unit;
+    struct tern_unit_atom *all = compiled->atoms.data;
+    struct tern_unit_atom made = {.kind = TERN_ATOM_ANY, .column = -1};
+    struct tern_buffer text = {0};
+    uint32_t kept = 0;
+    size_t most = 0;
+    int status;
+
+    for (uint32_t i = 0; i < count; i++)
+        most += all[members[i]].kind == TERN_ATOM_ANY ? all[members[i]].count : 1;
+    made.members = tern_region_take(atoms->region, most * sizeof *made.members);
+    if (made.members == NULL)
+        return TERN_ENOMEM;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct tern_unit_atom *member = &all[members[i]];
+
+        if (member->kind != TERN_ATOM_ANY) {
+            made.members[made.count++] = members[i];
+            continue;
+        }
+        memcpy(made.members + made.count, member->members, member->count * sizeof *made.members);
+        made.count += member->count;
+    }
+    qsort_r(made.members, made.count, sizeof *made.members, compare_members, all);
+    for (uint32_t i = 0; i < made.count; i++)
+        if (kept == 0 || made.members[kept - 1] != made.members[i])
+            made.members[kept++] = made.members[i];
+    made.count = kept;
+    if (kept == 1) {
+        *index = made.members[0];
+        return 0;
+    }
+    made.place = all[made.members[0]].place;
+    status = join_canonical(atoms, all, &made);
+    for (uint32_t i = 0; i < made.count && status == 0; i++) {
+        const struct tern_string *member = &all[made.members[i]].text;
+
+        status = tern_buffer_printf(&text, i == 0 ? "(" : " or ");
+        if (status == 0)
+            status = tern_buffer_append(&text, member->bytes, member->length);
+    }
+    if (status == 0)
+        status = tern_buffer_append(&text, ")", 1);
+    made.text = (struct tern_string){text.data, (uint32_t)text.length};
+    if (status == 0)
+        status = add_atom(atoms, unit, &made, index);
+    tern_buffer_free(&text);
     return status;
 }
 

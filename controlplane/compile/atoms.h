@@ -24,6 +24,10 @@ int tern_atoms_unit(struct tern_atoms *atoms, const struct tern_atom *atom, uint
 int tern_atoms_intern(struct tern_atoms *atoms, uint32_t unit, const struct tern_atom *atom,
                       const char *text, size_t text_length, uint32_t *index);
 
+/* The atom of a SCAN unit that holds when one of `count` others does. */
+int tern_atoms_any(struct tern_atoms *atoms, uint32_t unit, const uint32_t *members, uint32_t count,
+                   uint32_t *index);
+
 /* The atom "the field (kind THERE), the record (RECORD) or the cell (CELL) is there". */
 int tern_atoms_there(struct tern_atoms *atoms, uint32_t unit, enum tern_atom_kind kind,
                      int16_t column, uint32_t *index);

@@ -4,6 +4,7 @@
 #include "controlplane/compile/classes.h"
 #include "controlplane/compile/cover.h"
 #include "controlplane/compile/residual.h"
+#include "controlplane/compile/scan.h"
 #include "controlplane/compile/section.h"
 
 static int toggle_row(void *context, uint32_t atom)
@@ -64,7 +65,7 @@ static int build_map_unit(const struct tern_compile_input *input, uint32_t index
     if (status == 0)
         status = walk_classes(rows, index, unit, &classes, &described->first_row);
     described->class_count = TERN_CLASS_FIRST + classes.class_count;
-    memcpy(described->classes_hash, compiled->content_hash, sizeof described->classes_hash);
+    memcpy(described->section_hash, compiled->content_hash, sizeof described->section_hash);
     tern_classes_free(&classes);
     return status;
 }
@@ -139,6 +140,10 @@ static int build_rows(struct build *build, struct tern_costs *costs)
                                           &build->classes[build->classes_count++]);
             continue;
         }
+        if (units[i].kind == TERN_UNIT_SCAN) {
+            status = tern_scan_walk(&build->rows, i, &units[i], described);
+            continue;
+        }
         described->class_count = tern_signatures_count(&classifiers[i].signatures);
         status = tern_analysis_walk(&build->rows, i, &classifiers[i].signatures,
                                     tern_unit_find_atom(&units[i], TERN_ATOM_THERE),
@@ -194,6 +199,30 @@ static void report_too_large(const struct build *build, struct tern_diagnostics 
                          (unsigned long long)config->limits.rules_bytes);
 }
 
+/* Of every SCAN unit, once it is known what stays. */
+static int build_patterns(struct build *build, struct tern_compiled *compiled,
+                          struct tern_diagnostics *diagnostics)
+{
+    const struct tern_normal *normal = build->analysis->normal;
+    const struct tern_compiled_unit *units = normal->units.data;
+    int status = 0;
+
+    compiled->patterns = calloc(normal->units.count + 1, sizeof *compiled->patterns);
+    if (compiled->patterns == NULL)
+        return TERN_ENOMEM;
+    for (uint32_t i = 0; i < normal->units.count && status == 0; i++) {
+        struct tern_compiled_patterns *patterns = &compiled->patterns[compiled->patterns_count];
+
+        if (units[i].kind != TERN_UNIT_SCAN)
+            continue;
+        compiled->patterns_count++;
+        status = tern_scan_build(build->input, i, &units[i], patterns, diagnostics);
+        memcpy(build->described[i].section_hash, patterns->content_hash,
+               sizeof build->described[i].section_hash);
+    }
+    return status;
+}
+
 static int compile(struct build *build, struct tern_compiled *compiled,
                    struct tern_diagnostics *diagnostics)
 {
@@ -205,6 +234,8 @@ static int compile(struct build *build, struct tern_compiled *compiled,
     if (status == 0)
         status = tern_residual_report(&build->residual, build->analysis,
                                       tern_rows_bytes(&build->rows), false, diagnostics);
+    if (status == 0)
+        status = build_patterns(build, compiled, diagnostics);
     if (status == 0)
         status = tern_section_write(build->analysis, build->input->tables, &build->rows,
                                     build->described, &compiled->rules);
@@ -228,11 +259,16 @@ static int compile(struct build *build, struct tern_compiled *compiled,
 int tern_compile_check(const struct tern_config *config, struct tern_diagnostics *diagnostics)
 {
     struct tern_analysis analysis;
+    size_t errors = diagnostics->error_count;
     int status = tern_analysis_make(&analysis, config, diagnostics);
 
     if (status != 0)
         return status;
-    status = tern_cover_warn(&analysis, diagnostics);
+    status = tern_scan_check(analysis.program, diagnostics);
+    if (status == 0 && diagnostics->error_count > errors)
+        status = TERN_EINVAL;
+    if (status == 0)
+        status = tern_cover_warn(&analysis, diagnostics);
     tern_analysis_free(&analysis);
     return status;
 }
@@ -241,11 +277,16 @@ int tern_compile_check_rows(const struct tern_config *config, struct tern_diagno
 {
     struct tern_analysis analysis;
     struct build build = {.analysis = &analysis};
+    size_t errors = diagnostics->error_count;
     int status = tern_analysis_make(&analysis, config, diagnostics);
 
     if (status != 0)
         return status;
-    status = tern_cover_warn(&analysis, diagnostics);
+    status = tern_scan_check(analysis.program, diagnostics);
+    if (status == 0 && diagnostics->error_count > errors)
+        status = TERN_EINVAL;
+    if (status == 0)
+        status = tern_cover_warn(&analysis, diagnostics);
     if (status == 0)
         status = fit_rows(&build);
     if (status == TERN_ELIMIT) {
@@ -306,6 +347,9 @@ void tern_compiled_free(struct tern_compiled *compiled)
     tern_buffer_free(&compiled->rules);
     for (unsigned i = 0; i < compiled->classes_count; i++)
         tern_buffer_free(&compiled->classes[i].bytes);
+    for (unsigned i = 0; i < compiled->patterns_count; i++)
+        tern_buffer_free(&compiled->patterns[i].bytes);
+    free(compiled->patterns);
     free(compiled->classes);
     memset(compiled, 0, sizeof *compiled);
 }

@@ -25,10 +25,21 @@ struct tern_compiled_classes {
     struct tern_buffer bytes;
 };
 
+/* All patterns that are asked of one field, compiled; likewise. */
+struct tern_compiled_patterns {
+    uint32_t unit;
+    uint32_t expressions;
+    uint8_t content_hash[16];
+    bool reused;
+    struct tern_buffer bytes;
+};
+
 struct tern_compiled {
     struct tern_buffer rules; /* the rules section */
     struct tern_compiled_classes *classes;
     unsigned classes_count;
+    struct tern_compiled_patterns *patterns;
+    unsigned patterns_count;
     uint64_t rows_bytes;
     uint32_t conjunctions;
     uint32_t units;
@@ -47,6 +58,8 @@ struct tern_compile_input {
      * through `existing` (class signatures must be numbered as there: numbering is a function of
      * the hash's inputs). May be NULL. */
     bool (*find_classes)(void *context, const uint8_t hash[16], const void **data, size_t *length);
+    /* true when it has a patterns section of that hash. May be NULL. */
+    bool (*find_patterns)(void *context, const uint8_t hash[16]);
     void *context;
     uint64_t seed;
 };

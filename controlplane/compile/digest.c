@@ -53,6 +53,14 @@ uint32_t *tern_digest_map_put(struct tern_digest_map *map, struct tern_digest di
     return &slot->value;
 }
 
+const uint32_t *tern_digest_map_find(const struct tern_digest_map *map, struct tern_digest digest)
+{
+    const struct tern_digest_slot *slot =
+        map->capacity != 0 ? slot_of(map->slots, map->capacity, digest) : NULL;
+
+    return slot != NULL && slot->used ? &slot->value : NULL;
+}
+
 void tern_digest_map_free(struct tern_digest_map *map)
 {
     free(map->slots);

@@ -28,6 +28,8 @@ struct tern_digest tern_digest_of(const void *data, size_t length);
  * pointer is valid until the next put. */
 uint32_t *tern_digest_map_put(struct tern_digest_map *map, struct tern_digest digest,
                               uint32_t value, bool *added);
+/* The number of `digest`, NULL when it has none. */
+const uint32_t *tern_digest_map_find(const struct tern_digest_map *map, struct tern_digest digest);
 void tern_digest_map_free(struct tern_digest_map *map);
 
 #endif

@@ -8,7 +8,8 @@
  *   operand: FIELD | TABLE "." COLUMN | TABLE "[" FIELD "]" "." COLUMN
  *   test:    ("==" | "!=" | "<" | "<=" | ">" | ">=") literal
  *            | "in" "$"TABLE | "in" "{" literal [".." literal] { "," … } "}"
- *            | ("starts_with" | "ends_with") string
+ *            | ("starts_with" | "ends_with" | "contains") string
+ *            | "matches" (string | r"regular expression" | "$"TABLE)
  *
  * Every atom is total: false when what it names is missing, so that its `not` is true. */
 #ifndef TERN_COMPILE_EXPRESSION_H
@@ -31,6 +32,9 @@ enum tern_test {
     TERN_TEST_IN_TABLE, /* a key of the set `set` */
     TERN_TEST_STARTS_WITH,
     TERN_TEST_ENDS_WITH,
+    TERN_TEST_CONTAINS,
+    TERN_TEST_MATCHES,     /* the regular expression in literals[0] */
+    TERN_TEST_MATCHES_SET, /* one of those of the pattern set `set` */
 };
 
 /* What an atom looks at. */
@@ -51,9 +55,10 @@ struct tern_literal {
 struct tern_atom {
     struct tern_operand operand;
     uint8_t test; /* enum tern_test */
-    uint16_t set; /* IN_TABLE: table id */
+    uint16_t set; /* IN_TABLE, MATCHES_SET: table id */
     uint32_t literal_count;
     struct tern_literal *literals;
+    struct tern_place place; /* CONTAINS, MATCHES, MATCHES_SET: of the literal or table */
 };
 
 enum tern_node_kind {

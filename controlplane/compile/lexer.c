@@ -146,7 +146,7 @@ static struct tern_token lex_string(struct tern_lexer *lexer, bool raw)
             default:
                 return error_at(at - 1,
                                 "unknown escape in a string, expected one of \\\\ \\\" \\' \\n \\r "
-                                "\\t \\xHH");
+                                "\\t \\xHH; a regular expression is written r\"…\"");
             }
         }
         decoded[length++] = c;

@@ -98,6 +98,45 @@ static struct term *leaf_term(struct builder *builder, uint32_t leaf)
     return term;
 }
 
+static bool is_scan(const struct builder *builder, uint32_t unit)
+{
+    return ((const struct tern_compiled_unit *)builder->normal->units.data)[unit].kind ==
+           TERN_UNIT_SCAN;
+}
+
+static bool is_negated(const struct builder *builder, uint32_t leaf)
+{
+    return leaf_at(builder, leaf)->length == 2;
+}
+
+/* Of a SCAN unit's leaves those become one that "one of these" or "none of these" can say: what is
+ * positive under "or", what is negated under "and". Leaves the rest of the `count` first, then
+ * that; returns how many there are now. */
+static unsigned combine_scans(struct builder *builder, uint32_t *leaves, unsigned count, bool is_or)
+{
+    uint32_t unit = leaf_at(builder, leaves[0])->unit, postfix[2] = {0, TERN_POSTFIX_NOT};
+    uint32_t *members = take(builder, count * sizeof *members);
+    unsigned kept = 0, joined = 0;
+    int status;
+
+    if (members == NULL)
+        return 0;
+    for (unsigned i = 0; i < count; i++)
+        if (is_negated(builder, leaves[i]) != is_or)
+            members[joined++] = leaf_at(builder, leaves[i])->postfix[0];
+        else
+            leaves[kept++] = leaves[i];
+    if (joined == 0)
+        return kept;
+    status = tern_atoms_any(&builder->atoms, unit, members, joined, &postfix[0]);
+    if (status != 0) {
+        builder->status = status;
+        return 0;
+    }
+    leaves[kept++] = intern_leaf(builder, unit, postfix, is_or ? 1 : 2);
+    return kept;
+}
+
 static int compare_by_unit(const void *left, const void *right, void *context)
 {
     const struct builder *builder = context;
@@ -149,6 +188,16 @@ static struct term *join(struct builder *builder, bool is_or, struct term **chil
             if (distinct == 0 || leaves[i + distinct - 1] != leaves[i + same])
                 leaves[i + distinct++] = leaves[i + same];
             same++;
+        }
+        if (is_scan(builder, unit)) {
+            unsigned left = combine_scans(builder, leaves + i, distinct, is_or);
+
+            for (unsigned j = 0; j < left && builder->status == 0; j++)
+                joined->children[kept++] = leaf_term(builder, leaves[i + j]);
+            if (builder->status != 0)
+                return NULL;
+            i += same;
+            continue;
         }
         if (distinct > 1)
             leaf = combine_leaves(builder, leaves + i, distinct,
@@ -312,6 +361,25 @@ static struct term *rule_term(struct builder *builder, const struct tern_node *r
     return builder->status != 0 ? NULL : term;
 }
 
+/* Whether an atom of a SCAN unit stands there together with its opposite. */
+static bool contradicts(const struct builder *builder, const struct conjunction *item)
+{
+    for (uint32_t i = 0; i < item->count; i++) {
+        const struct tern_leaf *leaf = leaf_at(builder, item->leaves[i]);
+
+        for (uint32_t j = i + 1; is_scan(builder, leaf->unit) && j < item->count; j++) {
+            const struct tern_leaf *other = leaf_at(builder, item->leaves[j]);
+
+            if (other->unit != leaf->unit)
+                break;
+            if (other->postfix[0] == leaf->postfix[0] && other->length != leaf->length)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Both together; NULL when they contradict each other. */
 static struct conjunction *merge(struct builder *builder, const struct conjunction *a,
                                  const struct conjunction *b)
 {
@@ -326,7 +394,11 @@ static struct conjunction *merge(struct builder *builder, const struct conjuncti
         uint32_t unit_b = j < b->count ? leaf_at(builder, b->leaves[j])->unit : UINT32_MAX;
         uint32_t leaf;
 
-        if (unit_a < unit_b) {
+        if (unit_a == unit_b && is_scan(builder, unit_a)) {
+            leaf = a->leaves[i] <= b->leaves[j] ? a->leaves[i] : b->leaves[j];
+            i += a->leaves[i] == leaf;
+            j += b->leaves[j] == leaf;
+        } else if (unit_a < unit_b) {
             leaf = a->leaves[i++];
         } else if (unit_b < unit_a) {
             leaf = b->leaves[j++];
@@ -338,7 +410,7 @@ static struct conjunction *merge(struct builder *builder, const struct conjuncti
         }
         merged->leaves[merged->count++] = leaf;
     }
-    return builder->status != 0 ? NULL : merged;
+    return builder->status != 0 || contradicts(builder, merged) ? NULL : merged;
 }
 
 static void add_distinct(struct builder *builder, struct expansion *expansion,
@@ -522,139 +594,14 @@ void tern_normal_free(struct tern_normal *normal)
 {
     if (normal == NULL)
         return;
-    for (size_t i = 0; i < normal->units.count; i++)
+    for (size_t i = 0; i < normal->units.count; i++) {
         tern_list_free(&((struct tern_compiled_unit *)normal->units.data)[i].atoms);
+        tern_list_free(&((struct tern_compiled_unit *)normal->units.data)[i].hits);
+    }
     tern_list_free(&normal->units);
     tern_list_free(&normal->leaves);
     tern_list_free(&normal->conjunctions);
     tern_list_free(&normal->terms);
     tern_region_free(&normal->region);
     free(normal);
-}
-
-bool tern_leaf_truth(const struct tern_leaf *leaf, const uint8_t *truth, uint8_t *stack)
-{
-    uint32_t depth = 0;
-
-    for (uint32_t i = 0; i < leaf->length; i++) {
-        uint32_t code = leaf->postfix[i], count = code & ~TERN_POSTFIX_OP;
-        uint8_t value;
-
-        switch (code & TERN_POSTFIX_OP) {
-        case 0:
-            stack[depth++] = truth[code];
-            break;
-        case TERN_POSTFIX_NOT:
-            stack[depth - 1] = !stack[depth - 1];
-            break;
-        default:
-            value = (code & TERN_POSTFIX_OP) == TERN_POSTFIX_AND;
-            for (uint32_t j = 0; j < count; j++)
-                if ((code & TERN_POSTFIX_OP) == TERN_POSTFIX_AND)
-                    value &= stack[depth - 1 - j];
-                else
-                    value |= stack[depth - 1 - j];
-            depth -= count;
-            stack[depth++] = value;
-        }
-    }
-    return stack[0];
-}
-
-/* Where the operands of the operator at `at` end, first one first; `ends` has room for all. */
-static void operand_ends(uint32_t at, uint32_t count, const uint32_t *sizes, uint32_t *ends)
-{
-    uint32_t end = at;
-
-    for (uint32_t i = count; i-- > 0;) {
-        ends[i] = end - 1;
-        end -= sizes[end - 1];
-    }
-}
-
-struct text {
-    const struct tern_compiled_unit *unit;
-    const struct tern_leaf *leaf;
-    uint32_t *sizes; /* of the subexpression that ends at each position */
-    uint32_t *ends;
-    size_t limit;
-    struct tern_buffer *out;
-};
-
-static int append_cut(struct text *text, const void *bytes, size_t length)
-{
-    size_t room = text->limit > text->out->length ? text->limit - text->out->length : 0;
-    int status;
-
-    if (length <= room)
-        return tern_buffer_append(text->out, bytes, length);
-    status = room == 0 ? 0 : tern_buffer_append(text->out, bytes, room);
-    if (status == 0 && room > 0)
-        status = tern_buffer_printf(text->out, "...");
-    text->limit = 0; /* nothing more */
-    return status;
-}
-
-static int append_expression(struct text *text, uint32_t at, bool nested)
-{
-    uint32_t code = text->leaf->postfix[at], count = code & ~TERN_POSTFIX_OP;
-    bool is_and = (code & TERN_POSTFIX_OP) == TERN_POSTFIX_AND;
-    uint32_t *ends = text->ends;
-    int status = 0;
-
-    if (text->limit == 0)
-        return 0;
-    if ((code & TERN_POSTFIX_OP) == 0) {
-        const struct tern_unit_atom *atom =
-            (const struct tern_unit_atom *)text->unit->atoms.data + code;
-
-        return append_cut(text, atom->text.bytes, atom->text.length);
-    }
-    if ((code & TERN_POSTFIX_OP) == TERN_POSTFIX_NOT) {
-        status = append_cut(text, "not ", 4);
-        return status != 0 ? status : append_expression(text, at - 1, true);
-    }
-    text->ends += count;
-    operand_ends(at, count, text->sizes, ends);
-    if (nested)
-        status = append_cut(text, "(", 1);
-    for (uint32_t i = 0; i < count && status == 0 && text->limit > 0; i++) {
-        if (i > 0)
-            status = append_cut(text, is_and ? " and " : " or ", is_and ? 5 : 4);
-        if (status == 0)
-            status = append_expression(text, ends[i], true);
-    }
-    if (nested && status == 0)
-        status = append_cut(text, ")", 1);
-    text->ends = ends;
-    return status;
-}
-
-int tern_leaf_text(const struct tern_normal *normal, const struct tern_leaf *leaf, size_t limit,
-                   struct tern_buffer *out)
-{
-    struct text text = {(const struct tern_compiled_unit *)normal->units.data + leaf->unit,
-                        leaf,
-                        calloc(leaf->length, 2 * sizeof(uint32_t)),
-                        NULL,
-                        out->length + limit,
-                        out};
-    uint32_t *sizes = text.sizes;
-    int status;
-
-    if (sizes == NULL)
-        return TERN_ENOMEM;
-    text.ends = sizes + leaf->length;
-    for (uint32_t i = 0; i < leaf->length; i++) {
-        uint32_t code = leaf->postfix[i], count = code & ~TERN_POSTFIX_OP;
-
-        sizes[i] = 1;
-        if ((code & TERN_POSTFIX_OP) == TERN_POSTFIX_NOT)
-            count = 1;
-        for (uint32_t j = 0; j < count && (code & TERN_POSTFIX_OP) != 0; j++)
-            sizes[i] += sizes[i - sizes[i]];
-    }
-    status = append_expression(&text, leaf->length - 1, false);
-    free(sizes);
-    return status;
 }

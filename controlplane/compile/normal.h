@@ -19,6 +19,11 @@ enum tern_atom_kind {
     TERN_ATOM_STARTS, /* a string that starts with strings[0] */
     TERN_ATOM_ENDS,
     TERN_ATOM_IN_SET, /* a key of the table `set` */
+    /* of SCAN units */
+    TERN_ATOM_CONTAINS,    /* strings[0] somewhere in it */
+    TERN_ATOM_MATCHES,     /* the expression strings[0] */
+    TERN_ATOM_MATCHES_SET, /* one of the expressions of the table `set` */
+    TERN_ATOM_ANY,         /* one of its members, which are none of these */
 };
 
 struct tern_key_range { /* order-preserving keys: numbers in `low`, addresses whole; inclusive */
@@ -36,9 +41,11 @@ struct tern_unit_atom {
     bool idle;      /* only residual leaves name it: classes need not tell it apart */
     int16_t column; /* of map units, index in the configuration; -1: none */
     uint16_t set;
-    uint32_t count; /* of ranges or strings */
+    uint32_t count; /* of ranges, strings or members */
     struct tern_key_range *ranges;
     struct tern_string *strings;
+    uint32_t *members; /* ANY: other atoms of the unit, in the order of their canonical bytes */
+    struct tern_place place; /* of SCAN units: where it stands first */
     struct tern_string
         canonical;           /* its bytes, for interning and hashing: equal atoms, equal bytes */
     struct tern_string text; /* as the source says it, for explain */
@@ -50,6 +57,7 @@ struct tern_compiled_unit {
     uint16_t field;
     uint16_t table;
     struct tern_list atoms; /* struct tern_unit_atom */
+    struct tern_list hits;  /* SCAN: u32, the atoms that matter, in the order of their match ids */
 };
 
 /* A predicate over one unit's atoms in postfix: operands are atoms, operators take what precedes.
@@ -59,6 +67,8 @@ struct tern_compiled_unit {
 #define TERN_POSTFIX_OR  0xc0000000u
 #define TERN_POSTFIX_OP  0xc0000000u
 
+/* A leaf of a SCAN unit is one atom or its opposite: a value has many hits, so that there are no
+ * classes over which a predicate could be told; what is joined by "and" stays apart. */
 struct tern_leaf {
     uint32_t unit;
     uint32_t length;

@@ -214,6 +214,24 @@ int tern_operand_column(const struct tern_config *config, const struct tern_toke
                 name->text, suggestion(&nearest, near, sizeof near));
 }
 
+int tern_operand_patterns(const struct tern_config *config, const struct tern_token *name,
+                          unsigned *table, char message[TERN_OPERAND_MESSAGE])
+{
+    unsigned id = tern_operand_find_table(config, name->text, name->length);
+    const struct tern_config_table *found;
+    char near[96];
+
+    if (id == 0)
+        return fail(message, "unknown table '%.*s'%s", shown(name), name->text,
+                    nearest_table(config, name, near, sizeof near));
+    found = &config->tables[id - 1];
+    if (found->kind != TERN_TABLE_PATTERN_SET)
+        return fail(message, "table '%s' is a %s, not a pattern_set: write in $%s",
+                    found->name.text, tern_table_kind_name(found->kind), found->name.text);
+    *table = id;
+    return 0;
+}
+
 int tern_operand_set(const struct tern_config *config, const struct tern_operand *operand,
                      const struct tern_token *name, unsigned *table,
                      char message[TERN_OPERAND_MESSAGE])
@@ -227,9 +245,7 @@ int tern_operand_set(const struct tern_config *config, const struct tern_operand
                     nearest_table(config, name, near, sizeof near));
     found = &config->tables[id - 1];
     if (found->kind == TERN_TABLE_PATTERN_SET)
-        return fail(message,
-                    "table '%s' is a pattern_set, which needs the pattern unit; this "
-                    "version does not have it yet",
+        return fail(message, "table '%s' is a pattern_set: write matches $%s", found->name.text,
                     found->name.text);
     if (operand->type != TERN_TYPE_NONE && !keys_match(operand, found)) {
         tern_operand_describe(config, operand, described);

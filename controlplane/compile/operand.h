@@ -31,6 +31,10 @@ int tern_operand_record(const struct tern_config *config, const struct tern_toke
 int tern_operand_column(const struct tern_config *config, const struct tern_token *name,
                         struct tern_operand *operand, char message[TERN_OPERAND_MESSAGE]);
 
+/* The pattern set `name` (`operand matches $name`): its id. */
+int tern_operand_patterns(const struct tern_config *config, const struct tern_token *name,
+                          unsigned *table, char message[TERN_OPERAND_MESSAGE]);
+
 /* The table `name` as what `operand` can be looked up in (`operand in $name`): its id. */
 int tern_operand_set(const struct tern_config *config, const struct tern_operand *operand,
                      const struct tern_token *name, unsigned *table,

@@ -337,6 +337,80 @@ static bool parse_one_literal(struct parser *parser, struct tern_node *node)
     return parse_literal(parser, &atom->operand, atom->test, true, atom->literals);
 }
 
+/* Keeps the text of a pattern: as it is, but hosts are folded before any rule sees them, so what
+ * they contain is asked for in lower case. */
+static void keep_pattern(struct parser *parser, struct tern_atom *atom)
+{
+    const struct tern_token *token = &parser->token;
+    uint8_t *bytes = tern_region_take(parser->region, token->length + 1);
+
+    atom->literals = tern_region_take(parser->region, sizeof *atom->literals);
+    if (bytes == NULL || atom->literals == NULL) {
+        parser->no_memory = true;
+        return;
+    }
+    for (size_t i = 0; i < token->length; i++) {
+        uint8_t byte = (uint8_t)token->text[i];
+        bool capital = byte >= 'A' && byte <= 'Z' && atom->test == TERN_TEST_CONTAINS &&
+                       (atom->operand.flags & TERN_FIELD_HOST);
+
+        bytes[i] = capital ? byte | 32 : byte;
+    }
+    atom->literal_count = 1;
+    atom->literals[0].first.string.bytes = bytes;
+    atom->literals[0].first.string.length = (uint32_t)token->length;
+    atom->literals[0].last = atom->literals[0].first;
+}
+
+/* contains "literal", matches "expression", matches $pattern_set; `word` has been consumed. */
+static bool parse_pattern(struct parser *parser, struct tern_node *node,
+                          const struct tern_token *word)
+{
+    struct tern_atom *atom = &node->atom;
+    bool contains = tern_token_is(word, "contains");
+    size_t offset = parser->token.offset;
+    char described[TERN_OPERAND_TEXT], message[TERN_OPERAND_MESSAGE];
+
+    if (atom->operand.type != TERN_TYPE_STRING && atom->operand.type != TERN_TYPE_NONE) {
+        tern_operand_describe(parser->config, &atom->operand, described);
+        report(parser, word->offset, "'%.*s' looks at strings, %s is of type %s", (int)word->length,
+               word->text, described, tern_operand_type_name(&atom->operand));
+    } else if (atom->operand.table != 0 && atom->operand.field != 0) {
+        report(parser, word->offset, "'%.*s' looks at fields, not at columns of tables",
+               (int)word->length, word->text);
+    }
+    atom->test = contains ? TERN_TEST_CONTAINS : TERN_TEST_MATCHES;
+    atom->place = tern_text_place(parser->text, offset);
+    if (!contains && parser->token.kind == TERN_TOKEN_TABLE) {
+        unsigned set = 0;
+
+        if (tern_operand_patterns(parser->config, &parser->token, &set, message) != 0)
+            report(parser, offset, "%s", message);
+        atom->test = TERN_TEST_MATCHES_SET;
+        atom->set = (uint16_t)set;
+        advance(parser);
+        return true;
+    }
+    if (parser->token.kind != TERN_TOKEN_STRING && parser->token.kind != TERN_TOKEN_PATTERN) {
+        unexpected(parser,
+                   contains ? "a string in quotes" : "a regular expression in quotes or $TABLE");
+        return false;
+    }
+    if (contains && parser->token.kind == TERN_TOKEN_PATTERN)
+        report(parser, offset, "'contains' takes a string, not a regular expression");
+    else if (parser->token.length > TERN_STRING_MAX)
+        report(parser, offset, "%zu bytes are over the limit of %u", parser->token.length,
+               TERN_STRING_MAX);
+    else if (contains && parser->token.length == 0)
+        atom->test = TERN_TEST_EXISTS; /* every string contains it */
+    else
+        keep_pattern(parser, atom);
+    if (contains && atom->literals != NULL)
+        check_attainable(parser, &atom->operand, TERN_TEST_CONTAINS, atom->literals);
+    advance(parser);
+    return true;
+}
+
 static bool parse_test(struct parser *parser, struct tern_node *node)
 {
     static const struct {
@@ -383,16 +457,8 @@ static bool parse_test(struct parser *parser, struct tern_node *node)
     }
     if (token.kind == TERN_TOKEN_NAME &&
         (tern_token_is(&token, "matches") || tern_token_is(&token, "contains"))) {
-        report(parser, token.offset,
-               "'%.*s' needs the pattern unit, which this version does not have yet",
-               (int)token.length, token.text);
         advance(parser);
-        if (parser->token.kind != TERN_TOKEN_TABLE && !is_literal(&parser->token)) {
-            unexpected(parser, "a string or $TABLE");
-            return false;
-        }
-        advance(parser);
-        return true;
+        return parse_pattern(parser, node, &token);
     }
     if (token.kind == TERN_TOKEN_NOT) {
         report(parser, token.offset, "'not' stands before the whole comparison: not FIELD in …");
@@ -402,7 +468,7 @@ static bool parse_test(struct parser *parser, struct tern_node *node)
         unexpected(parser, "a comparison (booleans too: == true)");
         return false;
     }
-    unexpected(parser, "a comparison (== != < <= > >= in starts_with ends_with)");
+    unexpected(parser, "a comparison (== != < <= > >= in starts_with ends_with contains matches)");
     return false;
 }
 

@@ -1,5 +1,7 @@
 #include "controlplane/compile/program.h"
 
+#include "controlplane/compile/scan.h"
+
 static void mark_tables(const struct tern_node *node, bool *used)
 {
     if (node->kind == TERN_NODE_ATOM) {
@@ -69,6 +71,8 @@ int tern_program_new(const struct tern_config *config, struct tern_diagnostics *
         mark_raw(made, made->rules[i]);
     if (result == 0)
         result = warn_unused(made, diagnostics);
+    else if (result == TERN_EINVAL) /* all errors, also those of the rules that can be read */
+        (void)tern_scan_check(made, diagnostics);
     if (result != 0) {
         tern_program_free(made);
         return result;

@@ -2,8 +2,10 @@
 
 #include <math.h>
 
+#include "controlplane/compile/digest.h"
 #include "controlplane/compile/literal.h"
 #include "controlplane/compile/program.h"
+#include "controlplane/compile/regex.h"
 #include "shared/normalize.h"
 
 struct tern_reference {
@@ -11,6 +13,17 @@ struct tern_reference {
     const struct tern_table *tables;
     unsigned table_count;
     struct tern_list literals[TERN_FIELDS_MAX + 1]; /* union tern_value, by field id, for samples */
+    struct tern_list patterns[TERN_FIELDS_MAX + 1]; /* u32 regexes, likewise */
+    struct tern_list regexes;                       /* struct tern_regex *; NULL: not known */
+    struct tern_digest_map regex_map;               /* by their text */
+    struct tern_list *sets; /* u32 regexes, by the id of a pattern set that rules name */
+};
+
+/* One item under one rule set. */
+struct asking {
+    const struct tern_reference *reference;
+    const struct tern_facts *facts;
+    bool unknown; /* an expression that the slow matcher does not know was asked */
 };
 
 /* The value an operand names; false when it is missing. A record as such has no value. */
@@ -68,15 +81,53 @@ static bool literal_holds(const struct tern_atom *atom, const struct tern_litera
            tern_literal_compare(atom->operand.type, value, &literal->last) <= 0;
 }
 
-static bool atom_holds(const struct tern_reference *reference, const struct tern_atom *atom,
-                       const struct tern_facts *facts)
+static bool regex_holds(struct asking *asking, uint32_t index, const union tern_value *value)
 {
+    const struct tern_regex *regex =
+        ((const struct tern_regex *const *)asking->reference->regexes.data)[index];
+
+    if (regex != NULL)
+        return tern_regex_matches(regex, value->string.bytes, value->string.length);
+    asking->unknown = true;
+    return false;
+}
+
+static bool pattern_holds(struct asking *asking, const struct tern_atom *atom,
+                          const union tern_value *value)
+{
+    const union tern_value *text = &atom->literals[0].first;
+    const struct tern_list *set;
+    bool any = false;
+
+    switch (atom->test) {
+    case TERN_TEST_CONTAINS:
+        return memmem(value->string.bytes, value->string.length, text->string.bytes,
+                      text->string.length) != NULL;
+    case TERN_TEST_MATCHES:
+        return regex_holds(
+            asking,
+            *tern_digest_map_find(&asking->reference->regex_map,
+                                  tern_digest_of(text->string.bytes, text->string.length)),
+            value);
+    default:
+        set = &asking->reference->sets[atom->set];
+        for (size_t i = 0; i < set->count && !any; i++)
+            any = regex_holds(asking, ((const uint32_t *)set->data)[i], value);
+        return any;
+    }
+}
+
+static bool atom_holds(struct asking *asking, const struct tern_atom *atom)
+{
+    const struct tern_reference *reference = asking->reference;
     union tern_value value;
     bool any = false;
     int order = 0;
 
-    if (!operand_value(reference, &atom->operand, facts, &value))
+    if (!operand_value(reference, &atom->operand, asking->facts, &value))
         return false;
+    if (atom->test >= TERN_TEST_CONTAINS)
+        return pattern_holds(asking, atom, &value);
     if (atom->test >= TERN_TEST_LT && atom->test <= TERN_TEST_GE)
         order = tern_literal_compare(atom->operand.type, &value, &atom->literals[0].first);
     for (uint32_t i = 0; i < atom->literal_count; i++)
@@ -101,22 +152,21 @@ static bool atom_holds(const struct tern_reference *reference, const struct tern
     }
 }
 
-static bool node_holds(const struct tern_reference *reference, const struct tern_node *node,
-                       const struct tern_facts *facts)
+static bool node_holds(struct asking *asking, const struct tern_node *node)
 {
     switch (node->kind) {
     case TERN_NODE_ATOM:
-        return atom_holds(reference, &node->atom, facts);
+        return atom_holds(asking, &node->atom);
     case TERN_NODE_NOT:
-        return !node_holds(reference, node->children[0], facts);
+        return !node_holds(asking, node->children[0]);
     case TERN_NODE_AND:
         for (unsigned i = 0; i < node->child_count; i++)
-            if (!node_holds(reference, node->children[i], facts))
+            if (!node_holds(asking, node->children[i]))
                 return false;
         return true;
     default:
         for (unsigned i = 0; i < node->child_count; i++)
-            if (node_holds(reference, node->children[i], facts))
+            if (node_holds(asking, node->children[i]))
                 return true;
         return false;
     }
@@ -139,41 +189,44 @@ static bool all_there(const struct tern_reference *reference, const struct tern_
     return true;
 }
 
-static bool rule_holds(const struct tern_reference *reference, unsigned index,
-                       const struct tern_facts *facts)
+static bool rule_holds(struct asking *asking, unsigned index)
 {
+    const struct tern_reference *reference = asking->reference;
     const struct tern_config_rule *rule = &reference->program->config->rules[index];
     const struct tern_node *node = reference->program->rules[index];
 
-    return rule->mode != TERN_RULE_OFF && node_holds(reference, node, facts) &&
-           (!rule->missing_skip || all_there(reference, node, facts));
+    return rule->mode != TERN_RULE_OFF && node_holds(asking, node) &&
+           (!rule->missing_skip || all_there(reference, node, asking->facts));
 }
 
-void tern_reference_count(const struct tern_reference *reference, const struct tern_facts *facts,
+bool tern_reference_count(const struct tern_reference *reference, const struct tern_facts *facts,
                           uint64_t *hits)
 {
     const struct tern_config *config = reference->program->config;
+    struct asking asking = {reference, facts, false};
 
     for (unsigned i = 0; i < config->rule_count; i++) {
-        if (!rule_holds(reference, i, facts))
+        if (!rule_holds(&asking, i))
             continue;
         hits[i]++;
         if (config->rules[i].mode == TERN_RULE_LIVE && config->rules[i].then != TERN_THEN_ADD)
-            return;
+            break;
     }
+    return !asking.unknown;
 }
 
-void tern_reference_decide(const struct tern_reference *reference, const struct tern_facts *facts,
+bool tern_reference_decide(const struct tern_reference *reference, const struct tern_facts *facts,
                            struct tern_verdict *verdict)
 {
     const struct tern_config *config = reference->program->config;
+    struct asking asking = {reference, facts, false};
     float sum = 0;
 
     memset(verdict, 0, sizeof *verdict);
     for (unsigned i = 0; i < config->rule_count; i++) {
         const struct tern_config_rule *rule = &config->rules[i];
 
-        if (rule->mode != TERN_RULE_LIVE || !rule_holds(reference, i, facts))
+        if (rule->mode != TERN_RULE_LIVE || !rule_holds(&asking, i))
             continue;
         if (rule->then == TERN_THEN_ADD) {
             sum += rule->score;
@@ -188,7 +241,7 @@ void tern_reference_decide(const struct tern_reference *reference, const struct 
             verdict->flags = TERN_VERDICT_DEGRADED;
             verdict->cause = TERN_CAUSE_ESCALATION_UNAVAILABLE;
         }
-        return;
+        return !asking.unknown;
     }
     verdict->score = sum;
     for (unsigned i = 0; i < config->threshold_count; i++) {
@@ -196,11 +249,12 @@ void tern_reference_decide(const struct tern_reference *reference, const struct 
             verdict->action = (uint8_t)config->thresholds[i].action;
             verdict->tier = 1;
             verdict->cause = TERN_CAUSE_THRESHOLD;
-            return;
+            return !asking.unknown;
         }
     }
     verdict->action = (uint8_t)config->default_action;
     verdict->cause = TERN_CAUSE_DEFAULT;
+    return !asking.unknown;
 }
 
 bool tern_verdict_equal(const struct tern_verdict *a, const struct tern_verdict *b)
@@ -210,6 +264,66 @@ bool tern_verdict_equal(const struct tern_verdict *a, const struct tern_verdict 
            (a->score == b->score || (isnan(a->score) && isnan(b->score)));
 }
 
+/* The number of an expression, made when it is new. */
+static int intern_regex(struct tern_reference *reference, const void *bytes, size_t length,
+                        uint32_t *index)
+{
+    bool added;
+    uint32_t *found = tern_digest_map_put(&reference->regex_map, tern_digest_of(bytes, length),
+                                          (uint32_t)reference->regexes.count, &added);
+    struct tern_regex **slot;
+
+    if (found == NULL)
+        return TERN_ENOMEM;
+    *index = *found;
+    if (!added)
+        return 0;
+    slot = tern_list_push(&reference->regexes, sizeof(struct tern_regex *));
+    if (slot == NULL)
+        return TERN_ENOMEM;
+    *slot = NULL;
+    return tern_regex_new(slot, bytes, length) == TERN_ENOMEM ? TERN_ENOMEM : 0;
+}
+
+static int collect_set(struct tern_reference *reference, unsigned id)
+{
+    const struct tern_patterns *patterns = &reference->tables[id].patterns;
+    struct tern_list *set = &reference->sets[id];
+    int status = 0;
+
+    for (uint32_t i = 0; i < patterns->count && set->count < patterns->count && status == 0; i++) {
+        uint32_t *slot = tern_list_push(set, sizeof *slot);
+
+        status = slot == NULL
+                     ? TERN_ENOMEM
+                     : intern_regex(reference, patterns->bytes + patterns->entries[i].offset,
+                                    patterns->entries[i].length, slot);
+    }
+    return status;
+}
+
+static int collect_pattern(struct tern_reference *reference, const struct tern_atom *atom)
+{
+    struct tern_list *list = &reference->patterns[atom->operand.field];
+    const union tern_value *text;
+    uint32_t *slot;
+
+    if (atom->test == TERN_TEST_MATCHES_SET) {
+        const struct tern_list *set = &reference->sets[atom->set];
+        int status = collect_set(reference, atom->set);
+
+        if (status == 0 && set->count > 0)
+            status = tern_list_reserve(list, set->count, sizeof *slot);
+        for (size_t i = 0; i < set->count && status == 0; i++)
+            *(uint32_t *)tern_list_push(list, sizeof *slot) = ((const uint32_t *)set->data)[i];
+        return status;
+    }
+    text = &atom->literals[0].first;
+    slot = tern_list_push(list, sizeof *slot);
+    return slot == NULL ? TERN_ENOMEM
+                        : intern_regex(reference, text->string.bytes, text->string.length, slot);
+}
+
 static int collect_literals(struct tern_reference *reference, const struct tern_node *node)
 {
     const struct tern_operand *operand = &node->atom.operand;
@@ -217,6 +331,9 @@ static int collect_literals(struct tern_reference *reference, const struct tern_
     for (unsigned i = 0; i < node->child_count; i++)
         if (collect_literals(reference, node->children[i]) != 0)
             return TERN_ENOMEM;
+    if (node->kind == TERN_NODE_ATOM &&
+        (node->atom.test == TERN_TEST_MATCHES || node->atom.test == TERN_TEST_MATCHES_SET))
+        return collect_pattern(reference, &node->atom);
     if (node->kind != TERN_NODE_ATOM || operand->table != 0)
         return 0;
     for (uint32_t i = 0; i < node->atom.literal_count; i++) {
@@ -244,7 +361,9 @@ int tern_reference_new(const struct tern_config *config, const struct tern_table
         return TERN_ENOMEM;
     made->tables = tables;
     made->table_count = table_count;
-    status = tern_program_new(config, diagnostics, &made->program);
+    made->sets = calloc(config->table_count + 1, sizeof *made->sets);
+    status =
+        made->sets == NULL ? TERN_ENOMEM : tern_program_new(config, diagnostics, &made->program);
     for (unsigned i = 0; i < config->rule_count && status == 0; i++)
         status = collect_literals(made, made->program->rules[i]);
     if (status != 0) {
@@ -259,8 +378,19 @@ void tern_reference_free(struct tern_reference *reference)
 {
     if (reference == NULL)
         return;
-    for (size_t i = 0; i < TERN_COUNT(reference->literals); i++)
+    for (size_t i = 0; i < TERN_COUNT(reference->literals); i++) {
         tern_list_free(&reference->literals[i]);
+        tern_list_free(&reference->patterns[i]);
+    }
+    for (size_t i = 0; reference->program != NULL && reference->sets != NULL &&
+                       i <= reference->program->config->table_count;
+         i++)
+        tern_list_free(&reference->sets[i]);
+    for (size_t i = 0; i < reference->regexes.count; i++)
+        tern_regex_free(((struct tern_regex **)reference->regexes.data)[i]);
+    tern_list_free(&reference->regexes);
+    tern_digest_map_free(&reference->regex_map);
+    free(reference->sets);
     tern_program_free(reference->program);
     free(reference);
 }
@@ -364,6 +494,26 @@ static void random_value(enum tern_type type, uint64_t *random, uint8_t *scratch
     }
 }
 
+/* A value that one of the field's expressions matches, most likely, among other bytes. */
+static bool pattern_value(const struct tern_reference *reference, const struct tern_list *patterns,
+                          uint64_t *random, uint8_t *scratch, union tern_value *value)
+{
+    uint32_t index = ((const uint32_t *)patterns->data)[next_random(random) % patterns->count];
+    const struct tern_regex *regex =
+        ((const struct tern_regex *const *)reference->regexes.data)[index];
+    uint32_t before = (uint32_t)(next_random(random) % 4);
+    uint32_t after = (uint32_t)(next_random(random) % 4), length = before;
+
+    if (regex == NULL)
+        return false;
+    memset(scratch, 'x', before);
+    length += (uint32_t)tern_regex_sample(regex, random, scratch + before, TERN_STRING_MAX / 2);
+    memset(scratch + length, '-', after);
+    value->string.bytes = scratch;
+    value->string.length = length + after;
+    return true;
+}
+
 /* A string, what soiling adds to it, and its canonical form. */
 #define STRING_ROOM (3 * TERN_STRING_MAX + TERN_HOST_GROWTH + 64)
 
@@ -442,7 +592,10 @@ void tern_reference_sample(const struct tern_reference *reference, uint64_t seed
 
         if (next_random(&random) % 8 == 0 || end - scratch < (ptrdiff_t)STRING_ROOM)
             continue;
-        if (literals->count > 0 && next_random(&random) % 8 != 0) {
+        if (reference->patterns[id].count > 0 && next_random(&random) % 2 == 0 &&
+            pattern_value(reference, &reference->patterns[id], &random, scratch, value)) {
+            /* made */
+        } else if (literals->count > 0 && next_random(&random) % 8 != 0) {
             *value =
                 ((const union tern_value *)literals->data)[next_random(&random) % literals->count];
             vary_value(type, &random, scratch, value);

@@ -1,8 +1,9 @@
 /* The slow, obvious evaluator: what a rule set means, without anything that makes it fast.
  *
  * It walks every rule's tree for every item and looks at facts and tables directly; with the
- * compiled form it shares only the parser. Publishing compares both on a sample (DESIGN 1.3, step
- * 2), and the property tests do so on random rule sets. */
+ * compiled form it shares only the parser; regular expressions have a matcher of their own
+ * (regex.h). Publishing compares both on a sample (DESIGN 1.3, step 2), and the property tests do
+ * so on random rule sets. */
 #ifndef TERN_COMPILE_REFERENCE_H
 #define TERN_COMPILE_REFERENCE_H
 
@@ -20,13 +21,14 @@ int tern_reference_new(const struct tern_config *config, const struct tern_table
                        struct tern_reference **reference);
 void tern_reference_free(struct tern_reference *reference);
 
-/* The verdict of one item. Cannot fail. */
-void tern_reference_decide(const struct tern_reference *reference, const struct tern_facts *facts,
+/* The verdict of one item. False when it depends on a regular expression that the slow matcher does
+ * not know; the verdict is then of no use. */
+bool tern_reference_decide(const struct tern_reference *reference, const struct tern_facts *facts,
                            struct tern_verdict *verdict);
 
 /* Adds 1 to hits[i] for each rule (i, from 0) that decides the item, adds to it, or would if it
- * were not in shadow. */
-void tern_reference_count(const struct tern_reference *reference, const struct tern_facts *facts,
+ * were not in shadow. False as above. */
+bool tern_reference_count(const struct tern_reference *reference, const struct tern_facts *facts,
                           uint64_t *hits);
 
 /* True when two verdicts say the same in every field that clients see. */

@@ -76,26 +76,37 @@ int tern_rows_start(struct tern_rows *rows, const struct tern_normal *normal, ui
     return 0;
 }
 
+/* Returns whether the bit is set now. */
+static bool flip_bit(struct tern_rows_unit *unit, uint32_t bit, uint32_t place)
+{
+    uint64_t *word = &unit->places[place].words[bit % TERN_BLOCK_BITS / 64];
+    uint64_t mask = 1ull << (bit & 63);
+
+    *word ^= mask;
+    unit->pooled[place] = CLEAN;
+    if (*word & mask) {
+        if (unit->counts[place]++ == 0)
+            unit->filled[place / 64] |= 1ull << (place & 63);
+    } else if (--unit->counts[place] == 0) {
+        unit->filled[place / 64] &= ~(1ull << (place & 63));
+    }
+    return (*word & mask) != 0;
+}
+
 static void flip_bits(struct tern_rows *rows, uint32_t leaf, bool down)
 {
-    struct tern_rows_unit *unit = rows->unit;
-
     for (uint32_t i = rows->leaf_bits_start[leaf]; i < rows->leaf_bits_start[leaf + 1]; i++) {
         uint32_t bit = rows->leaf_bits[i], place = bit / TERN_BLOCK_BITS * 2 + down;
-        uint64_t *word = &unit->places[place].words[bit % TERN_BLOCK_BITS / 64];
-        uint64_t mask = 1ull << (bit & 63);
+        bool set = flip_bit(rows->unit, bit, place);
 
-        *word ^= mask;
-        unit->pooled[place] = CLEAN;
         if (rows->costs != NULL)
-            tern_costs_flip(rows->costs, leaf, bit, place, (*word & mask) != 0);
-        if (*word & mask) {
-            if (unit->counts[place]++ == 0)
-                unit->filled[place / 64] |= 1ull << (place & 63);
-        } else if (--unit->counts[place] == 0) {
-            unit->filled[place / 64] &= ~(1ull << (place & 63));
-        }
+            tern_costs_flip(rows->costs, leaf, bit, place, set);
     }
+}
+
+void tern_rows_flip(struct tern_rows *rows, uint32_t bit)
+{
+    flip_bit(rows->unit, bit, bit / TERN_BLOCK_BITS * 2);
 }
 
 static void update_leaf(struct tern_rows *rows, uint32_t position)

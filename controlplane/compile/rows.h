@@ -51,6 +51,9 @@ int tern_rows_unit(struct tern_rows *rows, uint32_t unit, uint32_t class_count, 
 int tern_rows_toggle(struct tern_rows *rows, uint32_t atom);
 /* The current state is that of `class`. TERN_ELIMIT past the limit. */
 int tern_rows_class(struct tern_rows *rows, uint32_t class);
+/* Flips an up of the current state by itself, whatever the atoms say: of the rows that stand for a
+ * value that is not known yet. */
+void tern_rows_flip(struct tern_rows *rows, uint32_t bit);
 void tern_rows_unit_end(struct tern_rows *rows);
 
 /* From now on rows are not built but only measured: what each leaf costs goes to `costs`, which

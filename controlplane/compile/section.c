@@ -1,6 +1,7 @@
 #include "controlplane/compile/section.h"
 
 #include "controlplane/compile/checks.h"
+#include "controlplane/compile/scan.h"
 
 #define TERM_TEXT_MAX 400 /* bytes of a term's source text that explain shows */
 
@@ -91,8 +92,9 @@ static int write_terms(const struct tern_analysis *analysis, const struct tern_r
     for (size_t i = 0; i < normal->terms.count && status == 0; i++) {
         uint32_t leaf = ((const uint32_t *)normal->terms.data)[i];
 
-        terms[i] = (struct tern_term){leaves[leaf].unit, leaf, rows->leaf_based[leaf],
-                                      checks->leaf_checks[leaf]};
+        terms[i] =
+            (struct tern_term){leaves[leaf].unit, leaf, rows->leaf_based[leaf],
+                               checks->leaf_checks[leaf], tern_scan_class(normal, &leaves[leaf])};
     }
     if (status == 0) {
         starts[normal->conjunctions.count] = (uint32_t)normal->terms.count;
@@ -131,7 +133,9 @@ static int write_units(const struct tern_analysis *analysis, const struct tern_s
                                        .first_row = units[i].first_row,
                                        .offset = span.offset,
                                        .length = span.count};
-        memcpy(packed[i].classes_hash, units[i].classes_hash, sizeof packed[i].classes_hash);
+        packed[i].atom_count = units[i].atom_count;
+        packed[i].level_count = units[i].level_count;
+        memcpy(packed[i].section_hash, units[i].section_hash, sizeof packed[i].section_hash);
     }
     if (status == 0)
         status = append_span(out, &header->units, packed, normal->units.count, sizeof *packed);
@@ -152,6 +156,7 @@ static int write_bits(const struct tern_analysis *analysis, const struct tern_ch
         bits[i] =
             bit_of(&analysis->program->config->rules[conjunctions[i].rule], conjunctions[i].rule);
         bits[i].residual = checks->bit_lists[i];
+        bits[i].lazy = tern_scan_lazy(normal, &conjunctions[i]);
     }
     if (status == 0) /* whole blocks, so that no bit of any mask points past the end */
         status = append_span(out, &header->bits, bits, count, sizeof *bits);

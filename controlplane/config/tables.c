@@ -194,7 +194,7 @@ static const struct {
     [TERN_TABLE_PREFIX_SET] = {0, BIT(KEY_KEY)},
     [TERN_TABLE_PREFIX_MAP] = {BIT(KEY_BY) | BIT(KEY_COLUMNS), BIT(KEY_BY) | BIT(KEY_COLUMNS)},
     [TERN_TABLE_DOMAIN_SET] = {0, BIT(KEY_KEY)},
-    [TERN_TABLE_PATTERN_SET] = {0, 0},
+    [TERN_TABLE_PATTERN_SET] = {0, BIT(KEY_KEY)},
 };
 
 static void check_kind_keys(struct tern_config_reader *reader, const struct tern_yaml_node *node,
@@ -226,16 +226,14 @@ static void read_table(struct tern_config_reader *reader, const struct tern_yaml
     seen = tern_config_read_mapping(reader, node, what, table_keys, TERN_COUNT(table_keys), table);
     if (table->kind == TERN_TABLE_NONE)
         return;
-    if (table->kind == TERN_TABLE_PATTERN_SET) {
-        TERN_CONFIG_ERROR(reader, node->place, "pattern_set is not available in this version");
-        return;
-    }
     check_kind_keys(reader, node, table, seen);
     if (table->kind == TERN_TABLE_PREFIX_SET || table->kind == TERN_TABLE_PREFIX_MAP) {
         table->key_type = TERN_TYPE_IP;
     } else if (table->kind == TERN_TABLE_DOMAIN_SET) {
         table->key_type = TERN_TYPE_STRING;
         table->key_flags = TERN_FIELD_HOST;
+    } else if (table->kind == TERN_TABLE_PATTERN_SET) {
+        table->key_type = TERN_TYPE_STRING;
     }
 }
 

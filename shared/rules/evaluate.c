@@ -14,7 +14,29 @@ int tern_scratch_new(struct tern_scratch **scratch)
 
 void tern_scratch_free(struct tern_scratch *scratch)
 {
+    if (scratch != NULL)
+        tern_room_free(scratch->own);
     free(scratch);
+}
+
+void tern_scratch_enter(struct tern_scratch *scratch, struct tern_room *room)
+{
+    scratch->room = room;
+}
+
+int tern_scratch_prepare(struct tern_scratch *scratch, const struct tern_rules *rules)
+{
+    struct tern_room *room;
+    int status;
+
+    if (scratch->room != NULL && scratch->room->serial == rules->serial)
+        return 0;
+    status = tern_room_new(&room, rules);
+    if (status != 0)
+        return status;
+    tern_room_free(scratch->own);
+    scratch->own = scratch->room = room;
+    return 0;
 }
 
 void tern_scratch_count_hits(struct tern_scratch *scratch, const uint32_t *slots,
@@ -329,6 +351,8 @@ void tern_rules_decide(const struct tern_rules *rules, struct tern_scratch *scra
                        struct tern_verdict verdicts[])
 {
     assert(count >= 1 && count <= TERN_VECTOR_WIDTH);
+    assert(rules->scan_count == 0 ||
+           (scratch->room != NULL && scratch->room->serial == rules->serial));
     tern_rules_classify(rules, scratch, facts, count);
     for (unsigned i = 0; i < count; i++)
         prefetch_masks(rules, scratch->classes + (size_t)i * rules->unit_count);

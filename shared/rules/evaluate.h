@@ -14,6 +14,7 @@
 
 struct tern_rules;   /* handle, private to the process; built by tern_rules_open, freed by _close */
 struct tern_scratch; /* per thread: class ids, block bitmaps; sized by the limits, allocated once */
+struct tern_room;    /* per thread and rule set: what its patterns need; made before it is served */
 
 /* A unit over a map table keeps the class of every record in a section of its own, so that a change
  * of rules that leaves its atoms alone shares it between generations. */
@@ -23,17 +24,44 @@ struct tern_classes_section {
     uint32_t unit; /* the index of its unit in the rules section */
 };
 
-/* Validates the rules section against `schema`, the tables (index = table id, [0] unused, up to
- * `table_count` inclusive) and the classes sections, and prepares a handle that refers to them
- * (they outlive it). Allocates. TERN_ECORRUPT with a reason, TERN_ENOMEM. */
+/* The patterns that are asked of one field, compiled; shared likewise. */
+struct tern_patterns_section {
+    const void *data;
+    size_t length;
+    uint32_t unit; /* the index of its unit in the rules section */
+};
+
+struct tern_rules_parts { /* what a rules section goes with; it outlives the rules */
+    const struct tern_schema *schema;
+    const struct tern_table
+        *tables; /* index = table id, [0] unused, up to `table_count` inclusive */
+    unsigned table_count;
+    const struct tern_classes_section *classes;
+    unsigned classes_count;
+    const struct tern_patterns_section *patterns;
+    unsigned patterns_count;
+};
+
+/* Validates the rules section against its parts and prepares a handle that refers to them; pattern
+ * databases become memory of this process. Allocates. TERN_ECORRUPT with a reason, TERN_EABI
+ * (patterns compiled for another processor, among others), TERN_ENOMEM. */
 int tern_rules_open(struct tern_rules **rules, const void *section, size_t length,
-                    const struct tern_schema *schema, const struct tern_table *tables,
-                    unsigned table_count, const struct tern_classes_section *classes,
-                    unsigned classes_count, struct tern_error *error);
+                    const struct tern_rules_parts *parts, struct tern_error *error);
 void tern_rules_close(struct tern_rules *rules);
 
 int tern_scratch_new(struct tern_scratch **scratch);
 void tern_scratch_free(struct tern_scratch *scratch);
+
+/* What a thread needs to decide by `rules`, made off the request path (it allocates): by whoever
+ * prepares the rules, for each thread that will. Then the thread enters it, which is an assignment.
+ * It is freed once no thread is in it. 0 or TERN_ENOMEM. */
+int tern_room_new(struct tern_room **room, const struct tern_rules *rules);
+void tern_room_free(struct tern_room *room);
+void tern_scratch_enter(struct tern_scratch *scratch, struct tern_room *room);
+
+/* Both for threads that may allocate: makes a room for `rules`, which belongs to the scratch,
+ * unless it is in one. Needed before the scratch meets other rules. 0 or TERN_ENOMEM. */
+int tern_scratch_prepare(struct tern_scratch *scratch, const struct tern_rules *rules);
 
 /* From now on every decision adds 1 to counters[slots[i]] for each rule (i, from 0) that decides,
  * adds or would do so if it were not in shadow. A shadow rule counts when it is reached in the

@@ -21,9 +21,43 @@ static const char *unit_name(uint8_t kind)
         return "suffix";
     case TERN_UNIT_SET:
         return "set";
+    case TERN_UNIT_SCAN:
+        return "scan";
     default:
         return "map";
     }
+}
+
+/* An item and what its values were classified as; all that is there has been scanned. */
+struct told {
+    const struct tern_rules *rules;
+    const struct tern_facts *facts;
+    const struct tern_room *room;
+    const uint32_t *classes;
+    struct tern_candidate *item; /* for residual checks */
+    uint32_t unscanned;          /* bit per scan that the decision did without */
+};
+
+/* The number of a SCAN unit among these. */
+static uint32_t scan_of(const struct tern_rules *rules, uint32_t unit)
+{
+    uint32_t i = 0;
+
+    while (rules->scans[i].unit != unit)
+        i++;
+    return i;
+}
+
+static bool atom_hit(const struct told *told, const struct tern_term *term)
+{
+    const struct tern_scan_hits *hits = &told->room->hits[scan_of(told->rules, term->unit)];
+
+    if (told->classes[term->unit] == TERN_CLASS_MISSING)
+        return false;
+    for (uint32_t i = 0; i < hits->count; i++)
+        if (TERN_CLASS_FIRST + hits->ids[i] == term->class)
+            return true;
+    return false;
 }
 
 /* One bit of a class's row, read from the deltas the decision reads. */
@@ -43,17 +77,23 @@ static bool row_bit(const struct tern_rules *rules, const struct tern_term *term
     return term->based;
 }
 
-static bool term_holds(const struct tern_rules *rules, struct tern_candidate *item,
-                       const struct tern_term *term, uint32_t bit)
+/* Whether a conjunction's term holds. A SCAN unit's term is a single atom or its opposite. */
+static bool term_holds(const struct told *told, const struct tern_term *term, uint32_t bit)
 {
-    return term->check != 0 ? tern_check_holds(rules, item, term->check - 1)
-                            : row_bit(rules, term, item->classes[term->unit], bit);
+    const struct tern_rules *rules = told->rules;
+
+    if (rules->units[term->unit].kind == TERN_UNIT_SCAN)
+        return atom_hit(told, term) != (term->based != 0);
+    return term->check != 0 ? tern_check_holds(rules, told->item, term->check - 1)
+                            : row_bit(rules, term, told->classes[term->unit], bit);
 }
 
-static bool bit_holds(const struct tern_rules *rules, struct tern_candidate *item, uint32_t bit)
+static bool bit_holds(const struct told *told, uint32_t bit)
 {
+    const struct tern_rules *rules = told->rules;
+
     for (uint32_t i = rules->bit_terms[bit]; i < rules->bit_terms[bit + 1]; i++)
-        if (!term_holds(rules, item, &rules->terms[i], bit))
+        if (!term_holds(told, &rules->terms[i], bit))
             return false;
     return true;
 }
@@ -106,12 +146,28 @@ static size_t slot_name(const struct tern_rules *rules, unsigned slot,
     return field->name_length + (raw ? strlen(".raw") : 0);
 }
 
-static int append_lookup(const struct tern_rules *rules, uint32_t index,
-                         const struct tern_facts *facts, uint32_t class, struct tern_buffer *out)
+/* How many atoms hit, and whether the decision needed to know. */
+static int append_scan(const struct told *told, uint32_t index, struct tern_buffer *out)
 {
+    uint32_t scan = scan_of(told->rules, index);
+    bool missing = told->classes[index] == TERN_CLASS_MISSING;
+    uint32_t hits = missing ? 0 : told->room->hits[scan].count;
+    bool skipped = scan < TERN_LAZY_MAX && (told->unscanned >> scan & 1);
+
+    return tern_buffer_printf(out, ",\"outcome\":\"%s\",\"hits\":%u,\"needed\":%s}",
+                              missing    ? "missing"
+                              : hits > 0 ? "match"
+                                         : "no match",
+                              hits, skipped || missing ? "false" : "true");
+}
+
+static int append_lookup(const struct told *told, uint32_t index, struct tern_buffer *out)
+{
+    const struct tern_rules *rules = told->rules;
     const struct tern_unit_view *unit = &rules->units[index];
     char field[TERN_NAME_MAX + sizeof ".raw"];
     size_t field_length = slot_name(rules, unit->field, field);
+    uint32_t class = told->classes[index];
     int status =
         tern_buffer_printf(out, "%s{\"unit\":%u,\"kind\":\"%s\",\"field\":", index ? "," : "",
                            index, unit_name(unit->kind));
@@ -126,22 +182,24 @@ static int append_lookup(const struct tern_rules *rules, uint32_t index,
         if (status == 0)
             status = tern_buffer_json_string(out, table->name, table->name_length);
     }
+    if (status == 0 && unit->kind == TERN_UNIT_SCAN)
+        return append_scan(told, index, out);
     if (status == 0)
         status = tern_buffer_printf(out, ",\"class\":%u,\"outcome\":\"%s\"", class,
                                     class == TERN_CLASS_MISSING ? "missing"
                                     : class == TERN_CLASS_BASE  ? "no match"
                                                                 : "match");
     if (status == 0 && unit->kind == TERN_UNIT_MAP && class >= TERN_CLASS_FIRST)
-        status = tern_buffer_printf(out, ",\"record\":%u",
-                                    tern_table_find(unit->table, &facts->values[unit->field]));
+        status = tern_buffer_printf(
+            out, ",\"record\":%u", tern_table_find(unit->table, &told->facts->values[unit->field]));
     return status != 0 ? status : tern_buffer_printf(out, "}");
 }
 
-static int append_bit(const struct tern_rules *rules, struct tern_candidate *item, uint32_t bit,
-                      bool first, struct tern_buffer *out)
+static int append_bit(const struct told *told, uint32_t bit, bool first, struct tern_buffer *out)
 {
+    const struct tern_rules *rules = told->rules;
     int status = tern_buffer_printf(out, "%s{\"matched\":%s,\"terms\":[", first ? "" : ",",
-                                    bit_holds(rules, item, bit) ? "true" : "false");
+                                    bit_holds(told, bit) ? "true" : "false");
 
     for (uint32_t i = rules->bit_terms[bit]; i < rules->bit_terms[bit + 1] && status == 0; i++) {
         const struct tern_term *term = &rules->terms[i];
@@ -153,15 +211,16 @@ static int append_bit(const struct tern_rules *rules, struct tern_candidate *ite
             status = tern_buffer_json_string(out, rules->bytes + text->offset, text->length);
         if (status == 0)
             status = tern_buffer_printf(out, ",\"true\":%s%s}",
-                                        term_holds(rules, item, term, bit) ? "true" : "false",
+                                        term_holds(told, term, bit) ? "true" : "false",
                                         term->check != 0 ? ",\"residual\":true" : "");
     }
     return status != 0 ? status : tern_buffer_printf(out, "]}");
 }
 
-static int append_rule(const struct tern_rules *rules, struct tern_candidate *item, uint32_t first,
-                       uint32_t last, bool matched, bool comma, struct tern_buffer *out)
+static int append_rule(const struct told *told, uint32_t first, uint32_t last, bool matched,
+                       bool comma, struct tern_buffer *out)
 {
+    const struct tern_rules *rules = told->rules;
     const struct tern_bit *rule = &rules->bits[first];
     uint32_t index = rule->rule;
     int status = tern_buffer_printf(out, "%s{\"rule\":%u,\"name\":", comma ? "," : "", index + 1);
@@ -182,15 +241,16 @@ static int append_rule(const struct tern_rules *rules, struct tern_candidate *it
         status = tern_buffer_printf(out, ",\"matched\":%s,\"conjunctions\":[",
                                     matched ? "true" : "false");
     for (uint32_t bit = first; bit < last && bit < first + BITS_MAX && status == 0; bit++)
-        status = append_bit(rules, item, bit, bit == first, out);
+        status = append_bit(told, bit, bit == first, out);
     return status != 0 ? status : tern_buffer_printf(out, "]}");
 }
 
 /* Every rule that matched, up to and including the deciding one, and the first ones that did not.
  */
-static int append_rules(const struct tern_rules *rules, struct tern_candidate *item,
-                        const struct tern_verdict *verdict, struct tern_buffer *out)
+static int append_rules(const struct told *told, const struct tern_verdict *verdict,
+                        struct tern_buffer *out)
 {
+    const struct tern_rules *rules = told->rules;
     unsigned unmatched = 0, hidden = 0;
     bool comma = false;
     int status = tern_buffer_printf(out, ",\"rules\":[");
@@ -200,11 +260,11 @@ static int append_rules(const struct tern_rules *rules, struct tern_candidate *i
         bool matched = false;
 
         while (last < rules->bit_count && rules->bits[last].rule == index)
-            matched |= bit_holds(rules, item, last++);
+            matched |= bit_holds(told, last++);
         if (verdict->rule != 0 && index + 1 > verdict->rule)
             break;
         if (matched || unmatched++ < UNMATCHED_MAX) {
-            status = append_rule(rules, item, bit, last, matched, comma, out);
+            status = append_rule(told, bit, last, matched, comma, out);
             comma = true;
         } else {
             hidden++;
@@ -221,6 +281,7 @@ int tern_rules_explain(const struct tern_rules *rules, struct tern_scratch *scra
     uint64_t started = tern_clock_now_ns(), classified, decided;
     struct tern_hits hits = scratch->hits;
     struct tern_candidate item = tern_candidate_of(facts, scratch->classes);
+    struct told told;
     int status;
 
     tern_rules_classify(rules, scratch, &facts, 1);
@@ -229,15 +290,19 @@ int tern_rules_explain(const struct tern_rules *rules, struct tern_scratch *scra
     rules->decide(rules, scratch, facts, scratch->classes, &verdict);
     scratch->hits = hits;
     decided = tern_clock_now_ns();
+    told = (struct told){rules, facts, scratch->room, scratch->classes, &item, scratch->unscanned};
+    for (uint32_t i = 0; i < rules->scan_count; i++)
+        if (scratch->classes[rules->scans[i].unit] != TERN_CLASS_MISSING)
+            tern_room_scan(scratch->room, &rules->scans[i], i, facts);
     status = append_verdict(rules, &verdict, out);
     if (status == 0)
         status = tern_buffer_printf(out, ",\"lookups\":[");
     for (uint32_t i = 0; i < rules->unit_count && status == 0; i++)
-        status = append_lookup(rules, i, facts, scratch->classes[i], out);
+        status = append_lookup(&told, i, out);
     if (status == 0)
         status = tern_buffer_printf(out, "]");
     if (status == 0)
-        status = append_rules(rules, &item, &verdict, out);
+        status = append_rules(&told, &verdict, out);
     if (status == 0)
         status = tern_buffer_printf(out, ",\"stages\":{\"classify_ns\":%llu,\"rows_ns\":%llu}}",
                                     (unsigned long long)(classified - started),

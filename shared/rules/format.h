@@ -16,9 +16,10 @@
 #include "shared/layout.h"
 #include "shared/limits.h"
 
-#define TERN_RULES_MAGIC   0x73656c75726e7265ull
-#define TERN_RULES_VERSION 5u
-#define TERN_CLASSES_MAGIC 0x7373616c636e7265ull
+#define TERN_RULES_MAGIC    0x73656c75726e7265ull
+#define TERN_RULES_VERSION  6u
+#define TERN_CLASSES_MAGIC  0x7373616c636e7265ull
+#define TERN_PATTERNS_MAGIC 0x6e72657474617065ull
 
 enum tern_unit_kind {
     TERN_UNIT_PRESENCE = 1, /* a field is there or not */
@@ -28,6 +29,7 @@ enum tern_unit_kind {
     TERN_UNIT_SUFFIX = 5,   /* ends_with: struct tern_trie over reversed bytes */
     TERN_UNIT_SET = 6,      /* a field in a set table: 1 not in it, 2 in it */
     TERN_UNIT_MAP = 7, /* the record of a map table: 1 none, 2 + its class in the classes section */
+    TERN_UNIT_SCAN = 8, /* a string through all patterns asked of it, in one pass */
 };
 
 /* {offset, count} of an array; counts are in elements. */
@@ -103,6 +105,13 @@ TERN_LAYOUT_FIELD(tern_rules_header, bytes, 320);
 TERN_LAYOUT_FIELD(tern_rules_header, raw_fields, 336);
 TERN_LAYOUT_FIELD(tern_rules_header, reserved2, 368);
 
+/* A SCAN unit's value has any number of hits at once. Its classes 0 and 1 have empty rows; class
+ * 2 + i is "atom i hits" and contributes its row beside those of the other hits, so that a
+ * conjunction that asks for three atoms needs three ups of this unit. Behind the atoms stand
+ * `level_count` rows, taken together as long as the value has not been scanned: row j holds the
+ * bits that ask for more than j atoms, so that they bring all ups and no downs. The first
+ * TERN_LAZY_MAX SCAN units are lazy, in their order: bit s of a conjunction's `lazy` says that it
+ * depends on the s-th one; further ones are scanned at once. */
 struct tern_unit {
     uint8_t kind;   /* enum tern_unit_kind */
     uint8_t type;   /* enum tern_type of the field */
@@ -113,8 +122,10 @@ struct tern_unit {
     uint32_t first_row; /* index of class 0 in class_rows */
     uint64_t offset;    /* of its classifier, 0: none */
     uint64_t length;
-    uint8_t classes_hash[16]; /* MAP: of the classes section it goes with */
-    uint8_t reserved1[16];
+    uint8_t section_hash[16]; /* MAP, SCAN: of the classes or patterns section it goes with */
+    uint32_t atom_count;      /* SCAN */
+    uint32_t level_count;     /* SCAN */
+    uint8_t reserved1[8];
 };
 TERN_LAYOUT_SIZE(tern_unit, 64);
 TERN_LAYOUT_FIELD(tern_unit, kind, 0);
@@ -126,8 +137,10 @@ TERN_LAYOUT_FIELD(tern_unit, class_count, 8);
 TERN_LAYOUT_FIELD(tern_unit, first_row, 12);
 TERN_LAYOUT_FIELD(tern_unit, offset, 16);
 TERN_LAYOUT_FIELD(tern_unit, length, 24);
-TERN_LAYOUT_FIELD(tern_unit, classes_hash, 32);
-TERN_LAYOUT_FIELD(tern_unit, reserved1, 48);
+TERN_LAYOUT_FIELD(tern_unit, section_hash, 32);
+TERN_LAYOUT_FIELD(tern_unit, atom_count, 48);
+TERN_LAYOUT_FIELD(tern_unit, level_count, 52);
+TERN_LAYOUT_FIELD(tern_unit, reserved1, 56);
 
 /* How the row of one class differs from its unit's base row. The first delta is repeated here, so
  * that the common row with one block costs one line less. */
@@ -213,12 +226,14 @@ struct tern_term {
     uint32_t text;  /* index in texts */
     uint32_t based; /* 1: true in the unit's base row */
     uint32_t check; /* 1 + its first step when it is in no row (residual), else 0 */
+    uint32_t class; /* SCAN: the class of its one atom */
 };
-TERN_LAYOUT_SIZE(tern_term, 16);
+TERN_LAYOUT_SIZE(tern_term, 20);
 TERN_LAYOUT_FIELD(tern_term, unit, 0);
 TERN_LAYOUT_FIELD(tern_term, text, 4);
 TERN_LAYOUT_FIELD(tern_term, based, 8);
 TERN_LAYOUT_FIELD(tern_term, check, 12);
+TERN_LAYOUT_FIELD(tern_term, class, 16);
 
 struct tern_text_span {
     uint32_t offset; /* in bytes */
@@ -315,6 +330,30 @@ TERN_LAYOUT_FIELD(tern_classes_header, id_bytes, 40);
 TERN_LAYOUT_FIELD(tern_classes_header, reserved, 44);
 TERN_LAYOUT_FIELD(tern_classes_header, ids_offset, 48);
 TERN_LAYOUT_FIELD(tern_classes_header, reserved1, 56);
+
+/* A patterns section: this header, then the database of one SCAN unit as vectorscan serializes it,
+ * compiled for the processor it is to run on. */
+struct tern_patterns_header {
+    uint64_t magic;
+    uint8_t content_hash[16]; /* of expressions, flags, vectorscan's version, the processor */
+    uint64_t length;
+    uint64_t database_bytes; /* 0: there is no pattern */
+    uint64_t checksum;       /* XXH3-64 of them */
+    uint32_t atom_count;     /* match ids are below it */
+    uint32_t expression_count;
+    uint8_t reserved[8];
+};
+TERN_LAYOUT_SIZE(tern_patterns_header, 64);
+TERN_LAYOUT_FIELD(tern_patterns_header, magic, 0);
+TERN_LAYOUT_FIELD(tern_patterns_header, content_hash, 8);
+TERN_LAYOUT_FIELD(tern_patterns_header, length, 24);
+TERN_LAYOUT_FIELD(tern_patterns_header, database_bytes, 32);
+TERN_LAYOUT_FIELD(tern_patterns_header, checksum, 40);
+TERN_LAYOUT_FIELD(tern_patterns_header, atom_count, 48);
+TERN_LAYOUT_FIELD(tern_patterns_header, expression_count, 52);
+TERN_LAYOUT_FIELD(tern_patterns_header, reserved, 56);
+
+#define TERN_LAZY_MAX 8u /* bits of tern_bit.lazy */
 
 #define TERN_CLASS_MISSING 0u
 #define TERN_CLASS_BASE    1u

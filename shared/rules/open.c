@@ -4,6 +4,7 @@ struct opening {
     const uint8_t *section;
     size_t length;
     const struct tern_rules_header *header;
+    const struct tern_rules_parts *parts;
     struct tern_rules *rules;
     struct tern_error *error;
 };
@@ -97,8 +98,7 @@ static int check_blocks(struct opening *opening)
             return corrupt(opening, "unconditional block", i);
     for (uint64_t i = 0; i < header->bits.count; i++)
         if (rules->bits[i].rule >= header->rule_count || rules->bits[i].action > TERN_UNDECIDED ||
-            (rules->bits[i].effect & ~TERN_EFFECT_SHADOW) > TERN_EFFECT_ESCALATE ||
-            rules->bits[i].lazy != 0)
+            (rules->bits[i].effect & ~TERN_EFFECT_SHADOW) > TERN_EFFECT_ESCALATE)
             return corrupt(opening, "bit", i);
     for (uint64_t i = 0; i < header->deltas.count; i++)
         if (rules->deltas[i].mask >= header->masks.count ||
@@ -178,9 +178,10 @@ static bool kind_fits(const struct tern_unit *unit, const struct tern_table *tab
 }
 
 static int open_classes(struct opening *opening, const struct tern_unit *unit,
-                        struct tern_unit_view *view, uint32_t index,
-                        const struct tern_classes_section *classes, unsigned classes_count)
+                        struct tern_unit_view *view, uint32_t index)
 {
+    const struct tern_classes_section *classes = opening->parts->classes;
+    unsigned classes_count = opening->parts->classes_count;
     const struct tern_classes_header *header = NULL;
     uint64_t needed;
     uint32_t largest = 0;
@@ -196,7 +197,7 @@ static int open_classes(struct opening *opening, const struct tern_unit *unit,
     if (header == NULL)
         return tern_error_set(opening->error, TERN_ECORRUPT,
                               "rules: unit %u has no classes section", index);
-    if (memcmp(header->content_hash, unit->classes_hash, sizeof header->content_hash) != 0)
+    if (memcmp(header->content_hash, unit->section_hash, sizeof header->content_hash) != 0)
         return tern_error_set(opening->error, TERN_ECORRUPT,
                               "rules: the classes section of unit %u belongs to other rules or "
                               "another table",
@@ -265,6 +266,7 @@ static bool type_fits(const struct tern_unit *unit)
         return unit->type == TERN_TYPE_IP;
     case TERN_UNIT_STRING:
     case TERN_UNIT_SUFFIX:
+    case TERN_UNIT_SCAN:
         return unit->type == TERN_TYPE_STRING;
     default:
         return unit->kind >= TERN_UNIT_PRESENCE && unit->kind <= TERN_UNIT_MAP;
@@ -283,10 +285,60 @@ static bool slot_fits(const struct opening *opening, const struct tern_schema *s
            (!raw || (opening->header->raw_fields[field->id / 64] >> (field->id % 64) & 1));
 }
 
-static int open_units(struct opening *opening, const struct tern_schema *schema,
-                      const struct tern_table *tables, unsigned table_count,
-                      const struct tern_classes_section *classes, unsigned classes_count)
+/* The atoms' rows and the levels' are where the unit says, and the patterns go with it. */
+static int open_scan(struct opening *opening, const struct tern_unit *unit,
+                     const struct tern_unit_view *view, uint32_t index)
 {
+    const struct tern_rules_parts *parts = opening->parts;
+    const struct tern_class_row *rows = view->rows;
+    struct tern_scan *scan = &opening->rules->scans[opening->rules->scan_count];
+    const struct tern_patterns_section *patterns = NULL;
+    int status;
+
+    if (unit->atom_count > TERN_PATTERNS_MAX || unit->level_count > TERN_UNITS_MAX ||
+        unit->class_count != TERN_CLASS_FIRST + unit->atom_count + unit->level_count ||
+        rows[TERN_CLASS_MISSING].delta_count != 0 || rows[TERN_CLASS_BASE].delta_count != 0)
+        return corrupt(opening, "atoms of unit", index);
+    for (unsigned i = 0; i < parts->patterns_count; i++)
+        if (parts->patterns[i].unit == index)
+            patterns = &parts->patterns[i];
+    if (patterns == NULL)
+        return tern_error_set(opening->error, TERN_ECORRUPT,
+                              "rules: unit %u has no patterns section", index);
+    *scan = (struct tern_scan){.unit = index,
+                               .field = unit->field,
+                               .atom_count = unit->atom_count,
+                               .level_count = unit->level_count,
+                               .hits = rows + TERN_CLASS_FIRST,
+                               .levels = rows + TERN_CLASS_FIRST + unit->atom_count};
+    status =
+        tern_scan_open(scan, patterns->data, patterns->length, unit->section_hash, opening->error);
+    if (status == 0)
+        opening->rules->scan_count++; /* from here on it is closed with the rules */
+    return status;
+}
+
+/* What bits and terms say of SCAN units, once these are known. */
+static int check_scans(struct opening *opening)
+{
+    const struct tern_rules_header *header = opening->header;
+    const struct tern_rules *rules = opening->rules;
+    uint32_t lazy = rules->scan_count < TERN_LAZY_MAX ? rules->scan_count : TERN_LAZY_MAX;
+
+    for (uint64_t i = 0; i < header->bits.count; i++)
+        if (rules->bits[i].lazy >> lazy != 0)
+            return corrupt(opening, "lazy unit of bit", i);
+    for (uint64_t i = 0; i < header->terms.count; i++)
+        if (rules->terms[i].class >= rules->units[rules->terms[i].unit].class_count)
+            return corrupt(opening, "class of term", i);
+    return 0;
+}
+
+static int open_units(struct opening *opening)
+{
+    const struct tern_schema *schema = opening->parts->schema;
+    const struct tern_table *tables = opening->parts->tables;
+    unsigned table_count = opening->parts->table_count;
     const struct tern_rules_header *header = opening->header;
     const struct tern_unit *units = array_of(opening, &header->units, sizeof *units);
     const struct tern_class_row *rows = array_of(opening, &header->class_rows, sizeof *rows);
@@ -318,28 +370,31 @@ static int open_units(struct opening *opening, const struct tern_schema *schema,
                 return corrupt(opening, "table of unit", i);
             view->table = &tables[unit->table];
         }
-        status = unit->kind == TERN_UNIT_MAP
-                     ? open_classes(opening, unit, view, i, classes, classes_count)
-                     : open_classifier(opening, unit, view);
+        status = unit->kind == TERN_UNIT_MAP    ? open_classes(opening, unit, view, i)
+                 : unit->kind == TERN_UNIT_SCAN ? open_scan(opening, unit, view, i)
+                                                : open_classifier(opening, unit, view);
     }
     return status;
 }
 
 int tern_rules_open(struct tern_rules **rules, const void *section, size_t length,
-                    const struct tern_schema *schema, const struct tern_table *tables,
-                    unsigned table_count, const struct tern_classes_section *classes,
-                    unsigned classes_count, struct tern_error *error)
+                    const struct tern_rules_parts *parts, struct tern_error *error)
 {
-    struct opening opening = {.section = section, .length = length, .error = error};
+    static _Atomic uint64_t serials = 1;
+    struct opening opening = {.section = section, .length = length, .parts = parts, .error = error};
     int status = open_header(&opening);
+    uint64_t units;
 
     if (status != 0)
         return status;
-    opening.rules =
-        calloc(1, sizeof **rules + opening.header->units.count * sizeof(struct tern_unit_view));
+    units = opening.header->units.count;
+    opening.rules = calloc(1, sizeof **rules + units * sizeof(struct tern_unit_view) +
+                                  units * sizeof(struct tern_scan));
     if (opening.rules == NULL)
         return TERN_ENOMEM;
-    opening.rules->schema = schema;
+    opening.rules->scans = (struct tern_scan *)&opening.rules->units[units];
+    opening.rules->serial = atomic_fetch_add_explicit(&serials, 1, memory_order_relaxed);
+    opening.rules->schema = parts->schema;
     opening.rules->decide = tern_rules_walk_scalar;
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
@@ -352,11 +407,14 @@ int tern_rules_open(struct tern_rules **rules, const void *section, size_t lengt
     if (status == 0)
         status = check_rules(&opening);
     if (status == 0)
-        status = open_units(&opening, schema, tables, table_count, classes, classes_count);
+        status = open_units(&opening);
     if (status == 0)
-        status = tern_checks_open(opening.rules, opening.section, tables, table_count, error);
+        status = check_scans(&opening);
+    if (status == 0)
+        status = tern_checks_open(opening.rules, opening.section, parts->tables, parts->table_count,
+                                  error);
     if (status != 0) {
-        free(opening.rules);
+        tern_rules_close(opening.rules);
         return status;
     }
     *rules = opening.rules;
@@ -365,5 +423,9 @@ int tern_rules_open(struct tern_rules **rules, const void *section, size_t lengt
 
 void tern_rules_close(struct tern_rules *rules)
 {
+    if (rules == NULL)
+        return;
+    for (uint32_t i = 0; i < rules->scan_count; i++)
+        tern_scan_close(&rules->scans[i]);
     free(rules);
 }

@@ -5,6 +5,7 @@
 #include "shared/rules/evaluate.h"
 #include "shared/rules/format.h"
 #include "shared/rules/intervals.h"
+#include "shared/rules/scan.h"
 #include "shared/rules/trie.h"
 
 struct tern_unit_view { /* a unit with everything resolved to pointers */
@@ -49,6 +50,9 @@ struct tern_rules {
     const struct tern_check_range *check_ranges;
     const struct tern_text_span *check_strings;
     const struct tern_table *tables; /* by id */
+    uint64_t serial;                 /* no other rule set of this process ever had it */
+    struct tern_scan *scans;         /* the SCAN units; the first TERN_LAZY_MAX are lazy */
+    uint32_t scan_count;
     /* for explain */
     const struct tern_rules_header *header;
     const struct tern_schema *schema;
@@ -79,11 +83,14 @@ struct tern_hits { /* where hits of rules are counted; `counters` NULL: nowhere 
 
 struct tern_scratch {
     struct tern_mask_words counters[TERN_UNITS_MAX + 1] TERN_ALIGNED(64);
-    struct tern_cursor cursors[TERN_UNITS_MAX];
+    struct tern_cursor cursors[TERN_UNITS_MAX];           /* of rule sets that scan nothing */
     uint32_t classes[TERN_VECTOR_WIDTH * TERN_UNITS_MAX]; /* item by item */
     uint64_t hashes[TERN_HASHES];
     uint32_t records[TERN_VECTOR_WIDTH]; /* of explain: what MAP units found */
     struct tern_hits hits;
+    struct tern_room *room; /* of the rules that are decided by; NULL: they scan nothing */
+    struct tern_room *own;  /* made by tern_scratch_prepare */
+    uint32_t unscanned;     /* of the item decided last: bit per lazy scan that it did without */
 };
 
 /* The array of a span in a section of `header->length` bytes, NULL when it leaves it. */
@@ -101,7 +108,9 @@ static inline const void *tern_rules_array(const uint8_t *section,
 void tern_rules_classify(const struct tern_rules *rules, struct tern_scratch *scratch,
                          const struct tern_facts *const facts[], unsigned count);
 
-/* Decides one item from its classes: the twins, bit for bit the same. */
+/* Decides one item from its classes, scanning what it needs scanned: the twins, bit for bit the
+ * same.
+ */
 void tern_rules_walk_scalar(const struct tern_rules *rules, struct tern_scratch *scratch,
                             const struct tern_facts *facts, const uint32_t *classes,
                             struct tern_verdict *verdict);

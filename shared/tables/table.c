@@ -23,6 +23,8 @@ static bool key_is_sound(const struct tern_table_header *header)
         return header->key_type == TERN_TYPE_IP && header->key_flags == 0;
     case TERN_TABLE_DOMAIN_SET:
         return header->key_type == TERN_TYPE_STRING && header->key_flags == TERN_FIELD_HOST;
+    case TERN_TABLE_PATTERN_SET:
+        return header->key_type == TERN_TYPE_STRING && header->key_flags == 0;
     default:
         return false;
     }
@@ -46,6 +48,9 @@ static int open_index(struct tern_table *table, const void *index, size_t length
         if (status == 0)
             *value_limit = table->domain.exact.value_limit;
         return status;
+    case TERN_TABLE_PATTERN_SET:
+        *value_limit = 1;
+        return tern_patterns_open(&table->patterns, index, length, error);
     default:
         status = tern_exact_open(&table->exact, index, length, error);
         if (status == 0)
@@ -140,6 +145,8 @@ uint32_t tern_table_find(const struct tern_table *table, const union tern_value 
     case TERN_TABLE_DOMAIN_SET:
         count = tern_domain_prefetch(&table->domain, key->string.bytes, key->string.length, hashes);
         return tern_domain_find(&table->domain, hashes, count);
+    case TERN_TABLE_PATTERN_SET:
+        return TERN_NOT_FOUND; /* asked by rules, all patterns at once */
     default:
         bytes = tern_table_key_bytes(table->key_type, key, scratch, &length);
         return tern_exact_find(&table->exact, tern_hash_key(table->exact.seed, bytes, length));

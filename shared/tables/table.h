@@ -10,6 +10,7 @@
 #include "shared/schema.h"
 #include "shared/tables/domain.h"
 #include "shared/tables/exact.h"
+#include "shared/tables/patterns.h"
 #include "shared/tables/prefix.h"
 #include "shared/tables/records.h"
 
@@ -48,9 +49,10 @@ struct tern_table { /* a handle private to the process; plain values, nothing to
     bool has_records;  /* maps */
     uint64_t key_count;
     union {
-        struct tern_exact exact;   /* exact sets and maps */
-        struct tern_prefix prefix; /* prefix sets and maps */
-        struct tern_domain domain; /* domain sets */
+        struct tern_exact exact;       /* exact sets and maps */
+        struct tern_prefix prefix;     /* prefix sets and maps */
+        struct tern_domain domain;     /* domain sets */
+        struct tern_patterns patterns; /* pattern sets: no keys to look up */
     };
     struct tern_records records; /* maps: the index's values are record numbers */
 };

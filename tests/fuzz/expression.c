@@ -68,6 +68,7 @@ static void compare(struct tern_config *config, uint64_t random)
     }
     FUZZ_CHECK(
         tern_reference_new(config, world.opened, WORLD_TABLES + 1, &diagnostics, &reference) == 0);
+    FUZZ_CHECK(tern_scratch_prepare(scratch, compiled.rules) == 0);
     for (unsigned i = 0; i < ITEMS; i++) {
         static uint8_t room[sizeof(struct tern_facts) +
                             (TERN_FIELDS_MAX + 1) * sizeof(union tern_value)] TERN_ALIGNED(64);
@@ -79,7 +80,8 @@ static void compare(struct tern_config *config, uint64_t random)
             generate_facts(&random, SCALE, texts, facts);
         else
             tern_reference_sample(reference, random, i, sample, facts);
-        tern_reference_decide(reference, facts, &expected);
+        if (!tern_reference_decide(reference, facts, &expected))
+            continue; /* a regular expression that only vectorscan knows */
         tern_rules_decide(compiled.rules, scratch, (const struct tern_facts *const *)&facts, 1,
                           &actual);
         FUZZ_CHECK(tern_verdict_equal(&expected, &actual));

@@ -251,6 +251,7 @@ static void use_rules(const struct tern_view *view)
 
     if (scratch == NULL)
         FUZZ_CHECK(tern_scratch_new(&scratch) == 0);
+    FUZZ_CHECK(tern_scratch_prepare(scratch, view->rules) == 0);
     for (unsigned i = 0; i < TERN_VECTOR_WIDTH; i++) {
         struct tern_facts *facts = (struct tern_facts *)(void *)room[i];
 

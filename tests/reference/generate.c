@@ -143,6 +143,64 @@ static void comparison(uint64_t *random, const char *operand, enum tern_type typ
     tern_buffer_printf(out, "}");
 }
 
+bool generate_patterns = true;
+
+/* Random expressions that the slow matcher knows and vectorscan takes: never empty, no repetition
+ * of a repetition. */
+static void regex_piece(uint64_t *random, struct tern_buffer *out)
+{
+    static const char *const pieces[] = {"a",     "p",         "1",      "x",          "/",   "bot",
+                                         "\\.",   "[0-9]",     "[^/p]",  "\\d",        "\\w", ".",
+                                         "(a|p)", "(?:x|/p1)", "[a-f.]", "(?i:AGENT)", "e"};
+    static const char *const quantifiers[] = {"", "", "", "", "+", "*", "?", "{2}", "{1,3}", "+?"};
+
+    tern_buffer_printf(out, "%s%s", one_of(random, pieces, TERN_COUNT(pieces)),
+                       one_of(random, quantifiers, TERN_COUNT(quantifiers)));
+}
+
+static void regex(uint64_t *random, struct tern_buffer *out)
+{
+    static const char *const starts[] = {"", "", "", "^", "(?i)", "\\b"};
+    static const char *const cores[] = {"a", "p", "/", "1", "x", "[a-z]", "bot", "like", "\\d/"};
+    static const char *const ends[] = {"", "", "", "", "$", "\\b", "\\z"};
+    uint64_t branches = 1 + (below(random, 5) == 0);
+
+    for (uint64_t branch = 0; branch < branches; branch++) {
+        tern_buffer_printf(out, "%s%s", branch == 0 ? "" : "|",
+                           one_of(random, starts, TERN_COUNT(starts)));
+        for (uint64_t i = below(random, 3); i > 0; i--)
+            regex_piece(random, out);
+        tern_buffer_printf(out, "%s", one_of(random, cores, TERN_COUNT(cores)));
+        for (uint64_t i = below(random, 3); i > 0; i--)
+            regex_piece(random, out);
+        tern_buffer_printf(out, "%s", one_of(random, ends, TERN_COUNT(ends)));
+    }
+}
+
+/* Something that is found by scanning a field. */
+static void pattern(uint64_t *random, struct tern_buffer *out)
+{
+    static const char *const fields[] = {"path", "agent", "host"};
+    static const char *const literals[] = {
+        "\"p\"",       "\"/\"", "\"1\"",     "\"/p1\"", "\"bot\"",   "\"like\"",    "\".\"",
+        "\"example\"", "\"\"",  "\"\\x00\"", "\"5.1\"", "\"ozill\"", "\"www.a.h2\""};
+    const char *field = one_of(random, fields, TERN_COUNT(fields));
+
+    switch (below(random, 4)) {
+    case 0:
+        tern_buffer_printf(out, "%s matches $bots", field);
+        break;
+    case 1:
+        tern_buffer_printf(out, "%s matches r\"", field);
+        regex(random, out);
+        tern_buffer_printf(out, "\"");
+        break;
+    default:
+        tern_buffer_printf(out, "%s contains %s", field,
+                           one_of(random, literals, TERN_COUNT(literals)));
+    }
+}
+
 static void atom(uint64_t *random, struct tern_buffer *out)
 {
     static const struct {
@@ -155,6 +213,7 @@ static void atom(uint64_t *random, struct tern_buffer *out)
                     {"path.raw", TERN_TYPE_STRING, false},
                     {"host.raw", TERN_TYPE_STRING, false},
                     {"paths[path.raw].score", TERN_TYPE_I64, false},
+                    {"agent", TERN_TYPE_STRING, false},
                     {"user", TERN_TYPE_U64, false},
                     {"delta", TERN_TYPE_I64, false},
                     {"ratio", TERN_TYPE_F32, false},
@@ -193,9 +252,11 @@ static void atom(uint64_t *random, struct tern_buffer *out)
         "exists(users)",       "exists(user)",    "exists(peer)",   "exists(asn[peer])",
         "exists(users.trust)", "exists(delta)",   "exists(host)",   "exists(paths[path].hits)",
         "exists(peers)",       "exists(path.raw)"};
-    uint64_t which = below(random, 10);
+    uint64_t which = below(random, 12);
 
-    if (which < 2) {
+    if (which >= 10 && generate_patterns) {
+        pattern(random, out);
+    } else if (which < 2) {
         tern_buffer_printf(out, "%s", one_of(random, memberships, TERN_COUNT(memberships)));
     } else if (which < 3) {
         tern_buffer_printf(out, "%s", one_of(random, presences, TERN_COUNT(presences)));

@@ -5,6 +5,10 @@
 #include "controlplane/compile/region.h"
 #include "tests/reference/world.h"
 
+/* Whether expressions may ask for patterns: a database takes milliseconds to compile, so that not
+ * all rule sets can have some. */
+extern bool generate_patterns;
+
 /* Appends a random expression with about `atoms` atoms. */
 void generate_expression(uint64_t *random, unsigned atoms, struct tern_buffer *out);
 

@@ -3,6 +3,8 @@
 #include "controlplane/build/schema.h"
 #include "controlplane/build/table.h"
 
+#include <xxhash.h>
+
 static struct tern_text text_of(const char *text)
 {
     return (struct tern_text){.text = text, .length = strlen(text), .place = {"world.yaml", 1, 1}};
@@ -43,6 +45,9 @@ union tern_value world_key(enum world_field field, uint64_t number, uint8_t text
                             number);
     case WORLD_PATH:
         return string_value(text, "/p%llu/x", number);
+    case WORLD_AGENT:
+        return string_value(text, number % 3 ? "Mozilla/5.%llu (like Gecko)" : "curlbot/%llu",
+                            number);
     case WORLD_RATIO:
         value.f32 = (float)number / 8;
         return value;
@@ -107,6 +112,10 @@ static void add_rows(struct tern_table_builder *builder, enum world_table table,
             cells[0] = string_value(name, "note%llu", i % 5);
             status = tern_table_builder_add(builder, &key, cells, present);
             break;
+        case WORLD_BOTS:
+            snprintf((char *)text, sizeof text, i % 3 ? "bot/%u$" : "(?i)agent[^0-9]?%u( |$)", i);
+            status = tern_table_builder_add_pattern(builder, text, strlen((char *)text), i + 1);
+            break;
         default:
             key = world_key(WORLD_PATH, i, text);
             cells[0].i64 = (int64_t)(i % 20) - 10;
@@ -124,10 +133,11 @@ static const struct {
     enum tern_type type;
     uint8_t flags;
 } field_list[WORLD_FIELDS] = {
-    {"ip", TERN_TYPE_IP, 0},       {"host", TERN_TYPE_STRING, TERN_FIELD_HOST},
-    {"path", TERN_TYPE_STRING, 0}, {"user", TERN_TYPE_U64, 0},
-    {"delta", TERN_TYPE_I64, 0},   {"ratio", TERN_TYPE_F32, 0},
-    {"secure", TERN_TYPE_BOOL, 0}, {"peer", TERN_TYPE_IP, 0},
+    {"ip", TERN_TYPE_IP, 0},        {"host", TERN_TYPE_STRING, TERN_FIELD_HOST},
+    {"path", TERN_TYPE_STRING, 0},  {"user", TERN_TYPE_U64, 0},
+    {"delta", TERN_TYPE_I64, 0},    {"ratio", TERN_TYPE_F32, 0},
+    {"secure", TERN_TYPE_BOOL, 0},  {"peer", TERN_TYPE_IP, 0},
+    {"agent", TERN_TYPE_STRING, 0},
 };
 
 static const struct {
@@ -168,6 +178,7 @@ static const struct {
      0,
      {{"score", TERN_TYPE_I64}, {"hits", TERN_TYPE_U64}}},
     {"peers", TERN_TABLE_EXACT_MAP, TERN_TYPE_IP, 0, WORLD_PEER, {{"note", TERN_TYPE_STRING}}},
+    {"bots", TERN_TABLE_PATTERN_SET, TERN_TYPE_STRING, 0, 0, {{NULL, 0}}},
 };
 
 static void *aligned_copy(const void *data, size_t length)
@@ -211,7 +222,7 @@ static void build_table(struct world *world, unsigned id, uint32_t scale)
                                                        .column_count = definition.column_count};
     status = tern_table_builder_new(&builder, &definition, &error);
     assert(status == 0);
-    add_rows(builder, (enum world_table)id, scale < 16 ? 16 : scale);
+    add_rows(builder, (enum world_table)id, id == WORLD_BOTS || scale < 16 ? 16 : scale);
     status = tern_table_builder_finish(builder, &out, &report, NULL, NULL, &error);
     assert(status == 0);
     tern_table_builder_free(builder);
@@ -227,7 +238,6 @@ static void build_table(struct world *world, unsigned id, uint32_t scale)
 void world_make(struct world *world, uint32_t scale)
 {
     struct tern_config config;
-    struct tern_buffer schema = {0};
     int status;
 
     memset(world, 0, sizeof *world);
@@ -247,11 +257,25 @@ void world_make(struct world *world, uint32_t scale)
     for (unsigned id = 1; id <= WORLD_TABLES; id++)
         build_table(world, id, scale);
     config = world_config(world, NULL, 0);
-    status = tern_schema_build(&config, &schema);
+    status = world_schema(world, &config);
     assert(status == 0);
     (void)status;
-    world->schema = aligned_copy(schema.data, schema.length);
+}
+
+int world_schema(struct world *world, const struct tern_config *config)
+{
+    struct tern_buffer schema = {0};
+    int status = tern_schema_build(config, &schema);
+
+    if (status == 0)
+        world->schema = aligned_copy(schema.data, schema.length);
     tern_buffer_free(&schema);
+    return status;
+}
+
+uint64_t world_checksum(const void *bytes, size_t length)
+{
+    return XXH3_64bits(bytes, length);
 }
 
 void world_free(struct world *world)
@@ -291,7 +315,6 @@ int world_compile(struct world *world, const struct tern_config *config,
         .tables = world->opened,
         .table_hashes = (const uint8_t(*)[16])world->hashes,
     };
-    struct tern_classes_section *classes;
     struct tern_error error = {0};
     int status;
 
@@ -309,21 +332,45 @@ int world_compile(struct world *world, const struct tern_config *config,
         return status;
     compiled->section =
         aligned_copy(compiled->compiled.rules.data, compiled->compiled.rules.length);
-    classes = calloc(compiled->compiled.classes_count + 1, sizeof *classes);
-    compiled->classes = calloc(compiled->compiled.classes_count + 1, sizeof *compiled->classes);
-    for (unsigned i = 0; i < compiled->compiled.classes_count; i++) {
-        const struct tern_compiled_classes *made = &compiled->compiled.classes[i];
-
-        compiled->classes[i] = aligned_copy(made->bytes.data, made->bytes.length);
-        classes[i] =
-            (struct tern_classes_section){compiled->classes[i], made->bytes.length, made->unit};
-    }
-    status = tern_rules_open(&compiled->rules, compiled->section, compiled->compiled.rules.length,
-                             world->schema, world->opened, WORLD_TABLES, classes,
-                             compiled->compiled.classes_count, &error);
+    compiled->classes = calloc(compiled->compiled.classes_count + 1, sizeof(void *));
+    compiled->patterns = calloc(compiled->compiled.patterns_count + 1, sizeof(void *));
+    for (unsigned i = 0; i < compiled->compiled.classes_count; i++)
+        compiled->classes[i] = aligned_copy(compiled->compiled.classes[i].bytes.data,
+                                            compiled->compiled.classes[i].bytes.length);
+    for (unsigned i = 0; i < compiled->compiled.patterns_count; i++)
+        compiled->patterns[i] = aligned_copy(compiled->compiled.patterns[i].bytes.data,
+                                             compiled->compiled.patterns[i].bytes.length);
+    status = world_open(world, compiled, compiled->section, compiled->compiled.rules.length,
+                        &compiled->rules, &error);
     if (status != 0)
         fprintf(stderr, "open: %s\n", error.message);
+    return status;
+}
+
+int world_open(const struct world *world, const struct world_rules *compiled, const void *section,
+               size_t length, struct tern_rules **rules, struct tern_error *error)
+{
+    const struct tern_compiled *made = &compiled->compiled;
+    struct tern_classes_section *classes = calloc(made->classes_count + 1, sizeof *classes);
+    struct tern_patterns_section *patterns = calloc(made->patterns_count + 1, sizeof *patterns);
+    struct tern_rules_parts parts = {.schema = world->schema,
+                                     .tables = world->opened,
+                                     .table_count = WORLD_TABLES,
+                                     .classes = classes,
+                                     .classes_count = made->classes_count,
+                                     .patterns = patterns,
+                                     .patterns_count = made->patterns_count};
+    int status;
+
+    for (unsigned i = 0; i < made->classes_count; i++)
+        classes[i] = (struct tern_classes_section){
+            compiled->classes[i], made->classes[i].bytes.length, made->classes[i].unit};
+    for (unsigned i = 0; i < made->patterns_count; i++)
+        patterns[i] = (struct tern_patterns_section){
+            compiled->patterns[i], made->patterns[i].bytes.length, made->patterns[i].unit};
+    status = tern_rules_open(rules, section, length, &parts, error);
     free(classes);
+    free(patterns);
     return status;
 }
 
@@ -332,6 +379,9 @@ void world_rules_free(struct world_rules *compiled)
     tern_rules_close(compiled->rules);
     for (unsigned i = 0; i < compiled->compiled.classes_count; i++)
         free(compiled->classes[i]);
+    for (unsigned i = 0; i < compiled->compiled.patterns_count; i++)
+        free(compiled->patterns[i]);
+    free(compiled->patterns);
     free(compiled->classes);
     free(compiled->section);
     tern_compiled_free(&compiled->compiled);

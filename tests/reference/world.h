@@ -17,7 +17,8 @@ enum world_field { /* ids */
                    WORLD_RATIO,
                    WORLD_SECURE,
                    WORLD_PEER,
-                   WORLD_FIELDS = WORLD_PEER,
+                   WORLD_AGENT,
+                   WORLD_FIELDS = WORLD_AGENT,
                    WORLD_HOST_RAW, /* slots of untouched values */
                    WORLD_PATH_RAW,
                    WORLD_SLOTS = WORLD_PATH_RAW,
@@ -33,7 +34,8 @@ enum world_table {                     /* ids */
                    WORLD_IDS,       /* exact_set of u64 */
                    WORLD_PATHS, /* exact_map of string, joined by nothing: score i64, hits u64 */
                    WORLD_PEERS, /* exact_map by peer: note string */
-                   WORLD_TABLES = WORLD_PEERS,
+                   WORLD_BOTS,  /* pattern_set */
+                   WORLD_TABLES = WORLD_BOTS,
 };
 
 struct world {
@@ -50,6 +52,12 @@ struct world {
 void world_make(struct world *world, uint32_t scale);
 void world_free(struct world *world);
 
+/* Gives the (otherwise empty) world the schema of another configuration. */
+int world_schema(struct world *world, const struct tern_config *config);
+
+/* What headers of sections have as the checksum of their bytes. */
+uint64_t world_checksum(const void *bytes, size_t length);
+
 /* A rule whose texts are taken as they are and must outlive the configuration. */
 struct tern_config_rule world_rule(const char *id, const char *when);
 
@@ -60,7 +68,7 @@ struct tern_config world_config(struct world *world, struct tern_config_rule *ru
 struct world_rules { /* a compiled and opened rule set */
     struct tern_compiled compiled;
     void *section;
-    void **classes;
+    void **classes, **patterns;
     struct tern_rules *rules;
 };
 
@@ -69,6 +77,10 @@ struct world_rules { /* a compiled and opened rule set */
 int world_compile(struct world *world, const struct tern_config *config,
                   struct world_rules *compiled);
 void world_rules_free(struct world_rules *compiled);
+
+/* Opens the sections of a compiled rule set, of which `section` is the rules section. */
+int world_open(const struct world *world, const struct world_rules *compiled, const void *section,
+               size_t length, struct tern_rules **rules, struct tern_error *error);
 
 /* Values that hit the tables: key `number` of the world's table in its field. Strings live in
  * static storage of `text` (64 bytes). */

@@ -413,6 +413,60 @@ static void the_same_source_gives_the_same_bytes(TERN_TEST_STATE)
     tern_buffer_free(&source);
 }
 
+static void patterns_are_lines_as_they_are(TERN_TEST_STATE)
+{
+    struct fixture fixture;
+    struct tern_table table;
+    void *memory;
+
+    load(&fixture, "type: pattern_set",
+         "# comment\n(?i)bot\n\n  two blanks \n\\#hash # no comment\nlast[0-9]+$");
+    table = open_section(&fixture, &memory);
+    assert_int_equal(table.kind, TERN_TABLE_PATTERN_SET);
+    assert_int_equal(table.key_count, 4);
+    assert_int_equal(table.patterns.count, 4);
+    assert_int_equal(table.patterns.entries[1].length, 13);
+    assert_memory_equal(table.patterns.bytes + table.patterns.entries[1].offset, "  two blanks ",
+                        13);
+    assert_int_equal(table.patterns.entries[1].line, 4);
+    assert_memory_equal(table.patterns.bytes + table.patterns.entries[3].offset, "last[0-9]+$", 11);
+    free(memory);
+    drop(&fixture);
+
+    load(&fixture, "type: pattern_set, key: regex", "row,regex\n1,Googlebot\\/\n2,\"a,b\"\n");
+    table = open_section(&fixture, &memory);
+    assert_int_equal(table.patterns.count, 2);
+    assert_memory_equal(table.patterns.bytes + table.patterns.entries[1].offset, "a,b", 3);
+    free(memory);
+    drop(&fixture);
+}
+
+static void patterns_that_are_not_taken_have_their_line(TERN_TEST_STATE)
+{
+    static const char source[] = "good\n(open\nalso good\nx*\n(?<=a)b\n";
+    struct fixture fixture;
+    struct tern_table table;
+    void *memory;
+
+    load(&fixture, "type: pattern_set", source);
+    assert_int_equal(fixture.result, TERN_EINVAL);
+    assert_int_equal(fixture.diagnostics.error_count, 3);
+    assert_int_equal(fixture.diagnostics.items[0].place.line, 2);
+    assert_non_null(strstr(fixture.diagnostics.items[0].message,
+                           "vectorscan does not take '(open': Missing close parenthesis"));
+    assert_int_equal(fixture.diagnostics.items[1].place.line, 4);
+    assert_non_null(strstr(fixture.diagnostics.items[1].message, "it matches the empty string"));
+    assert_int_equal(fixture.diagnostics.items[2].place.line, 5);
+    drop(&fixture);
+
+    load(&fixture, "type: pattern_set, max_bad_rows: 3", source);
+    table = open_section(&fixture, &memory);
+    assert_int_equal(fixture.report.bad_rows, 3);
+    assert_int_equal(table.patterns.count, 2);
+    free(memory);
+    drop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -425,6 +479,8 @@ int main(void)
         cmocka_unit_test(bad_sources_are_refused),
         cmocka_unit_test(an_empty_table_may_be_wanted),
         cmocka_unit_test(the_same_source_gives_the_same_bytes),
+        cmocka_unit_test(patterns_are_lines_as_they_are),
+        cmocka_unit_test(patterns_that_are_not_taken_have_their_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -250,7 +250,6 @@ static void corrupt_checks_stay_harmless(TERN_TEST_STATE)
     struct tern_config_rule rules[TERN_COUNT(kinds)];
     uint64_t limit = smallest_limit(rules, kinds, TERN_COUNT(kinds)), seed = 7;
     struct tern_config config = config_of(rules, kinds, TERN_COUNT(kinds), limit);
-    struct tern_classes_section classes[TERN_COUNT(kinds)];
     struct tern_diagnostics diagnostics = {0};
     struct tern_reference *reference = NULL;
     struct tern_scratch *scratch = NULL;
@@ -261,11 +260,6 @@ static void corrupt_checks_stay_harmless(TERN_TEST_STATE)
 
     assert_non_null(strings);
     assert_int_equal(world_compile(&world, &config, &compiled), 0);
-    assert_true(compiled.compiled.classes_count <= TERN_COUNT(classes));
-    for (unsigned i = 0; i < compiled.compiled.classes_count; i++)
-        classes[i] = (struct tern_classes_section){compiled.classes[i],
-                                                   compiled.compiled.classes[i].bytes.length,
-                                                   compiled.compiled.classes[i].unit};
     assert_int_equal(tern_scratch_new(&scratch), 0);
     assert_int_equal(
         tern_reference_new(&config, world.opened, WORLD_TABLES + 1, &diagnostics, &reference), 0);
@@ -277,9 +271,8 @@ static void corrupt_checks_stay_harmless(TERN_TEST_STATE)
 
         tern_store_u32(section + at, at % 3 ? patterns[tern_test_random(&seed) % 5]
                                             : (uint32_t)tern_test_random(&seed));
-        if (tern_rules_open(&opened, section, compiled.compiled.rules.length, world.schema,
-                            world.opened, WORLD_TABLES, classes, compiled.compiled.classes_count,
-                            NULL) == 0) {
+        if (world_open(&world, &compiled, section, compiled.compiled.rules.length, &opened, NULL) ==
+            0) {
             struct tern_buffer out = {0};
             struct tern_verdict verdict;
 

@@ -30,6 +30,13 @@ static void set_path(union facts *facts, const char *path)
     tern_facts_set_present(&facts->head, WORLD_PATH);
 }
 
+static void set_agent(union facts *facts, const char *agent)
+{
+    facts->head.values[WORLD_AGENT].string.bytes = (const uint8_t *)agent;
+    facts->head.values[WORLD_AGENT].string.length = (uint32_t)strlen(agent);
+    tern_facts_set_present(&facts->head, WORLD_AGENT);
+}
+
 static struct tern_verdict decide(const struct world_rules *compiled, const union facts *facts)
 {
     struct tern_verdict verdict;
@@ -37,6 +44,7 @@ static struct tern_verdict decide(const struct world_rules *compiled, const unio
     const struct tern_facts *item = &facts->head;
 
     assert_int_equal(tern_scratch_new(&scratch), 0);
+    assert_int_equal(tern_scratch_prepare(scratch, compiled->rules), 0);
     tern_rules_decide(compiled->rules, scratch, &item, 1, &verdict);
     tern_scratch_free(scratch);
     return verdict;
@@ -412,6 +420,29 @@ static void explain_tells_the_truth(TERN_TEST_STATE)
     world_rules_free(&compiled);
 }
 
+/* Without its classes or patterns sections, or with those of other rules. */
+static void opens_only_with_its_parts(struct world_rules *compiled)
+{
+    size_t length = compiled->compiled.rules.length;
+    struct tern_rules *opened = NULL;
+
+    compiled->compiled.classes_count--;
+    assert_int_equal(world_open(&world, compiled, compiled->section, length, &opened, NULL),
+                     TERN_ECORRUPT);
+    compiled->compiled.classes_count++;
+    compiled->compiled.patterns_count--;
+    assert_int_equal(world_open(&world, compiled, compiled->section, length, &opened, NULL),
+                     TERN_ECORRUPT);
+    compiled->compiled.patterns_count++;
+    ((uint8_t *)compiled->classes[0])[8] ^= 1;
+    assert_int_equal(world_open(&world, compiled, compiled->section, length, &opened, NULL),
+                     TERN_ECORRUPT);
+    ((uint8_t *)compiled->classes[0])[8] ^= 1;
+    ((uint8_t *)compiled->patterns[0])[8] ^= 1;
+    assert_int_equal(world_open(&world, compiled, compiled->section, length, &opened, NULL),
+                     TERN_ECORRUPT);
+}
+
 /* Every single damaged word of a section is refused or harmless: opening and deciding stay inside
  * it (the address sanitizer watches in its build). */
 static void corrupt_sections_stay_harmless(TERN_TEST_STATE)
@@ -420,13 +451,15 @@ static void corrupt_sections_stay_harmless(TERN_TEST_STATE)
         world_rule("a", "asn.country == \"DE\" and asn.number < 20 or path starts_with \"/p1\""),
         world_rule("b",
                    "ip in {10.0.0.0/9, ::1} and not user in {3..9, 12} and host ends_with \"m\""),
-        world_rule("c", "not path == \"x\" and secure == true")};
-    struct tern_config config = world_config(&world, rules, 3);
+        world_rule("c", "not path == \"x\" and secure == true"),
+        world_rule("d",
+                   "path contains \"1\" and path matches \"^/p\" and not agent contains \"b\""),
+        world_rule("e", "agent matches $bots or agent contains \"zilla\"")};
+    struct tern_config config = world_config(&world, rules, TERN_COUNT(rules));
     struct world_rules compiled;
     struct tern_scratch *scratch = NULL;
     union facts facts = {.room = {0}};
     const struct tern_facts *item = &facts.head;
-    struct tern_classes_section classes;
     struct tern_verdict verdict;
     uint64_t seed = 5;
     size_t length;
@@ -435,10 +468,8 @@ static void corrupt_sections_stay_harmless(TERN_TEST_STATE)
     assert_int_equal(world_compile(&world, &config, &compiled), 0);
     assert_int_equal(tern_scratch_new(&scratch), 0);
     length = compiled.compiled.rules.length;
-    classes = (struct tern_classes_section){compiled.classes[0],
-                                            compiled.compiled.classes[0].bytes.length,
-                                            compiled.compiled.classes[0].unit};
     set_path(&facts, "/p1/x");
+    set_agent(&facts, "Mozilla/5.0");
     facts.head.values[WORLD_IP].address = tern_address_from_v4(0x0a000001);
     facts.head.values[WORLD_USER].u64 = 4;
     tern_facts_set_present(&facts.head, WORLD_IP);
@@ -451,10 +482,10 @@ static void corrupt_sections_stay_harmless(TERN_TEST_STATE)
 
         tern_store_u32(section + at, at % 3 ? patterns[tern_test_random(&seed) % 4]
                                             : (uint32_t)tern_test_random(&seed));
-        if (tern_rules_open(&opened, section, length, world.schema, world.opened, WORLD_TABLES,
-                            &classes, 1, NULL) == 0) {
+        if (world_open(&world, &compiled, section, length, &opened, NULL) == 0) {
             struct tern_buffer out = {0};
 
+            assert_int_equal(tern_scratch_prepare(scratch, opened), 0);
             tern_rules_decide(opened, scratch, &item, 1, &verdict);
             tern_rules_explain(opened, scratch, item, &out);
             tern_buffer_free(&out);
@@ -468,22 +499,10 @@ static void corrupt_sections_stay_harmless(TERN_TEST_STATE)
     for (size_t cut = 0; cut < length; cut += 64) {
         struct tern_rules *opened = NULL;
 
-        assert_int_not_equal(tern_rules_open(&opened, compiled.section, cut, world.schema,
-                                             world.opened, WORLD_TABLES, &classes, 1, NULL),
+        assert_int_not_equal(world_open(&world, &compiled, compiled.section, cut, &opened, NULL),
                              0);
     }
-    /* without its classes section, or with that of other rules */
-    {
-        struct tern_rules *opened = NULL;
-
-        assert_int_equal(tern_rules_open(&opened, compiled.section, length, world.schema,
-                                         world.opened, WORLD_TABLES, NULL, 0, NULL),
-                         TERN_ECORRUPT);
-        ((uint8_t *)compiled.classes[0])[8] ^= 1;
-        assert_int_equal(tern_rules_open(&opened, compiled.section, length, world.schema,
-                                         world.opened, WORLD_TABLES, &classes, 1, NULL),
-                         TERN_ECORRUPT);
-    }
+    opens_only_with_its_parts(&compiled);
     tern_scratch_free(scratch);
     world_rules_free(&compiled);
 }

@@ -302,7 +302,7 @@ static void bad_definitions_and_cells_are_refused(TERN_TEST_STATE)
     definition.columns = columns;
     definition.key_type = TERN_TYPE_F32;
     assert_int_equal(tern_table_builder_new(&builder, &definition, &error), TERN_EINVAL);
-    definition.kind = TERN_TABLE_PATTERN_SET;
+    definition.kind = TERN_TABLE_NONE;
     assert_int_equal(tern_table_builder_new(&builder, &definition, &error), TERN_ENOTSUP);
     assert_null(builder);
 
@@ -321,9 +321,9 @@ static void bad_definitions_and_cells_are_refused(TERN_TEST_STATE)
 
 static struct test_section build_any(unsigned kind)
 {
-    static const enum tern_table_kind kinds[] = {TERN_TABLE_EXACT_SET, TERN_TABLE_EXACT_MAP,
+    static const enum tern_table_kind kinds[] = {TERN_TABLE_EXACT_SET,  TERN_TABLE_EXACT_MAP,
                                                  TERN_TABLE_PREFIX_SET, TERN_TABLE_PREFIX_MAP,
-                                                 TERN_TABLE_DOMAIN_SET};
+                                                 TERN_TABLE_DOMAIN_SET, TERN_TABLE_PATTERN_SET};
     struct tern_table_builder *builder = new_builder(kinds[kind], TERN_TYPE_U64);
     struct tern_build_report report;
     uint64_t seed = kind;
@@ -340,6 +340,10 @@ static struct test_section build_any(unsigned kind)
             range.last = tern_address_from_v4(first + size < first ? first : first + size);
             assert_int_equal(
                 tern_table_builder_add_range(builder, &range, cells.value, cells.present), 0);
+        } else if (kind == 5) {
+            size_t length = (size_t)sprintf(text, "n%u.*x", i);
+
+            assert_int_equal(tern_table_builder_add_pattern(builder, text, length, i + 1), 0);
         } else {
             union tern_value key = {.u64 = i};
 
@@ -358,6 +362,10 @@ static void use(const struct tern_table *table, uint64_t *seed)
 {
     uint32_t count = table->has_records ? tern_records_count(&table->records) : 1;
 
+    if (table->kind == TERN_TABLE_PATTERN_SET)
+        for (uint32_t i = 0; i < table->patterns.count; i++)
+            for (uint32_t at = 0; at < table->patterns.entries[i].length; at++)
+                *seed += table->patterns.bytes[table->patterns.entries[i].offset + at];
     for (uint32_t i = 0; i < 300; i++) {
         union tern_value key = {.address = tern_address_from_v4((uint32_t)tern_test_random(seed))};
         char text[24];
@@ -389,7 +397,7 @@ static void damaged_sections_stay_inside(TERN_TEST_STATE)
 {
     uint64_t seed = 31;
 
-    for (unsigned kind = 0; kind < 5; kind++) {
+    for (unsigned kind = 0; kind < 6; kind++) {
         struct test_section whole = build_any(kind);
         unsigned opened = 0, refused = 0;
 

@@ -87,8 +87,10 @@ static int adopt_locked(struct tern_local_context *context, struct tern_error *e
     if (offer == old)
         return 0;
     code = take_schema(context, offer->view);
+    if (code == 0)
+        code = tern_scratch_prepare(context->scratch, offer->view->rules);
     if (code != 0)
-        return tern_error_set(error, code, "no memory for the names of a schema");
+        return tern_error_set(error, code, "no memory for the names of a schema and for patterns");
     enter_part(context, offer->join);
     /* The offer is pinned as long as it is current, which it is while we hold the lock: from here
      * on it is also by us. */

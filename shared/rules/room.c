@@ -1,0 +1,98 @@
+#include "shared/rules/rules.h"
+
+#include <hs/hs_runtime.h>
+#include <xxhash.h>
+
+/* Why vectorscan does not take a serialized database. */
+static int refuse(const uint8_t *database, size_t bytes, hs_error_t code, struct tern_error *error)
+{
+    char *info = NULL;
+    int status;
+
+    if (code == HS_NOMEM)
+        return tern_error_set(error, TERN_ENOMEM, "patterns: no memory for the database");
+    if (code != HS_DB_VERSION_ERROR && code != HS_DB_PLATFORM_ERROR && code != HS_DB_MODE_ERROR)
+        return tern_error_set(error, TERN_ECORRUPT, "patterns: the database is malformed (%d)",
+                              code);
+    if (hs_serialized_database_info((const char *)database, bytes, &info) != HS_SUCCESS)
+        info = NULL;
+    status = tern_error_set(error, TERN_EABI,
+                            "patterns: the database was compiled for another %s (it says: %s; "
+                            "vectorscan here is %s): apply the configuration again",
+                            code == HS_DB_PLATFORM_ERROR ? "processor" : "version of vectorscan",
+                            info != NULL ? info : "nothing", hs_version());
+    free(info);
+    return status;
+}
+
+int tern_scan_open(struct tern_scan *scan, const void *section, size_t length,
+                   const uint8_t hash[16], struct tern_error *error)
+{
+    const struct tern_patterns_header *header = section;
+    const uint8_t *database = (const uint8_t *)(header + 1);
+    hs_error_t code;
+
+    if (length < sizeof *header || (uintptr_t)section % 8 != 0 ||
+        header->magic != TERN_PATTERNS_MAGIC || header->length != length ||
+        header->database_bytes != length - sizeof *header || header->atom_count != scan->atom_count)
+        return tern_error_set(error, TERN_ECORRUPT, "patterns: %zu bytes are not what they say",
+                              length);
+    if (memcmp(header->content_hash, hash, sizeof header->content_hash) != 0)
+        return tern_error_set(error, TERN_ECORRUPT, "patterns: the section is of other rules");
+    if (XXH3_64bits(database, header->database_bytes) != header->checksum)
+        return tern_error_set(error, TERN_ECORRUPT, "patterns: the database fails its checksum");
+    if (header->database_bytes == 0)
+        return 0;
+    code = hs_deserialize_database((const char *)database, header->database_bytes, &scan->database);
+    return code == HS_SUCCESS ? 0 : refuse(database, header->database_bytes, code, error);
+}
+
+void tern_scan_close(struct tern_scan *scan)
+{
+    hs_free_database(scan->database);
+    scan->database = NULL;
+}
+
+void tern_room_free(struct tern_room *room)
+{
+    if (room == NULL)
+        return;
+    hs_free_scratch(room->scratch);
+    free(room->cursors);
+    free(room);
+}
+
+int tern_room_new(struct tern_room **room, const struct tern_rules *rules)
+{
+    size_t ids = 0, cursors = rules->unit_count;
+    struct tern_room *made;
+    uint32_t *next;
+
+    for (uint32_t i = 0; i < rules->scan_count; i++) {
+        ids += rules->scans[i].atom_count;
+        cursors += tern_max_u64(rules->scans[i].atom_count, rules->scans[i].level_count);
+    }
+    made = calloc(1, sizeof *made + rules->scan_count * sizeof made->hits[0] + ids * sizeof *next);
+    if (made == NULL)
+        return TERN_ENOMEM;
+    made->serial = rules->serial;
+    made->cursors = calloc(cursors + 1, sizeof *made->cursors);
+    next = (uint32_t *)&made->hits[rules->scan_count];
+    for (uint32_t i = 0; i < rules->scan_count; i++) {
+        made->hits[i].ids = next;
+        made->hits[i].limit = rules->scans[i].atom_count;
+        next += rules->scans[i].atom_count;
+        /* one scratch for all databases: it grows to what the largest needs */
+        if (rules->scans[i].database != NULL &&
+            hs_alloc_scratch(rules->scans[i].database, &made->scratch) != HS_SUCCESS) {
+            tern_room_free(made);
+            return TERN_ENOMEM;
+        }
+    }
+    if (made->cursors == NULL) {
+        tern_room_free(made);
+        return TERN_ENOMEM;
+    }
+    *room = made;
+    return 0;
+}
