@@ -207,6 +207,7 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
                  struct tern_diagnostics *diagnostics, struct tern_error *error)
 {
     const struct tern_schema *schema;
+    struct tern_diagnostics_mark mark;
     uint64_t before, start = tern_clock_now_ns();
     int failed;
 
@@ -224,7 +225,7 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
     if (failed != 0)
         return tern_error_set(error, failed, "the schema does not read back");
     *schema_hash = schema->hash;
-    if (pipeline->live != NULL)
+    if (pipeline->live != NULL && !options->only_changes)
         warn_of_restart(pipeline->live->settings, config, diagnostics);
     if (pipeline->live != NULL)
         failed = check_schema(pipeline->live->schema, schema, config, options, diagnostics, error);
@@ -239,8 +240,11 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
     if (result->unchanged)
         return 0;
     start = tern_clock_now_ns();
+    mark = tern_diagnostics_mark(diagnostics);
     tern_report_progress(options, "rules", 0, 0);
     failed = add_rules(pipeline, image, config, schema, result, diagnostics, error);
+    if (failed == 0 && options->only_changes)
+        tern_diagnostics_forget(diagnostics, &mark); /* said when it was applied */
     result->compile_ms = tern_clock_ms_since(start);
     return failed;
 }
@@ -261,7 +265,8 @@ int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config
     tern_config_identity(config, result->config_hash);
 
     tern_report_progress(options, "check", 0, 0);
-    failed = tern_compile_check(config, diagnostics);
+    /* What is served already has been checked, and a look at a source costs no more than that. */
+    failed = options->only_changes ? 0 : tern_compile_check(config, diagnostics);
     if (failed != 0)
         return tern_error_set(error, failed, "%zu error%s in %s", diagnostics->error_count,
                               diagnostics->error_count == 1 ? "" : "s", config->path);

@@ -54,9 +54,9 @@ struct tern_apply_options {
     /* One a table, NULL: none. The section that is served is taken again, whatever the table's
      * source says by now; only a table that is not served as it is defined is read. */
     const bool *take_live;
-    bool only_changes;    /* publish nothing when every table is what is served already */
-    bool force_change;    /* max_change is not checked */
-    bool new_schema;      /* ids of fields and tables may change their meaning */
+    bool only_changes; /* the configuration is the one served: publish only what sources changed */
+    bool force_change; /* max_change is not checked */
+    bool new_schema;   /* ids of fields and tables may change their meaning */
     bool tests_only_warn; /* the configuration's failing tests do not refuse it */
     void (*progress)(void *context, const struct tern_progress *progress); /* may be NULL */
     /* called right before the swap (state "publishing") with the numbers to record; may be NULL */

@@ -57,7 +57,10 @@ struct tern_diagnostics_mark {
     size_t count, error_count;
 };
 struct tern_diagnostics_mark tern_diagnostics_mark(const struct tern_diagnostics *diagnostics);
-/* Makes warnings of the errors said since `mark`: they turned out to stop nothing. */
+/* Takes back what was said since `mark`, or makes warnings of its errors: they turned out to stop
+ * nothing. */
+void tern_diagnostics_forget(struct tern_diagnostics *diagnostics,
+                             const struct tern_diagnostics_mark *mark);
 void tern_diagnostics_soften(struct tern_diagnostics *diagnostics,
                              const struct tern_diagnostics_mark *mark);
 

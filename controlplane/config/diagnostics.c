@@ -125,6 +125,14 @@ struct tern_diagnostics_mark tern_diagnostics_mark(const struct tern_diagnostics
     return (struct tern_diagnostics_mark){diagnostics->count, diagnostics->error_count};
 }
 
+void tern_diagnostics_forget(struct tern_diagnostics *diagnostics,
+                             const struct tern_diagnostics_mark *mark)
+{
+    while (diagnostics->count > mark->count)
+        free(diagnostics->items[--diagnostics->count].message);
+    diagnostics->error_count = mark->error_count;
+}
+
 void tern_diagnostics_soften(struct tern_diagnostics *diagnostics,
                              const struct tern_diagnostics_mark *mark)
 {
