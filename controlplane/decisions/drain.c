@@ -94,7 +94,7 @@ static void note_error(struct tern_drain *drain, const char *message)
     uint64_t now_us = tern_clock_now_us();
 
     pthread_mutex_lock(&drain->lock);
-    snprintf(drain->error, sizeof drain->error, "%s", message);
+    snprintf(drain->error, sizeof drain->error, "%.255s", message);
     pthread_mutex_unlock(&drain->lock);
     if (message[0] == '\0' ||
         (drain->complained_us != 0 && now_us < drain->complained_us + COMPLAIN_US))
