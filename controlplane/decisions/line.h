@@ -15,6 +15,8 @@ struct tern_line_writer {
     unsigned seat, loop;
     uint64_t second; /* that `date` is of */
     char date[24];   /* "2026-11-28T05:20:01." */
+    char place[48];  /* made when it is first needed */
+    unsigned place_length;
 };
 
 /* Writes the line of `record`, with `trace` when it has one (else NULL), to `out`, which has room
