@@ -24,6 +24,7 @@ class Bench:
         self.small = small
         self.server_cpu, self.client_cpu = server_cpu, client_cpu
         self.data = Data(data_folder, 0.02 if small else scale)
+        self.texts = {} # file name: what is kept beside the results
         self.seconds = 0.2 if small else 3.0
         self.warmup = 0.05 if small else 0.5
 

@@ -110,6 +110,26 @@ def against_loop(bench):
     return [result]
 
 
+def units(bench):
+    """Micro benchmarks: decisions over rules that all ask the same kind of thing; tables; texts. For reading."""
+    runs = [run_program(bench, "perf-units") for _ in range(bench.rounds)]
+    for name in ("perf-tables", "perf-texts"):
+        command = [bench.build / "perf" / name] + (["--small"] if bench.small else [])
+        done = subprocess.run(pinned(bench.server_cpu, command), capture_output=True, text=True, timeout=600)
+        if done.returncode != 0:
+            raise Failure(f"{name} ended with {done.returncode}: {done.stdout}{done.stderr}")
+        bench.texts[f"{name}.txt"] = done.stdout
+    result = Result("units", "the dearest kind of unit, 1,000 rules of it, 32 decisions together", "≤ 500 ns",
+                    "ns").no_more(500)
+    kinds = [figure[: -len("-vector")] for figure in runs[0] if figure.endswith("-vector")]
+    result.values = [max(run[f"{kind}-vector"] for kind in kinds) for run in runs]
+    result.note("alone / together: " + ", ".join(
+        f"{kind} {median([run[f'{kind}-one'] for run in runs]):.0f} / "
+        f"{median([run[f'{kind}-vector'] for run in runs]):.0f} ns" for kind in kinds))
+    result.runs = {"units": runs}
+    return [result]
+
+
 def decide(bench):
     """A decision inside one process, 1M-key tables + ASN + 1,000 rules: median in dependent loads; and p99 with
     10,000 rules against 10."""

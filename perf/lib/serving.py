@@ -38,7 +38,7 @@ def no_mistakes(result, runs):
 
 
 def summarize(run):
-    keep = ("rps", "latency_ns", "server_cpu_us", "client_cpu_us", "failed", "wrong", "valid", "invalid",
+    keep = ("connections", "rps", "latency_ns", "server_cpu_us", "client_cpu_us", "failed", "wrong", "valid", "invalid",
             "lag_ns", "offered", "replies", "checksum")
     return {key: run[key] for key in keep if key in run}
 

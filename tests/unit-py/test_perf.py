@@ -4,13 +4,14 @@ import json
 import math
 import pathlib
 import sys
+import xml.etree.ElementTree
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "perf"))
 
-from lib import config, gate, report, scaling  # noqa: E402
+from lib import config, gate, plot, report, scaling  # noqa: E402
 from lib.bench import Bench, Result, ratios  # noqa: E402
 from lib.data import Data  # noqa: E402
 
@@ -132,6 +133,49 @@ def test_every_figure_of_the_gate_has_a_baseline():
     figures = json.loads((ROOT / "perf" / "baselines" / "gate.json").read_text())["figures"]
     named = [name for _, _, names, _ in gate.GROUPS for name in names]
     assert sorted(figures) == sorted(named) == sorted(gate.TEXTS)
+
+
+def texts_of(svg):
+    return [node.text for node in xml.etree.ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_plots_show_what_they_are_given():
+    shown = texts_of(plot.bars("A <title>", [("one & two", 12.5), ("none", math.nan), ("big", 2.5e6)], "µs"))
+    assert shown == ["A <title>", "one & two", "12.5 µs", "none", "– µs", "big", "2.5M µs"]
+    drawn = plot.lines("curve", "x", "y", {"a": [(1, 10), (10, 1000)], "b": [(1, 0)]}, log_x=True, log_y=True)
+    assert {"curve", "x", "y", "a", "b", "10", "100", "1k"} <= set(texts_of(drawn))
+    assert drawn.count("<circle") == 2, "0 has no place on a logarithmic scale"
+    assert "nothing was measured" in texts_of(plot.lines("none", "x", "y", {}))
+
+
+@pytest.mark.parametrize("value, limit, at_most, right", [(2, 4, True, True), (8, 4, True, False), (8, 4, False, True),
+                                                          (0, 4, True, True), (math.inf, 4, True, False)])
+def test_better_than_the_target_is_to_the_right(value, limit, at_most, right):
+    svg = plot.targets("t", [("figure", value, limit, at_most, True)])
+    bar = [node for node in xml.etree.ElementTree.fromstring(svg) if node.get("fill") == plot.GOOD][0]
+    target = plot.LEFT + (plot.WIDTH - plot.LEFT - plot.RIGHT) / 2
+    assert (float(bar.get("x")) >= target) is right
+
+
+def test_every_plot_comes_from_saved_results(tmp_path):
+    latency = {mark: 1000.0 for mark in ("p50", "p90", "p99", "p99.9")}
+    runs = {
+        "spike-recovery": {"tern": [{"per_second": [{"p99": 10}, {"p99": 20}]}]},
+        "idle-p99": {"asking": [{"connections": 1, "latency_ns": latency}, {"connections": 64, "latency_ns": latency}]},
+        "one-by-one": {"loop": [{"tern-ns-10": 70.0, "loop-ns-10": 20.0, "tern-ns-1000": 90.0, "loop-ns-1000": 900.0}]},
+        "units": {"units": [{"number-one": 30.0, "number-vector": 12.0}]},
+        "latency-redis": {"tern": [{"latency_ns": latency}]},
+    }
+    results = []
+    for name, data in runs.items():
+        results.append(Result(name, f"figure {name}", "≤ 1", "×").no_more(1))
+        results[-1].values, results[-1].runs = [0.5], data
+    report.save(tmp_path, "01-all", results, {})
+    written = plot.write_all(tmp_path)
+    assert sorted(written) == ["connections.svg", "figures.svg", "latency-redis.svg", "one-by-one.svg", "spike.svg",
+                               "units.svg"]
+    for name in written:
+        assert texts_of((tmp_path / name).read_text())
 
 
 def test_limits_stand_in_the_configuration(tmp_path):
