@@ -42,36 +42,40 @@ static void add_sums(struct tern_seat_sums *into, const struct tern_seat_sums *b
                       &after->stages[i]);
 }
 
+/* What a loop was busy with between two notes of its CPU time; nothing without two. */
+static void measure_loop(struct tern_rates_loop *loop, const struct tern_seat_loop *before,
+                         const struct tern_seat_loop *after)
+{
+    double noted_ns = (double)grown(before->usage_at_ns, after->usage_at_ns), cpu, spin;
+
+    if (before->usage_at_ns == 0 || noted_ns == 0)
+        return;
+    /* Spinning is counted as it goes on, CPU time in notes: their intervals differ a little. */
+    cpu = (double)grown(before->cpu_ns, after->cpu_ns) / noted_ns;
+    spin = (double)grown(before->spin_ns, after->spin_ns) / noted_ns;
+    cpu = cpu > 1 ? 1 : cpu;
+    loop->spin = spin > cpu ? cpu : spin;
+    loop->busy = cpu - loop->spin;
+}
+
+/* `before` NULL: counts from zero. */
 static void add_loop(struct tern_rates *rates, const struct tern_seat_copy *seat, unsigned index,
                      const struct tern_seat_loop *before)
 {
     static const struct tern_seat_loop zero = {0};
     const struct tern_seat_loop *after = &seat->loops[index];
+    const struct tern_seat_loop *from = before != NULL ? before : &zero;
     struct tern_rates_loop *loop = &rates->loops[rates->loop_count++];
-    double noted_ns;
 
     *loop = (struct tern_rates_loop){.seat = seat->seat,
                                      .loop = index,
                                      .pid = seat->pid,
                                      .generation = after->generation,
                                      .busy = -1,
-                                     .spin = -1};
-    noted_ns =
-        before != NULL && before->usage_at_ns != 0 && after->usage_at_ns > before->usage_at_ns
-            ? (double)(after->usage_at_ns - before->usage_at_ns)
-            : 0;
-    if (noted_ns > 0) {
-        /* Spinning is counted as it goes on, CPU time in notes: their intervals differ a little. */
-        double cpu = (double)grown(before->cpu_ns, after->cpu_ns) / noted_ns;
-        double spin = (double)grown(before->spin_ns, after->spin_ns) / noted_ns;
-
-        cpu = cpu > 1 ? 1 : cpu;
-        loop->spin = spin > cpu ? cpu : spin;
-        loop->busy = cpu - loop->spin;
-    }
-    before = before != NULL ? before : &zero;
-    loop->requests = grown(before->requests, after->requests);
-    loop->decisions = grown(before->decisions, after->decisions);
+                                     .spin = -1,
+                                     .requests = grown(from->requests, after->requests),
+                                     .decisions = grown(from->decisions, after->decisions)};
+    measure_loop(loop, from, after);
 }
 
 /* Slots of a seat never change their rule, so the same index is the same rule. */
