@@ -174,13 +174,23 @@ static void expect(void *context, const struct tern_view *view)
     tern_drain_expect(context, view);
 }
 
+/* Publishing does not hang on a log: a full disk is told, and lived with. */
+static void start_drain(struct control *control, const char *run_dir, const char *state_dir)
+{
+    struct tern_error error;
+
+    if (tern_drain_start(run_dir, state_dir, &control->drain, &error) != 0)
+        tern_control_log(TERN_LOG_ERROR, "there is no decision log until the next start: %s",
+                         error.message);
+}
+
 static int open_pipeline(struct control *control, struct tern_error *error)
 {
     struct tern_pipeline_options options = {
         .run_dir = control->directories.run_dir,
         .state_dir = control->directories.state_dir,
         .arena_bytes = control->arena_bytes,
-        .serving = expect,
+        .serving = control->drain != NULL ? expect : NULL,
         .context = control->drain,
     };
     struct tern_pipeline_status status = {0};
@@ -249,7 +259,7 @@ static int open_all(struct control *control, const struct options *options,
     if (rc == 0)
         tern_store_set_patience(control->reading_store, READING_PATIENCE_MS);
     if (rc == 0)
-        rc = tern_drain_start(run_dir, state_dir, &control->drain, error);
+        start_drain(control, run_dir, state_dir);
     if (rc == 0)
         rc = open_pipeline(control, error);
     if (rc == 0 &&

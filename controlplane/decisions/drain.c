@@ -19,7 +19,7 @@
 #define PAUSE_LEAST_US 200u
 #define PAUSE_MOST_US  2000u    /* an idle loop's first burst must still fit its ring */
 #define FLUSH_US       100000u  /* a line waits no longer than that for the buffer to fill */
-#define RETRY_US       1000000u /* after files could not be opened */
+#define RETRY_US       1000000u /* after files could not be opened or written */
 #define COMPLAIN_US    60000000u
 #define NICE           19
 
@@ -103,6 +103,16 @@ static void note_error(struct tern_drain *drain, const char *message)
     tern_control_log(TERN_LOG_ERROR, "decision log: %s; decisions are counted, not kept", message);
 }
 
+/* Forgets the open files, so that the next try makes what is missing, a little later. */
+static int give_up(struct tern_drain *drain, int code)
+{
+    if (drain->files_open)
+        tern_log_files_close(&drain->files);
+    drain->files_open = false;
+    drain->retry_us = tern_clock_now_us() + RETRY_US;
+    return code;
+}
+
 static int append(struct tern_drain *drain, struct tern_error *error)
 {
     int code;
@@ -111,13 +121,12 @@ static int append(struct tern_drain *drain, struct tern_error *error)
         if (tern_clock_now_us() < drain->retry_us)
             return tern_error_set(error, TERN_EAGAIN, "%s", drain->error);
         code = tern_log_files_open(&drain->files, drain->now.directory, &drain->now.bounds, error);
-        if (code != 0) {
-            drain->retry_us = tern_clock_now_us() + RETRY_US;
-            return code;
-        }
+        if (code != 0)
+            return give_up(drain, code);
         drain->files_open = true;
     }
-    return tern_log_files_append(&drain->files, drain->buffer, drain->used, error);
+    code = tern_log_files_append(&drain->files, drain->buffer, drain->used, error);
+    return code != 0 ? give_up(drain, code) : 0;
 }
 
 static void add(_Atomic uint64_t *counter, uint64_t amount)

@@ -166,11 +166,19 @@ static void remove_oldest(struct tern_log_files *files)
     free(numbers);
 }
 
+/* Somebody removed it: what is written there is nobody's. */
+static bool is_removed(int fd)
+{
+    struct stat status;
+
+    return fstat(fd, &status) == 0 && status.st_nlink == 0;
+}
+
 static bool is_time_for_next(const struct tern_log_files *files, size_t length)
 {
     uint64_t now_us = tern_clock_wall_us();
 
-    if (files->fd < 0)
+    if (files->fd < 0 || is_removed(files->fd))
         return true;
     return files->size > 0 &&
            (files->size + length > files->bounds.file_bytes ||

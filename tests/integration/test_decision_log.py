@@ -1,6 +1,7 @@
 """The decision log: what is written, what is not and why, through restarts of everybody."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 
@@ -230,12 +231,34 @@ def test_a_full_disk_delays_nobody(make_instance, as_root, tmp_path):
         def goes_on():
             client.decide({"ip": "192.0.2.1"})
             return log_status(instance)["written"] > before or None
-        # The open file is gone from the folder, yet its space is free: lines go on into it.
         wait_until(goes_on, "written again")
         assert log_status(instance)["error"] is None
         assert instance.stop() == 0
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_a_removed_folder_is_made_again(make_instance):
+    instance = make(make_instance).start()
+    client = instance.client()
+    client.decide({"ip": "192.0.2.1", 0: 1})
+    await_lines(instance, 1)
+    shutil.rmtree(instance.state_dir / "decisions")
+
+    def goes_on():
+        client.decide({"ip": "192.0.2.1", 0: 2})
+        return files(instance) and lines(instance)
+    assert wait_until(goes_on, "written again")[0]["key"] == "2"
+
+
+def test_without_room_for_its_position_everything_else_works(make_instance):
+    instance = make(make_instance)
+    (instance.state_dir / "decisions.position").mkdir()
+    instance.start()
+    assert instance.client().decide({"ip": "192.0.2.1"}).action is Action.DENY
+    assert instance.status()["decision_log"] is None
+    assert "no decision log" in instance.log_text()
+    instance.apply()
 
 
 def test_ternctl_log(make_instance):
