@@ -113,18 +113,27 @@ static int give_up(struct tern_drain *drain, int code)
     return code;
 }
 
-static int append(struct tern_drain *drain, struct tern_error *error)
+static int open_files(struct tern_drain *drain, struct tern_error *error)
 {
     int code;
 
-    if (!drain->files_open) {
-        if (tern_clock_now_us() < drain->retry_us)
-            return tern_error_set(error, TERN_EAGAIN, "%s", drain->error);
-        code = tern_log_files_open(&drain->files, drain->now.directory, &drain->now.bounds, error);
-        if (code != 0)
-            return give_up(drain, code);
-        drain->files_open = true;
-    }
+    if (drain->files_open)
+        return 0;
+    if (tern_clock_now_us() < drain->retry_us)
+        return tern_error_set(error, TERN_EAGAIN, "%s", drain->error);
+    code = tern_log_files_open(&drain->files, drain->now.directory, &drain->now.bounds, error);
+    if (code != 0)
+        return give_up(drain, code);
+    drain->files_open = true;
+    return 0;
+}
+
+static int append(struct tern_drain *drain, struct tern_error *error)
+{
+    int code = open_files(drain, error);
+
+    if (code != 0)
+        return code;
     code = tern_log_files_append(&drain->files, drain->buffer, drain->used, error);
     return code != 0 ? give_up(drain, code) : 0;
 }
@@ -314,6 +323,7 @@ static bool same_files(const struct wishes *a, const struct wishes *b)
 static void follow_wishes(struct tern_drain *drain, const struct wishes *wanted)
 {
     bool begins = wanted->on && !drain->now.on;
+    struct tern_error error;
 
     if (drain->now.on) {
         flush(drain);
@@ -326,6 +336,9 @@ static void follow_wishes(struct tern_drain *drain, const struct wishes *wanted)
     }
     drain->now = *wanted;
     drain->files.bounds = wanted->bounds;
+    /* Before the first decision: a directory that cannot be made shows in the status at once. */
+    if (wanted->on && open_files(drain, &error) != 0)
+        note_error(drain, error.message);
     if (begins && drain->position->draining == 0)
         skip_to_heads(drain);
     drain->position->draining = wanted->on;

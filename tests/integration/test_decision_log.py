@@ -238,6 +238,21 @@ def test_a_full_disk_delays_nobody(make_instance, as_root, tmp_path):
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
+def test_a_directory_that_cannot_be_made_shows_at_once(make_instance):
+    instance = make(make_instance, log="{{ directory: no/such/place }}".format()).start()
+    wait_until(lambda: log_status(instance)["error"], "told")
+    assert "no/such/place" in log_status(instance)["error"]
+    (instance.sources / "no/such").mkdir(parents=True)
+    client = instance.client()
+
+    def goes_on():
+        client.decide({"ip": "192.0.2.1"})
+        return log_status(instance)["written"] > 0
+    wait_until(goes_on, "written")
+    assert log_status(instance)["error"] is None
+    assert (instance.sources / "no/such/place/decisions-00000001.jsonl").exists()
+
+
 def test_a_removed_folder_is_made_again(make_instance):
     instance = make(make_instance).start()
     client = instance.client()

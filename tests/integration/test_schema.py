@@ -1,9 +1,11 @@
 """A new schema: who is connected goes on under his own and is asked to move; nobody is lost."""
+import json
 import struct
+import subprocess
 import threading
 
 import pytest
-from instance import CONFIG, wait_until
+from instance import BUILD, wait_until
 from tern import Action, Client, Op, Status, StatusError
 
 SCHEMA = """\
@@ -177,6 +179,19 @@ def test_schemas_come_and_go_under_load(make_instance):
             if client.goaway.reason.startswith("another schema"):
                 break
         client.recv_closed()
+
+
+def test_a_load_in_c_does_not_notice(instance):
+    requests = instance.write_source("requests.csv", "ip\n192.0.2.1\n203.0.113.9\n")
+    load = subprocess.Popen(
+        [str(BUILD / "tern-load"), "run", "--target", instance.tcp, "--requests", str(requests),
+         "--connections", "4", "--depth", "8", "--warmup", "0", "--duration", "1.5", "--json",
+         "--check-same"], stdout=subprocess.PIPE, text=True)
+    wait_until(lambda: instance.stats()["decisions"] > 1000, "under load")
+    publish(instance, SECOND, "--new-schema")
+    result = json.loads(load.communicate(timeout=60)[0])
+    assert load.returncode == 0
+    assert (result["failed"], result["wrong"]) == (0, 0)
 
 
 def test_rollback_across_schemas(instance):
