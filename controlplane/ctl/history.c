@@ -199,25 +199,31 @@ static void print_whole(const Tern__Control__History *history)
     }
 }
 
-/* Asks tern-control; 0 with the wanted reply, else the exit code after saying why. */
-static int ask(const struct tern_invocation *invocation, const Tern__Control__Request *request,
-               int wanted, Tern__Control__Reply **reply)
+/* Asks tern-control. The wanted reply, or NULL after saying why not, with the exit code in `*code`.
+ */
+static Tern__Control__Reply *ask(const struct tern_invocation *invocation,
+                                 const Tern__Control__Request *request, int wanted, int *code)
 {
+    Tern__Control__Reply *reply = NULL;
     char *run_dir = NULL;
     struct tern_error error;
     int rc = tern_instance_find(invocation, &run_dir, &error);
 
     if (rc == 0)
-        rc = tern_instance_ask(run_dir, request, TIMEOUT_US, NULL, NULL, reply, &error);
+        rc = tern_instance_ask(run_dir, request, TIMEOUT_US, NULL, NULL, &reply, &error);
     free(run_dir);
-    if (rc != 0)
-        return tern_ctl_fail(&error);
-    if ((int)(*reply)->body_case == wanted)
-        return TERN_EXIT_OK;
+    if (rc != 0) {
+        *code = tern_ctl_fail(&error);
+        return NULL;
+    }
+    if ((int)reply->body_case == wanted)
+        return reply;
     fprintf(stderr, "ternctl: %s\n",
-            (*reply)->body_case == TERN__CONTROL__REPLY__BODY_FAILURE ? (*reply)->failure->message
-                                                                      : "unexpected reply");
-    return TERN_EXIT_REFUSED;
+            reply->body_case == TERN__CONTROL__REPLY__BODY_FAILURE ? reply->failure->message
+                                                                   : "unexpected reply");
+    tern__control__reply__free_unpacked(reply, NULL);
+    *code = TERN_EXIT_REFUSED;
+    return NULL;
 }
 
 int tern_ctl_history(const struct tern_invocation *invocation)
@@ -225,9 +231,9 @@ int tern_ctl_history(const struct tern_invocation *invocation)
     Tern__Control__Request request = TERN__CONTROL__REQUEST__INIT;
     Tern__Control__HistoryRequest body = TERN__CONTROL__HISTORY_REQUEST__INIT;
     bool one = invocation->argument_count == 1;
-    Tern__Control__Reply *reply = NULL;
+    Tern__Control__Reply *reply;
     uint64_t generation = 0;
-    int code;
+    int code = TERN_EXIT_OK;
 
     if (one && (tern_ctl_parse_number(invocation->arguments[0], &generation) != 0 ||
                 generation == 0 || generation > INT64_MAX)) {
@@ -239,14 +245,16 @@ int tern_ctl_history(const struct tern_invocation *invocation)
     body.with_text = one;
     request.body_case = TERN__CONTROL__REQUEST__BODY_HISTORY;
     request.history = &body;
-    code = ask(invocation, &request, TERN__CONTROL__REPLY__BODY_HISTORY, &reply);
-    if (code == TERN_EXIT_OK && one && reply->history->n_rows == 0) {
+    reply = ask(invocation, &request, TERN__CONTROL__REPLY__BODY_HISTORY, &code);
+    if (reply == NULL)
+        return code;
+    if (one && reply->history->n_rows == 0) {
         fprintf(stderr, "ternctl: the history has no generation %llu\n",
                 (unsigned long long)generation);
         code = TERN_EXIT_REFUSED;
-    } else if (code == TERN_EXIT_OK && invocation->json) {
+    } else if (invocation->json) {
         print_json(reply->history, one);
-    } else if (code == TERN_EXIT_OK) {
+    } else {
         (one ? print_whole : print_text)(reply->history);
     }
     tern__control__reply__free_unpacked(reply, NULL);
@@ -298,15 +306,16 @@ int tern_ctl_audit(const struct tern_invocation *invocation)
 {
     Tern__Control__Request request = TERN__CONTROL__REQUEST__INIT;
     Tern__Control__AuditRequest body = TERN__CONTROL__AUDIT_REQUEST__INIT;
-    Tern__Control__Reply *reply = NULL;
-    int code;
+    Tern__Control__Reply *reply;
+    int code = TERN_EXIT_OK;
 
     body.limit = invocation->limit;
     request.body_case = TERN__CONTROL__REQUEST__BODY_AUDIT;
     request.audit = &body;
-    code = ask(invocation, &request, TERN__CONTROL__REPLY__BODY_AUDIT, &reply);
-    if (code == TERN_EXIT_OK)
-        (invocation->json ? audit_json : print_audit)(reply->audit);
+    reply = ask(invocation, &request, TERN__CONTROL__REPLY__BODY_AUDIT, &code);
+    if (reply == NULL)
+        return code;
+    (invocation->json ? audit_json : print_audit)(reply->audit);
     tern__control__reply__free_unpacked(reply, NULL);
     return code;
 }
