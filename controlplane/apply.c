@@ -187,6 +187,20 @@ static int add_rules(struct tern_pipeline *pipeline, struct tern_image *image,
     return failed;
 }
 
+/* The served section of a kind there is one of: a refresh changes tables, and with them rules, but
+ * not how the data plane runs. A token whose file is replaced waits for the next apply. */
+static int add_served(struct tern_pipeline *pipeline, struct tern_image *image, unsigned kind,
+                      struct tern_error *error)
+{
+    const struct tern_image *live = &pipeline->live_image;
+
+    for (unsigned i = 0; i < live->count; i++)
+        if (live->sections[i].kind == kind)
+            return tern_image_add(pipeline, image, kind, 0, live->sections[i].content_hash, NULL, 0,
+                                  NULL, error);
+    return tern_error_set(error, TERN_ENOENT, "nothing is served that could be refreshed");
+}
+
 /* What a running ternd does not take over. */
 static void warn_of_restart(const struct tern_settings *live, const struct tern_config *config,
                             struct tern_diagnostics *diagnostics)
@@ -211,13 +225,19 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
     uint64_t before, start = tern_clock_now_ns();
     int failed;
 
-    failed = add_settings(pipeline, image, config, diagnostics, error);
+    if (options->only_changes)
+        failed = add_served(pipeline, image, TERN_SECTION_SETTINGS, error);
+    else
+        failed = add_settings(pipeline, image, config, diagnostics, error);
     if (failed != 0)
         return failed;
     /* a ternd that waits for the first generation can bind and say NOT_READY meanwhile */
     if (!options->dry_run && pipeline->live == NULL)
         tern_publish_settings(&pipeline->writer, added_last(image));
-    failed = add_schema(pipeline, image, config, error);
+    if (options->only_changes)
+        failed = add_served(pipeline, image, TERN_SECTION_SCHEMA, error);
+    else
+        failed = add_schema(pipeline, image, config, error);
     if (failed != 0)
         return failed;
     failed = tern_schema_open(pipeline->writer.base + added_last(image)->offset,

@@ -8,8 +8,8 @@ import sqlite3
 import subprocess
 
 import pytest
-from instance import DATA, RULES, wait_until
-from tern import Action
+from instance import CONFIG, DATA, RULES, wait_until
+from tern import Action, Client
 from test_sources import REFRESH, action, nets, replace, source, with_keys
 
 SOFTER = RULES.replace("then: deny, score: 1.0", "then: challenge")
@@ -405,6 +405,32 @@ def test_listen_and_workers_wait_for_the_next_start(make_instance):
     wait_until(lambda: (instance.try_status() or {}).get("dataplane", {}).get("loops") == 2,
                "a new ternd with two loops")
     assert "take effect" not in instance.ctl("apply", instance.config_path).stderr
+
+
+def test_secrets_are_never_kept(make_instance):
+    """Neither history nor sections know more of a token than the configuration says; and a refresh does
+    not take over one that has been replaced meanwhile."""
+    secret = "secret-that-nobody-may-find-4711"
+    instance = with_keys(make_instance(config=CONFIG.replace(
+        "fields:", "tokens: [ {{ name: web, secret: '${{file:token}}' }} ]\nfields:", 1)), bad_nets=REFRESH)
+    token = instance.write_source("token", secret)
+    token.chmod(0o600)
+    instance.start()
+
+    def denied(address):
+        with Client(instance.tcp, token=secret) as client:
+            return client.decide({"ip": address}).action is Action.DENY
+    assert denied("192.0.2.1")
+    token.unlink()
+    replace(instance, "bad-nets.txt", "203.0.113.0/24\n")
+    wait_until(lambda: denied("203.0.113.1"), "refreshed without the file")
+    instance.ctl("rollback", check=0)
+    assert instance.ctl("apply", instance.config_path).returncode == 1, "an apply wants it"
+    everything = b"".join(path.read_bytes() for path in instance.state_dir.rglob("*") if path.is_file())
+    assert b"file:token" in everything and secret.encode() not in everything
+    told = instance.ctl("history", instance.generation(), "--json", check=0).stdout
+    assert "${file:token}" in told and secret not in told
+    assert secret not in instance.log_text()
 
 
 def test_a_wall_clock_that_jumps(make_instance):
