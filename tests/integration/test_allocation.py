@@ -2,6 +2,7 @@
 import struct
 
 import pytest
+from instance import CONFIG
 from tern import Op, RequestFlag, pack_frame
 
 ROUNDS_STILL = 10
@@ -24,7 +25,12 @@ def batch(*items):
 ITEM = item(field(1, bytes([192, 0, 2, 1])), field(2, b"WWW.Bad.Example.:443"),
             field(3, b"/login/index.php"), field(4, struct.pack("<Q", 2)))
 
+# Written anew before rules see it: a name in punycode, one that has none, a path of every oddity.
+ODD = item(field(2, "WWW.BÜCHER。example:8080".encode()), field(3, b"/x/%2e%2e//./L%4Fgin/index.PHP?a#b" * 50))
+ODDER = item(field(2, b"\xff\xfe." + b"\xc3\xbc" * 100), field(3, b"%" * 3000 + b"/.." * 500))
+
 FRAMES = [
+    (Op.DECIDE, batch(*[ODD, ODDER] * 40), 0),
     (Op.PING, b"x" * 5000, 0),
     (Op.DECIDE, batch(ITEM), 0),
     (Op.DECIDE, batch(ITEM), RequestFlag.DETAIL | RequestFlag.FRESH | RequestFlag.WAIT),
@@ -65,18 +71,31 @@ def run_round(instance):
         sock.close()
 
 
-def test_requests_take_nothing_from_the_heap(shared_instance):
-    run_round(shared_instance)
-    if shared_instance.stats()["heap_bytes"] == 0:
+def settle(instance):
+    run_round(instance)
+    if instance.stats()["heap_bytes"] == 0:
         pytest.skip("this build's allocator does not count (sanitizers)")
     still, before = 0, None
     # Free lists grow to the peak of what is under way at once, which differs a little from round to
     # round at first. One allocation in each request, or each connection, would never stand still.
     for _ in range(ROUNDS_MOST):
-        run_round(shared_instance)
-        now = shared_instance.stats()["heap_bytes"]
+        run_round(instance)
+        now = instance.stats()["heap_bytes"]
         still = still + 1 if now == before else 0
         before = now
         if still == ROUNDS_STILL:
             return
     pytest.fail(f"still growing after {ROUNDS_MOST} rounds: {before} bytes")
+
+
+def test_requests_take_nothing_from_the_heap(shared_instance):
+    settle(shared_instance)
+
+
+def test_normalizing_takes_nothing_either(make_instance):
+    steps = "[ strip_query, percent_decode, merge_slashes, dot_segments, lower ]"
+    instance = make_instance(
+        config=CONFIG.replace("path: string", f"path: {{{{ type: string, normalize: {steps} }}}}"),
+        rules="  - { id: raw, when: 'path.raw ends_with \".PHP?a#b\" or host.raw == \"x\"', add: 4 }\n"
+              "  - { id: login, when: 'path starts_with \"/login/index\" or host in $bad_hosts', then: deny }\n")
+    settle(instance.start())

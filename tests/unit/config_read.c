@@ -1,5 +1,6 @@
 #include "tests/unit/unit.h"
 
+#include "controlplane/build/schema.h"
 #include "controlplane/config/config.h"
 
 #include <unistd.h>
@@ -121,6 +122,52 @@ static const char whole[] =
     "default: challenge\n"
     "tests:\n"
     "  - { request: { ip: 10.1.2.3, host: NO }, expect: undecided, rule: a-1 }\n";
+
+/* The configuration and the schema number untouched values alike, up to where the numbers end. */
+static void slots_of_untouched_values_are_those_of_the_schema(TERN_TEST_STATE)
+{
+    struct fixture fixture;
+    struct tern_buffer text = {0}, section = {0};
+    const struct tern_schema *schema;
+    uint8_t slots[TERN_FIELDS_MAX + 1], *aligned;
+    unsigned with = 0, last;
+    struct tern_config *config;
+
+    tern_buffer_printf(&text, "tern: 1\nfields:\n");
+    for (unsigned i = 1; i <= 200; i++)
+        tern_buffer_printf(&text,
+                           i % 3 == 0   ? "  f%u: host\n"
+                           : i % 3 == 1 ? "  f%u: { type: string, normalize: [ lower ] }\n"
+                                        : "  f%u: string\n",
+                           i);
+    tern_buffer_append_zero(&text, 1);
+    config = read_valid(&fixture, (const char *)text.data);
+    assert_int_equal(tern_schema_build(config, &section), 0);
+    aligned = aligned_alloc(64, tern_align_up(section.length, 64));
+    memcpy(aligned, section.data, section.length);
+    assert_int_equal(tern_schema_open(aligned, section.length, &schema), 0);
+    last = tern_schema_raw_slots(schema, slots);
+    assert_int_equal(last, TERN_FIELDS_MAX);
+    assert_int_equal(config->slot_count, last);
+    for (unsigned id = 1; id <= 200; id++) {
+        const struct tern_schema_field *field;
+        bool raw;
+
+        assert_int_equal(tern_config_raw_slot(config, id), slots[id]);
+        if (slots[id] == 0)
+            continue;
+        with++;
+        field = tern_schema_slot(schema, slots[id], &raw);
+        assert_true(raw && field != NULL && field->id == id);
+        assert_int_equal(config->fields[slots[id] - 1].raw_of, id);
+        assert_int_equal(config->fields[slots[id] - 1].flags, 0);
+    }
+    assert_int_equal(with, 55); /* 255 numbers for 200 fields */
+    free(aligned);
+    tern_buffer_free(&section);
+    tern_buffer_free(&text);
+    drop(&fixture);
+}
 
 static void everything_is_read_into_its_place(TERN_TEST_STATE)
 {
@@ -275,6 +322,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_are_those_of_the_design),
         cmocka_unit_test(everything_is_read_into_its_place),
+        cmocka_unit_test(slots_of_untouched_values_are_those_of_the_schema),
         cmocka_unit_test(files_that_are_no_configuration_are_refused),
         cmocka_unit_test(a_byte_order_mark_and_crlf_are_fine),
         cmocka_unit_test(deep_nesting_ends),
