@@ -65,6 +65,8 @@ enum tern_attainability tern_attainable(const struct tern_config_field *field, e
         return TERN_NEVER_ATTAINABLE;
     }
     if (decoded && tern_normalize(TERN_NORMALIZE_PERCENT_DECODE, text, length, normal) != length) {
+        if (!whole) /* a part keeps its dots and slashes: it may stand among others */
+            steps &= TERN_NORMALIZE_PERCENT_DECODE | TERN_NORMALIZE_LOWER;
         show(normal, tern_normalize(steps, text, length, normal), shown);
         snprintf(
             message, TERN_ATTAINABLE_MESSAGE,
@@ -74,4 +76,29 @@ enum tern_attainability tern_attainable(const struct tern_config_field *field, e
         return TERN_ATTAINABLE_ENCODED_TWICE;
     }
     return TERN_ATTAINABLE;
+}
+
+bool tern_attainable_expression(const struct tern_config_field *field, const uint8_t *text,
+                                size_t length, char message[TERN_ATTAINABLE_MESSAGE])
+{
+    bool in_class = false;
+
+    if (!(field->normalize & TERN_NORMALIZE_LOWER) && !(field->flags & TERN_FIELD_HOST))
+        return true;
+    if (memmem(text, length, "(?", 2) != NULL)
+        return true;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] == '\\' && i + 1 < length) /* also "\xHH", "\pL" */
+            i += text[i + 1] == 'x' ? 3 : (text[i + 1] | 32) == 'p' ? 2 : 1;
+        else if (text[i] == '[' || text[i] == ']')
+            in_class = text[i] == '[';
+        else if (!in_class && text[i] >= 'A' && text[i] <= 'Z') {
+            snprintf(message, TERN_ATTAINABLE_MESSAGE,
+                     "field '%s' is in lower case before rules see it, so '%c' matches nothing; "
+                     "write it small, or look at %s.raw",
+                     field->name.text, text[i], field->name.text);
+            return false;
+        }
+    }
+    return true;
 }

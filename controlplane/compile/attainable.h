@@ -20,4 +20,10 @@ enum tern_attainability tern_attainable(const struct tern_config_field *field, e
                                         const uint8_t *text, uint32_t length,
                                         char message[TERN_ATTAINABLE_MESSAGE]);
 
+/* Whether a regular expression over the string field asks for a capital letter where there are
+ * none: a guess, by letters that stand outside of escapes and classes, in an expression without
+ * options such as (?i). False with `message`. */
+bool tern_attainable_expression(const struct tern_config_field *field, const uint8_t *text,
+                                size_t length, char message[TERN_ATTAINABLE_MESSAGE]);
+
 #endif

@@ -337,29 +337,29 @@ static bool parse_one_literal(struct parser *parser, struct tern_node *node)
     return parse_literal(parser, &atom->operand, atom->test, true, atom->literals);
 }
 
-/* Keeps the text of a pattern: as it is, but hosts are folded before any rule sees them, so what
- * they contain is asked for in lower case. */
-static void keep_pattern(struct parser *parser, struct tern_atom *atom)
+/* Keeps the text of an expression as it is. */
+static void keep_expression(struct parser *parser, struct tern_atom *atom)
 {
     const struct tern_token *token = &parser->token;
+    const struct tern_operand *operand = &atom->operand;
     uint8_t *bytes = tern_region_take(parser->region, token->length + 1);
+    char message[TERN_ATTAINABLE_MESSAGE];
 
     atom->literals = tern_region_take(parser->region, sizeof *atom->literals);
     if (bytes == NULL || atom->literals == NULL) {
         parser->no_memory = true;
         return;
     }
-    for (size_t i = 0; i < token->length; i++) {
-        uint8_t byte = (uint8_t)token->text[i];
-        bool capital = byte >= 'A' && byte <= 'Z' && atom->test == TERN_TEST_CONTAINS &&
-                       (atom->operand.flags & TERN_FIELD_HOST);
-
-        bytes[i] = capital ? byte | 32 : byte;
-    }
+    memcpy(bytes, token->text, token->length);
     atom->literal_count = 1;
     atom->literals[0].first.string.bytes = bytes;
     atom->literals[0].first.string.length = (uint32_t)token->length;
     atom->literals[0].last = atom->literals[0].first;
+    if (operand->field != 0 && operand->table == 0 &&
+        !tern_attainable_expression(&parser->config->fields[operand->field - 1], bytes,
+                                    token->length, message))
+        tern_diagnostics_add(parser->diagnostics, TERN_SEVERITY_WARNING,
+                             tern_text_place(parser->text, token->offset), "%s", message);
 }
 
 /* contains "literal", matches "expression", matches $pattern_set; `word` has been consumed. */
@@ -403,10 +403,10 @@ static bool parse_pattern(struct parser *parser, struct tern_node *node,
                TERN_STRING_MAX);
     else if (contains && parser->token.length == 0)
         atom->test = TERN_TEST_EXISTS; /* every string contains it */
+    else if (contains)
+        return parse_one_literal(parser, node); /* a part of a value, like a beginning of one */
     else
-        keep_pattern(parser, atom);
-    if (contains && atom->literals != NULL)
-        check_attainable(parser, &atom->operand, TERN_TEST_CONTAINS, atom->literals);
+        keep_expression(parser, atom);
     advance(parser);
     return true;
 }
