@@ -54,7 +54,8 @@ static int open_column(struct column *column, const struct tern_compile_input *i
                        const struct tern_records *records, uint16_t set)
 {
     const struct tern_buffer *bytes = &column->classifier.bytes;
-    uint32_t class_count = tern_signatures_count(&column->classifier.signatures);
+    const struct tern_class_bounds bounds = {
+        .class_count = tern_signatures_count(&column->classifier.signatures)};
     const struct tern_intervals_header *header;
     int status = 0;
 
@@ -68,18 +69,18 @@ static int open_column(struct column *column, const struct tern_compile_input *i
     switch (column->classifier.kind) {
     case TERN_UNIT_ADDRESS:
         status = tern_intervals_open(&column->wide, column->image + header->next,
-                                     bytes->length - header->next, true, class_count, NULL);
+                                     bytes->length - header->next, true, &bounds, NULL);
         if (status == 0)
             status = tern_intervals_open(&column->narrow, column->image, bytes->length, false,
-                                         class_count, NULL);
+                                         &bounds, NULL);
         break;
     case TERN_UNIT_NUMBER:
-        status = tern_intervals_open(&column->narrow, column->image, bytes->length, false,
-                                     class_count, NULL);
+        status = tern_intervals_open(&column->narrow, column->image, bytes->length, false, &bounds,
+                                     NULL);
         break;
     case TERN_UNIT_STRING:
     case TERN_UNIT_SUFFIX:
-        status = tern_trie_open(&column->trie, column->image, bytes->length, class_count, NULL);
+        status = tern_trie_open(&column->trie, column->image, bytes->length, &bounds, NULL);
         break;
     case TERN_UNIT_SET:
         column->set = &input->tables[set];

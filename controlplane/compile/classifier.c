@@ -28,6 +28,60 @@ int tern_classifier_build(struct tern_classifier *classifier, enum tern_unit_kin
     }
 }
 
+static void recode_intervals(uint8_t *bytes, const uint32_t *codes)
+{
+    const struct tern_intervals_header *header = (const void *)bytes;
+    uint8_t *first = bytes + sizeof *header +
+                     tern_align_up(((uint64_t)header->bucket_count + 1) * sizeof(uint32_t), 8);
+    struct tern_interval *narrow = (void *)first;
+    struct tern_interval_wide *wide = (void *)first;
+
+    for (uint32_t i = 0; i < header->count; i++)
+        if (header->wide)
+            wide[i].class = codes[wide[i].class];
+        else
+            narrow[i].class = codes[narrow[i].class];
+}
+
+static void recode_pair(struct tern_trie_pair *pair, const uint32_t *codes)
+{
+    *pair = (struct tern_trie_pair){codes[pair->on], codes[pair->end]};
+}
+
+static void recode_trie(uint8_t *bytes, const uint32_t *codes)
+{
+    const struct tern_trie_header *header = (const void *)bytes;
+    struct tern_trie_node *nodes = (void *)(bytes + sizeof *header);
+    struct tern_trie_pair *pairs = (void *)(nodes + header->node_count);
+
+    for (uint32_t i = 0; i < header->node_count; i++)
+        for (unsigned j = 0; j < TERN_TRIE_PAIRS; j++)
+            recode_pair(&nodes[i].pairs[j], codes);
+    for (uint32_t i = 0; i < header->pair_count; i++)
+        recode_pair(&pairs[i], codes);
+}
+
+void tern_classifier_recode(enum tern_unit_kind kind, uint8_t *bytes, const uint32_t *codes)
+{
+    const struct tern_intervals_header *intervals = (const void *)bytes;
+
+    switch (kind) {
+    case TERN_UNIT_ADDRESS:
+        recode_intervals(bytes + intervals->next, codes);
+        recode_intervals(bytes, codes);
+        break;
+    case TERN_UNIT_NUMBER:
+        recode_intervals(bytes, codes);
+        break;
+    case TERN_UNIT_STRING:
+    case TERN_UNIT_SUFFIX:
+        recode_trie(bytes, codes);
+        break;
+    default:
+        break;
+    }
+}
+
 void tern_classifier_free(struct tern_classifier *classifier)
 {
     tern_signatures_free(&classifier->signatures);

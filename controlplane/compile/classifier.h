@@ -22,6 +22,9 @@ struct tern_classifier {               /* zero-initialise */
 int tern_classifier_build(struct tern_classifier *classifier, enum tern_unit_kind kind,
                           enum tern_type type, const struct tern_unit_atom *atoms,
                           const uint32_t *indexes, uint32_t count, uint32_t there);
+/* Writes other numbers for classes into packed bytes of a classifier of `kind`: codes[class]. */
+void tern_classifier_recode(enum tern_unit_kind kind, uint8_t *bytes, const uint32_t *codes);
+
 void tern_classifier_free(struct tern_classifier *classifier);
 
 /* The parts of tern_classifier_build, one a file. */

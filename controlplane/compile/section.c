@@ -2,6 +2,7 @@
 
 #include "controlplane/compile/checks.h"
 #include "controlplane/compile/scan.h"
+#include "shared/rules/class.h"
 
 #define TERM_TEXT_MAX 400 /* bytes of a term's source text that explain shows */
 
@@ -111,34 +112,112 @@ static int write_terms(const struct tern_analysis *analysis, const struct tern_r
     return status;
 }
 
-static int write_units(const struct tern_analysis *analysis, const struct tern_section_unit *units,
-                       struct tern_rules_header *header, struct tern_buffer *out)
+/* Rows as they are written: without those that their classifier says itself. */
+struct packed_rows {
+    struct tern_list class_rows, deltas;
+    uint32_t *delta_runs;   /* per delta: 1 + where its run is in `deltas`; 0: not yet */
+    struct tern_list codes; /* u32 per class of the unit at hand */
+};
+
+static int pack_row(struct packed_rows *packed, const struct tern_rows *rows,
+                    const struct tern_class_row *row)
+{
+    const struct tern_delta *deltas = rows->deltas.data;
+    struct tern_class_row *kept = tern_list_push(&packed->class_rows, sizeof *kept);
+
+    if (kept == NULL)
+        return TERN_ENOMEM;
+    *kept = *row;
+    if (row->delta_count == 0)
+        return 0;
+    if (packed->delta_runs[row->first_delta] == 0) {
+        if (tern_list_reserve(&packed->deltas, row->delta_count, sizeof *deltas) != 0)
+            return TERN_ENOMEM;
+        memcpy((struct tern_delta *)packed->deltas.data + packed->deltas.count,
+               deltas + row->first_delta, row->delta_count * sizeof *deltas);
+        packed->delta_runs[row->first_delta] = (uint32_t)packed->deltas.count + 1;
+        packed->deltas.count += row->delta_count;
+    }
+    kept->first_delta = packed->delta_runs[row->first_delta] - 1;
+    return 0;
+}
+
+/* Adds the rows of one unit; `codes` becomes what its classifier is to answer for each class. Where
+ * `direct`, a class whose row is one delta is that delta; the first two classes keep their numbers.
+ */
+static int pack_rows(struct packed_rows *packed, const struct tern_rows *rows,
+                     const struct tern_section_unit *unit, bool direct)
+{
+    const struct tern_class_row *row =
+        (const struct tern_class_row *)rows->class_rows.data + unit->first_row;
+    const struct tern_delta *deltas = rows->deltas.data;
+    size_t first = packed->class_rows.count;
+    int status = 0;
+
+    packed->codes.count = 0;
+    for (uint32_t class = 0; class < unit->class_count && status == 0; class ++) {
+        uint32_t *code = tern_list_push(&packed->codes, sizeof *code);
+
+        if (code == NULL)
+            return TERN_ENOMEM;
+        if (direct && class >= TERN_CLASS_FIRST && row[class].delta_count == 1 &&
+            tern_class_of_delta(&deltas[row[class].first_delta], code))
+            continue;
+        *code = (uint32_t)(packed->class_rows.count - first);
+        status = pack_row(packed, rows, &row[class]);
+    }
+    return status;
+}
+
+/* Units with their classifiers, then their rows. */
+static int write_units(const struct tern_analysis *analysis, const struct tern_rows *rows,
+                       const struct tern_section_unit *units, struct tern_rules_header *header,
+                       struct tern_buffer *out)
 {
     const struct tern_normal *normal = analysis->normal;
     const struct tern_compiled_unit *compiled = normal->units.data;
     struct tern_unit *packed = calloc(normal->units.count + 1, sizeof *packed);
-    int status = packed == NULL ? TERN_ENOMEM : 0;
+    struct packed_rows packed_rows = {0};
+    int status;
 
+    packed_rows.delta_runs = calloc(rows->deltas.count + 1, sizeof *packed_rows.delta_runs);
+    status = packed == NULL || packed_rows.delta_runs == NULL ? TERN_ENOMEM : 0;
     for (size_t i = 0; i < normal->units.count && status == 0; i++) {
         const struct tern_buffer *bytes = &analysis->classifiers[i].bytes;
+        uint32_t first_row = (uint32_t)packed_rows.class_rows.count;
         struct tern_span span = {0, 0};
 
-        if (bytes->length > 0)
+        status = pack_rows(&packed_rows, rows, &units[i], bytes->length > 0);
+        if (status == 0 && bytes->length > 0) {
             status = append_span(out, &span, bytes->data, bytes->length, 1);
-        packed[i] = (struct tern_unit){.kind = compiled[i].kind,
-                                       .type = compiled[i].type,
-                                       .field = compiled[i].field,
-                                       .table = compiled[i].table,
-                                       .class_count = units[i].class_count,
-                                       .first_row = units[i].first_row,
-                                       .offset = span.offset,
-                                       .length = span.count};
+            if (status == 0)
+                tern_classifier_recode((enum tern_unit_kind)compiled[i].kind,
+                                       out->data + span.offset, packed_rows.codes.data);
+        }
+        packed[i] =
+            (struct tern_unit){.kind = compiled[i].kind,
+                               .type = compiled[i].type,
+                               .field = compiled[i].field,
+                               .table = compiled[i].table,
+                               .class_count = (uint32_t)packed_rows.class_rows.count - first_row,
+                               .first_row = first_row,
+                               .offset = span.offset,
+                               .length = span.count};
         packed[i].atom_count = units[i].atom_count;
         packed[i].level_count = units[i].level_count;
         memcpy(packed[i].section_hash, units[i].section_hash, sizeof packed[i].section_hash);
     }
     if (status == 0)
         status = append_span(out, &header->units, packed, normal->units.count, sizeof *packed);
+    if (status == 0)
+        status = append_list(out, &header->class_rows, &packed_rows.class_rows,
+                             sizeof(struct tern_class_row));
+    if (status == 0)
+        status = append_list(out, &header->deltas, &packed_rows.deltas, sizeof(struct tern_delta));
+    tern_list_free(&packed_rows.class_rows);
+    tern_list_free(&packed_rows.deltas);
+    free(packed_rows.delta_runs);
+    tern_list_free(&packed_rows.codes);
     free(packed);
     return status;
 }
@@ -207,12 +286,7 @@ int tern_section_write(const struct tern_analysis *analysis, const struct tern_t
     if (status == 0)
         status = tern_checks_make(&checks, config, analysis->normal, tables, &texts);
     if (status == 0)
-        status = write_units(analysis, units, &header, out);
-    if (status == 0)
-        status =
-            append_list(out, &header.class_rows, &rows->class_rows, sizeof(struct tern_class_row));
-    if (status == 0)
-        status = append_list(out, &header.deltas, &rows->deltas, sizeof(struct tern_delta));
+        status = write_units(analysis, rows, units, &header, out);
     if (status == 0)
         status = append_list(out, &header.masks, &rows->masks, sizeof(struct tern_mask));
     if (status == 0)

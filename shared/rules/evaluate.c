@@ -190,6 +190,17 @@ static uint32_t classify_value(const struct tern_unit_view *unit, const union te
     }
 }
 
+/* Starts fetching what the walk reads of a class. */
+static inline void prefetch_class(const struct tern_rules *rules, const struct tern_unit_view *unit,
+                                  uint32_t class)
+{
+    const void *row = &unit->rows[tern_class_is_direct(class) ? 0 : class];
+    const void *mask =
+        &rules->masks[tern_class_is_direct(class) ? tern_class_delta(class).mask : 0];
+
+    __builtin_prefetch(tern_class_is_direct(class) ? mask : row);
+}
+
 /* Strings and their ends. */
 static void classify_strings(const struct tern_rules *rules, uint32_t index,
                              const struct tern_facts *const facts[], unsigned count,
@@ -213,7 +224,7 @@ static void classify_strings(const struct tern_rules *rules, uint32_t index,
     tern_trie_find(&unit->trie, keys, gathered, unit->kind == TERN_UNIT_SUFFIX, found);
     for (unsigned i = 0; i < gathered; i++) {
         classes[(size_t)items[i] * rules->unit_count + index] = found[i];
-        __builtin_prefetch(&unit->rows[found[i]]);
+        prefetch_class(rules, unit, found[i]);
     }
 }
 
@@ -230,7 +241,7 @@ static void classify_values(const struct tern_rules *rules, uint32_t index,
                              : TERN_CLASS_MISSING;
 
         classes[(size_t)i * rules->unit_count + index] = class;
-        __builtin_prefetch(&unit->rows[class]);
+        prefetch_class(rules, unit, class);
     }
 }
 
@@ -335,12 +346,16 @@ void tern_rules_classify(const struct tern_rules *rules, struct tern_scratch *sc
     }
 }
 
-/* Starts fetching the first mask of every row that differs from its base row. */
+/* Starts fetching the first mask of every row that differs from its base row; that of a direct
+ * class is on its way. */
 static void prefetch_masks(const struct tern_rules *rules, const uint32_t *classes)
 {
     for (uint32_t u = 0; u < rules->unit_count; u++) {
-        const struct tern_class_row *row = &rules->unit_rows[u][classes[u]];
+        const struct tern_class_row *row;
 
+        if (classes[u] == TERN_CLASS_BASE || tern_class_is_direct(classes[u]))
+            continue;
+        row = &rules->unit_rows[u][classes[u]];
         if (row->delta_count > 0)
             __builtin_prefetch(&rules->masks[row->first_mask]);
     }

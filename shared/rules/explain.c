@@ -64,15 +64,21 @@ static bool atom_hit(const struct told *told, const struct tern_term *term)
 static bool row_bit(const struct tern_rules *rules, const struct tern_term *term, uint32_t class,
                     uint32_t bit)
 {
-    const struct tern_class_row *row = &rules->units[term->unit].rows[class];
+    const struct tern_delta direct = tern_class_delta(class), *deltas = &direct;
+    uint32_t count = 1;
 
-    for (uint32_t i = 0; i < row->delta_count; i++) {
-        const struct tern_delta *delta = &rules->deltas[row->first_delta + i];
-        const uint64_t *words = rules->masks[delta->mask].words;
+    if (!tern_class_is_direct(class)) {
+        const struct tern_class_row *row = &rules->units[term->unit].rows[class];
 
-        if (delta->place / 2 == bit / TERN_BLOCK_BITS &&
+        deltas = &rules->deltas[row->first_delta];
+        count = row->delta_count;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const uint64_t *words = rules->masks[deltas[i].mask].words;
+
+        if (deltas[i].place / 2 == bit / TERN_BLOCK_BITS &&
             (words[bit % TERN_BLOCK_BITS / 64] >> (bit & 63) & 1))
-            return !(delta->place & 1);
+            return !(deltas[i].place & 1);
     }
     return term->based;
 }
@@ -185,10 +191,11 @@ static int append_lookup(const struct told *told, uint32_t index, struct tern_bu
     if (status == 0 && unit->kind == TERN_UNIT_SCAN)
         return append_scan(told, index, out);
     if (status == 0)
-        status = tern_buffer_printf(out, ",\"class\":%u,\"outcome\":\"%s\"", class,
-                                    class == TERN_CLASS_MISSING ? "missing"
-                                    : class == TERN_CLASS_BASE  ? "no match"
-                                                                : "match");
+        status =
+            tern_buffer_printf(out, ",\"class\":%u,\"outcome\":\"%s\"", class & ~TERN_CLASS_DIRECT,
+                               class == TERN_CLASS_MISSING ? "missing"
+                               : class == TERN_CLASS_BASE  ? "no match"
+                                                           : "match");
     if (status == 0 && unit->kind == TERN_UNIT_MAP && class >= TERN_CLASS_FIRST)
         status = tern_buffer_printf(
             out, ",\"record\":%u", tern_table_find(unit->table, &told->facts->values[unit->field]));

@@ -17,7 +17,7 @@
 #include "shared/limits.h"
 
 #define TERN_RULES_MAGIC    0x73656c75726e7265ull
-#define TERN_RULES_VERSION  6u
+#define TERN_RULES_VERSION  7u
 #define TERN_CLASSES_MAGIC  0x7373616c636e7265ull
 #define TERN_PATTERNS_MAGIC 0x6e72657474617065ull
 
@@ -143,7 +143,8 @@ TERN_LAYOUT_FIELD(tern_unit, level_count, 52);
 TERN_LAYOUT_FIELD(tern_unit, reserved1, 56);
 
 /* How the row of one class differs from its unit's base row. The first delta is repeated here, so
- * that the common row with one block costs one line less. */
+ * that a row with one block costs one line less; where a classifier can say it itself (class.h),
+ * the class has no row at all. */
 struct tern_class_row {
     uint32_t first_delta; /* index in deltas */
     uint32_t delta_count;
@@ -358,5 +359,6 @@ TERN_LAYOUT_FIELD(tern_patterns_header, reserved, 56);
 #define TERN_CLASS_MISSING 0u
 #define TERN_CLASS_BASE    1u
 #define TERN_CLASS_FIRST   2u
+#define TERN_CLASS_DIRECT  0x80000000u /* | its row's only delta: shared/rules/class.h */
 
 #endif

@@ -1,7 +1,7 @@
 #include "shared/rules/intervals.h"
 
 int tern_intervals_open(struct tern_intervals *intervals, const void *data, size_t length,
-                        bool wide, uint32_t class_count, struct tern_error *error)
+                        bool wide, const struct tern_class_bounds *bounds, struct tern_error *error)
 {
     const struct tern_intervals_header *header = data;
     struct tern_intervals opened;
@@ -28,9 +28,9 @@ int tern_intervals_open(struct tern_intervals *intervals, const void *data, size
     for (uint32_t i = 0; i < opened.count; i++) {
         uint32_t class = wide ? opened.wide[i].class : opened.narrow[i].class;
 
-        if (class >= class_count)
+        if (!tern_class_fits(bounds, class))
             return tern_error_set(error, TERN_ECORRUPT, "intervals: class %u of %u", class,
-                                  class_count);
+                                  bounds->class_count);
     }
     for (uint32_t i = 0; i <= header->bucket_count; i++)
         if (opened.index[i] == 0 || opened.index[i] > opened.count ||

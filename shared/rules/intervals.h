@@ -14,6 +14,7 @@
 #include "shared/error.h"
 #include "shared/facts.h"
 #include "shared/layout.h"
+#include "shared/rules/class.h"
 #include "shared/schema.h"
 
 struct tern_intervals_header {
@@ -61,10 +62,11 @@ struct tern_intervals { /* a handle; nothing to free */
     uint32_t last_bucket;
 };
 
-/* Validates `length` bytes at `data` (8-byte aligned) with every class below `class_count`. `wide`
- * says which form is expected. */
+/* Validates `length` bytes at `data` (8-byte aligned) with every class inside `bounds`. `wide` says
+ * which form is expected. */
 int tern_intervals_open(struct tern_intervals *intervals, const void *data, size_t length,
-                        bool wide, uint32_t class_count, struct tern_error *error);
+                        bool wide, const struct tern_class_bounds *bounds,
+                        struct tern_error *error);
 
 /* Order-preserving keys of the numeric types. */
 static inline uint64_t tern_interval_key_i64(int64_t value)

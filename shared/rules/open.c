@@ -232,25 +232,26 @@ static int open_classifier(struct opening *opening, const struct tern_unit *unit
 {
     const uint8_t *data = opening->section + unit->offset;
     const struct tern_intervals_header *intervals = (const void *)data;
+    const struct tern_class_bounds bounds = {unit->class_count, opening->header->block_count * 2,
+                                             opening->header->masks.count};
     int status;
 
     switch (unit->kind) {
     case TERN_UNIT_NUMBER:
-        return tern_intervals_open(&view->narrow, data, unit->length, false, unit->class_count,
+        return tern_intervals_open(&view->narrow, data, unit->length, false, &bounds,
                                    opening->error);
     case TERN_UNIT_ADDRESS:
-        status = tern_intervals_open(&view->narrow, data, unit->length, false, unit->class_count,
-                                     opening->error);
+        status =
+            tern_intervals_open(&view->narrow, data, unit->length, false, &bounds, opening->error);
         if (status != 0)
             return status;
         if (intervals->next >= unit->length)
             return tern_error_set(opening->error, TERN_ECORRUPT, "rules: no IPv6 intervals");
         return tern_intervals_open(&view->wide, data + intervals->next,
-                                   unit->length - intervals->next, true, unit->class_count,
-                                   opening->error);
+                                   unit->length - intervals->next, true, &bounds, opening->error);
     case TERN_UNIT_STRING:
     case TERN_UNIT_SUFFIX:
-        return tern_trie_open(&view->trie, data, unit->length, unit->class_count, opening->error);
+        return tern_trie_open(&view->trie, data, unit->length, &bounds, opening->error);
     default:
         return 0;
     }

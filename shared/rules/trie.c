@@ -183,7 +183,7 @@ find_popcount(const struct tern_trie *trie, const struct tern_trie_key *keys, un
 #endif
 
 static bool node_is_sound(const struct tern_trie_header *header, const struct tern_trie_node *nodes,
-                          uint32_t index, uint32_t class_count)
+                          uint32_t index, const struct tern_class_bounds *bounds)
 {
     const struct tern_trie_node *node = &nodes[index];
     bool is_long = tern_trie_head_is_long(node->head);
@@ -195,7 +195,8 @@ static bool node_is_sound(const struct tern_trie_header *header, const struct te
     for (unsigned word = 0; word < 4 && !is_long; word++)
         children += (unsigned)__builtin_popcountll(node->rest[word]);
     for (unsigned i = 0; i < TERN_TRIE_PAIRS; i++)
-        if (node->pairs[i].on >= class_count || node->pairs[i].end >= class_count)
+        if (!tern_class_fits(bounds, node->pairs[i].on) ||
+            !tern_class_fits(bounds, node->pairs[i].end))
             return false;
     return length > 0 && length <= (is_long ? TERN_TRIE_LABEL : TERN_TRIE_SHORT) &&
            cuts >> length == 0 &&
@@ -205,8 +206,8 @@ static bool node_is_sound(const struct tern_trie_header *header, const struct te
                               tern_range_inside(node->first_child, children, header->node_count)));
 }
 
-int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint32_t class_count,
-                   struct tern_error *error)
+int tern_trie_open(struct tern_trie *trie, const void *data, size_t length,
+                   const struct tern_class_bounds *bounds, struct tern_error *error)
 {
     const struct tern_trie_header *header = data;
     const struct tern_trie_node *nodes = (const void *)(header + 1);
@@ -219,7 +220,7 @@ int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint
         return tern_error_set(error, TERN_ECORRUPT, "trie: %zu bytes are not what it says", length);
     pairs = (const void *)(nodes + header->node_count);
     for (uint32_t i = 0; i < header->node_count; i++)
-        if (!node_is_sound(header, nodes, i, class_count))
+        if (!node_is_sound(header, nodes, i, bounds))
             return tern_error_set(error, TERN_ECORRUPT, "trie: node %u of %u is out of bounds", i,
                                   header->node_count);
     for (unsigned byte = 0; byte < 256; byte++)
@@ -227,7 +228,7 @@ int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint
             return tern_error_set(error, TERN_ECORRUPT,
                                   "trie: the node of byte %u is out of bounds", byte);
     for (uint32_t i = 0; i < header->pair_count; i++)
-        if (pairs[i].on >= class_count || pairs[i].end >= class_count)
+        if (!tern_class_fits(bounds, pairs[i].on) || !tern_class_fits(bounds, pairs[i].end))
             return tern_error_set(error, TERN_ECORRUPT, "trie: pair %u of %u is out of bounds", i,
                                   header->pair_count);
     *trie = (struct tern_trie){header->first, nodes, pairs, find_plain};

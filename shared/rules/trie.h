@@ -16,6 +16,7 @@
 #include "shared/error.h"
 #include "shared/layout.h"
 #include "shared/limits.h"
+#include "shared/rules/class.h"
 
 #define TERN_TRIE_SHORT 6  /* bytes of a label beside a bitmap */
 #define TERN_TRIE_LABEL 31 /* of one that has the line for itself */
@@ -94,8 +95,8 @@ struct tern_trie { /* a handle; nothing to free */
 
 /* Validates `length` bytes at `data` (64-byte aligned): children lie behind their parent, pairs and
  * classes are in bounds. */
-int tern_trie_open(struct tern_trie *trie, const void *data, size_t length, uint32_t class_count,
-                   struct tern_error *error);
+int tern_trie_open(struct tern_trie *trie, const void *data, size_t length,
+                   const struct tern_class_bounds *bounds, struct tern_error *error);
 
 /* The classes of `count` strings (at most TERN_VECTOR_WIDTH), read from their first byte to the
  * last or `reversed`: node by node for all of them, so that the memory latency of a level is paid

@@ -53,6 +53,7 @@ static inline void finish_open(const struct tern_rules *rules, float sum,
         .action = rules->default_action, .cause = TERN_CAUSE_DEFAULT, .score = sum};
 }
 
+/* The cursor of a row that differs from its unit's base row. */
 static inline void put_cursor(const struct tern_rules *rules, const struct tern_class_row *row,
                               struct tern_cursor *cursors, uint32_t *active)
 {
@@ -60,6 +61,20 @@ static inline void put_cursor(const struct tern_rules *rules, const struct tern_
         cursors[(*active)++] = (struct tern_cursor){
             row->first_place, row->first_mask, rules->deltas + row->first_delta + 1,
             rules->deltas + row->first_delta + row->delta_count};
+}
+
+static inline void put_class(const struct tern_rules *rules, uint32_t unit, uint32_t class,
+                             struct tern_cursor *cursors, uint32_t *active)
+{
+    if (class == TERN_CLASS_BASE)
+        return;
+    if (tern_class_is_direct(class)) {
+        struct tern_delta delta = tern_class_delta(class);
+
+        cursors[(*active)++] = (struct tern_cursor){delta.place, delta.mask, NULL, NULL};
+        return;
+    }
+    put_cursor(rules, &rules->unit_rows[unit][class], cursors, active);
 }
 
 /* Cursors of the rows of SCAN units: of the hits, or of all that is possible where the value has
@@ -89,7 +104,7 @@ static inline uint32_t put_cursors(const struct tern_rules *rules, const struct 
     uint32_t active = 0;
 
     for (uint32_t i = 0; i < rules->unit_count; i++)
-        put_cursor(rules, &rules->unit_rows[i][classes[i]], cursors, &active);
+        put_class(rules, i, classes[i], cursors, &active);
     put_scans(rules, room, classes, unscanned, cursors, &active);
     return active;
 }

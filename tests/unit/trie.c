@@ -95,7 +95,9 @@ static void check_set(bool reversed, uint32_t most)
     assert_true(classes <= sizeof seen);
     image = aligned_alloc(64, tern_align_up(classifier.bytes.length, 64));
     memcpy(image, classifier.bytes.data, classifier.bytes.length);
-    assert_int_equal(tern_trie_open(&trie, image, classifier.bytes.length, classes, NULL), 0);
+    assert_int_equal(tern_trie_open(&trie, image, classifier.bytes.length,
+                                    &(struct tern_class_bounds){.class_count = classes}, NULL),
+                     0);
 
     for (unsigned i = 0; i < VALUES; i++) {
         struct literal value;
@@ -164,7 +166,8 @@ static void damage_is_refused_or_harmless(TERN_TEST_STATE)
         memcpy(image, classifier.bytes.data, classifier.bytes.length);
         image[tern_test_random(&seed) % classifier.bytes.length] ^=
             (uint8_t)(1 + tern_test_random(&seed) % 255);
-        if (tern_trie_open(&trie, image, classifier.bytes.length, classes, NULL) == 0)
+        if (tern_trie_open(&trie, image, classifier.bytes.length,
+                           &(struct tern_class_bounds){.class_count = classes}, NULL) == 0)
             assert_true(class_of(&trie, &value, i % 2) < classes);
     }
     free(image);
