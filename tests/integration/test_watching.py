@@ -264,6 +264,26 @@ def test_top_gives_the_terminal_back(shared_instance, number, code):
     assert terminal.end() == code
 
 
+def test_top_stops_and_goes_on(shared_instance):
+    """Ctrl-Z: the terminal is the shell's while top is stopped, and top's again afterwards."""
+    terminal = Terminal(shared_instance)
+    terminal.await_text("q quits")
+    os.kill(terminal.process.pid, signal.SIGTSTP)
+
+    def state():
+        with open(f"/proc/{terminal.process.pid}/stat", encoding="ascii") as stat:
+            return stat.read().rpartition(")")[2].split()[0]
+    wait_until(lambda: state() == "T", "stopped")
+    assert terminal.read().endswith("\033[?25h\033[?1049l")
+    assert termios.tcgetattr(terminal.slave) == terminal.before
+    terminal.text = ""
+    os.kill(terminal.process.pid, signal.SIGCONT)
+    terminal.await_text("\033[?1049h")
+    terminal.await_text("q quits")
+    os.write(terminal.master, b"q")
+    assert terminal.end() == 0
+
+
 def test_top_survives_its_ternd(make_instance):
     instance = make_instance().start()
     terminal = Terminal(instance)
