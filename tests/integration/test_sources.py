@@ -161,6 +161,27 @@ def test_one_failing_source_does_not_stop_another(make_instance):
     assert instance.client().lookup("tokens", "alpha") is not None
 
 
+def test_who_is_to_blame_is_found_out(make_instance):
+    """Two are due at once, and the configuration's tests fail because of one: the other is published."""
+    instance = with_keys(make_instance(), bad_nets="refresh: 1h", tokens="refresh: 1h")
+    instance.config_path.write_text(instance.config_path.read_text() +
+                                    "tests:\n  - { request: { ip: 192.0.2.1 }, expect: deny }\n")
+    instance.start()
+    instance.write_source("bad-hosts.txt", "other.example\n")
+    instance.apply()
+    instance.ctl("rollback", check=0)  # both are due at once when it ends
+    replace(instance, "bad-nets.txt", "203.0.113.0/24\n")
+    replace(instance, "tokens.txt", "gamma\n")
+    instance.ctl("resume", check=0)
+    wait_until(lambda: source(instance, "bad_nets")["error"], "the one is refused")
+    assert "tests" in source(instance, "bad_nets")["error"]
+    wait_until(lambda: source(instance, "tokens")["rows"] == 1, "the other is published")
+    assert source(instance, "tokens")["error"] is None
+    assert action(instance, ip="192.0.2.1") is Action.DENY
+    rows = [row for row in instance.history() if row["kind"] == "refresh"]
+    assert sorted(row["state"] for row in rows) == ["failed", "live"]
+
+
 def test_a_configuration_whose_tests_fail_is_not_refreshed(make_instance):
     """The tests of the configuration hold for its data as well."""
     instance = with_keys(make_instance(), bad_nets=REFRESH)
