@@ -88,32 +88,48 @@ struct tern_log_common {
     uint32_t recv_ns, decode_ns, tier1_ns;
 };
 
+/* The words of a record; see write_item for why words. A verdict's second word is a record's
+ * fourth. */
+_Static_assert(offsetof(struct tern_log_record, rule) == 24 &&
+                   offsetof(struct tern_log_record, score) == 28 &&
+                   offsetof(struct tern_log_record, action) == 32 &&
+                   offsetof(struct tern_log_record, tier) == 33 &&
+                   offsetof(struct tern_log_record, flags) == 34 &&
+                   offsetof(struct tern_log_record, cause) == 36 &&
+                   offsetof(struct tern_log_record, kind) == 37 &&
+                   offsetof(struct tern_log_record, item) == 38 &&
+                   offsetof(struct tern_log_record, request_id) == 40 &&
+                   offsetof(struct tern_log_record, stage_ns) == 44,
+               "the words of a record");
+
 /* Writes what is logged of one item; returns the head behind it. */
 static inline uint64_t write_log(struct tern_log_ring *ring, uint64_t head,
                                  const struct tern_log_common *common,
                                  const struct tern_verdict *verdict, uint64_t decision_key,
                                  uint32_t request_id, unsigned item, const uint8_t *trace)
 {
-    *tern_log_at(ring, head++) = (struct tern_log_record){
-        .at_us = common->at_us,
-        .decision_key = decision_key,
-        .generation = common->generation,
-        .rule = verdict->rule,
-        .score = verdict->score,
-        .action = verdict->action,
-        .tier = verdict->tier,
-        .flags = verdict->flags,
-        .cause = (uint8_t)verdict->cause,
-        .kind = TERN_LOG_DECISION,
-        .item = (uint16_t)item,
-        .request_id = request_id,
-        .stage_ns = {common->recv_ns, common->decode_ns, common->tier1_ns, 0, 0},
+    const uint8_t *of_verdict = (const uint8_t *)verdict;
+    uint64_t first = tern_load_u64(of_verdict);
+    const uint64_t words[TERN_LOG_WORDS] = {
+        common->at_us,
+        decision_key,
+        common->generation,
+        tern_load_u64(of_verdict + 8),
+        (first & UINT32_MAX) | (first >> 48 & 0xff) << 32 | (uint64_t)TERN_LOG_DECISION << 40 |
+            (uint64_t)item << 48,
+        request_id | (uint64_t)common->recv_ns << 32,
+        common->decode_ns | (uint64_t)common->tier1_ns << 32,
+        0,
     };
-    if (TERN_UNLIKELY(trace != NULL)) {
-        struct tern_log_trace *context = (struct tern_log_trace *)tern_log_at(ring, head++);
 
-        *context = (struct tern_log_trace){.kind = TERN_LOG_TRACE};
-        memcpy(context->context, trace, sizeof context->context);
+    tern_log_put(ring, head++, words);
+    if (TERN_UNLIKELY(trace != NULL)) {
+        struct tern_log_trace context = {.kind = TERN_LOG_TRACE};
+        uint64_t context_words[TERN_LOG_WORDS];
+
+        memcpy(context.context, trace, sizeof context.context);
+        memcpy(context_words, &context, sizeof context_words);
+        tern_log_put(ring, head++, context_words);
     }
     return head;
 }
@@ -122,7 +138,7 @@ static inline uint64_t write_log(struct tern_log_ring *ring, uint64_t head,
 static inline void prefetch_log(struct tern_log_ring *ring, uint64_t head, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
-        __builtin_prefetch(tern_log_at(ring, head + i), 1);
+        __builtin_prefetch(tern_log_address(ring, head + i), 1);
 }
 
 static inline uint32_t clip_u32(uint64_t value)

@@ -13,8 +13,16 @@ static void copy(struct tern_log_record *to, const struct tern_log_record *from)
     const uint64_t *source = (const uint64_t *)from;
 
     _Static_assert(sizeof *to % sizeof *words == 0, "whole words");
-    for (unsigned i = 0; i < sizeof *to / sizeof *words; i++)
+    for (unsigned i = 0; i < TERN_LOG_WORDS; i++)
         words[i] = __atomic_load_n(&source[i], __ATOMIC_RELAXED);
+}
+
+static unsigned kind_at(const struct tern_log_ring *ring, uint64_t index)
+{
+    struct tern_log_record record;
+
+    copy(&record, &ring->records[index & (TERN_LOG_RECORDS - 1)]);
+    return record.kind;
 }
 
 unsigned tern_log_read(const struct tern_log_ring *ring, uint64_t *position,
@@ -31,8 +39,7 @@ unsigned tern_log_read(const struct tern_log_ring *ring, uint64_t *position,
         from = safe;
     }
     count = (unsigned)tern_min_u64(head - from, capacity);
-    if (from + count < head &&
-        ring->records[(from + count) & (TERN_LOG_RECORDS - 1)].kind == TERN_LOG_TRACE)
+    if (from + count < head && kind_at(ring, from + count) == TERN_LOG_TRACE)
         count--; /* its decision comes with it next time */
     for (unsigned i = 0; i < count; i++)
         copy(&records[i], &ring->records[(from + i) & (TERN_LOG_RECORDS - 1)]);

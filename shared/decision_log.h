@@ -89,12 +89,25 @@ static inline uint64_t tern_log_begin(const struct tern_log_ring *ring)
     return head;
 }
 
+#define TERN_LOG_WORDS (sizeof(struct tern_log_record) / sizeof(uint64_t))
+
+/* Writes a record, word by word and relaxed: a reader may be at it, and finds out that it was. */
+static inline void tern_log_put(struct tern_log_ring *ring, uint64_t index,
+                                const uint64_t words[TERN_LOG_WORDS])
+{
+    uint64_t *to = (uint64_t *)&ring->records[index & (TERN_LOG_RECORDS - 1)];
+
+    for (unsigned i = 0; i < TERN_LOG_WORDS; i++)
+        __atomic_store_n(&to[i], words[i], __ATOMIC_RELAXED);
+}
+
 static inline void tern_log_end(struct tern_log_ring *ring, uint64_t head)
 {
     atomic_store_explicit(&ring->head, head, memory_order_release); /* pairs with tern_log_read */
 }
 
-static inline struct tern_log_record *tern_log_at(struct tern_log_ring *ring, uint64_t index)
+/* For prefetching what is written next. */
+static inline const void *tern_log_address(const struct tern_log_ring *ring, uint64_t index)
 {
     return &ring->records[index & (TERN_LOG_RECORDS - 1)];
 }

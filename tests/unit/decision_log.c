@@ -6,18 +6,7 @@
 #include <pthread.h>
 #include <sched.h>
 
-/* A record whose words all follow from its number, so that a torn one shows. */
-static struct tern_log_record record_of(uint64_t number)
-{
-    struct tern_log_record record;
-    uint64_t words[8];
-
-    for (unsigned i = 0; i < 8; i++)
-        words[i] = number * 8 + i;
-    memcpy(&record, words, sizeof record);
-    return record;
-}
-
+/* A record's words all follow from its number, so that a torn one shows. */
 static uint64_t number_of(const struct tern_log_record *record)
 {
     uint64_t words[8];
@@ -33,8 +22,13 @@ static void write_burst(struct tern_log_ring *ring, unsigned count)
 {
     uint64_t head = tern_log_begin(ring);
 
-    for (unsigned i = 0; i < count; i++, head++)
-        *tern_log_at(ring, head) = record_of(head);
+    for (unsigned i = 0; i < count; i++, head++) {
+        uint64_t words[TERN_LOG_WORDS];
+
+        for (unsigned word = 0; word < TERN_LOG_WORDS; word++)
+            words[word] = head * TERN_LOG_WORDS + word;
+        tern_log_put(ring, head, words);
+    }
     tern_log_end(ring, head);
 }
 
