@@ -2,6 +2,7 @@
 
 #include "shared/buffer.h"
 #include "shared/clock.h"
+#include "shared/notify.h"
 
 #include <stdarg.h>
 #include <time.h>
@@ -9,6 +10,7 @@
 
 static const char *log_process = "tern";
 static enum tern_log_format log_format = TERN_LOG_TEXT;
+static bool log_to_journal;
 
 bool tern_log_parse_format(const char *text, enum tern_log_format *format)
 {
@@ -25,6 +27,7 @@ void tern_log_setup(const char *process, enum tern_log_format format)
 {
     log_process = process;
     log_format = format;
+    log_to_journal = tern_notify_is_journal();
 }
 
 void tern_time_format(uint64_t at_us, char text[TERN_TIME_TEXT])
@@ -45,6 +48,8 @@ void tern_time_format(uint64_t at_us, char text[TERN_TIME_TEXT])
 void tern_control_log(enum tern_log_level level, const char *format, ...)
 {
     static const char *const levels[] = {"info", "warning", "error"};
+    static const char *const priorities[] = {"<6>", "<4>", "<3>"}; /* of syslog */
+    const char *priority = log_to_journal ? priorities[level] : "";
     char message[2048], line[3 * sizeof message], time[TERN_TIME_TEXT];
     struct tern_buffer json = {0};
     va_list arguments;
@@ -57,16 +62,16 @@ void tern_control_log(enum tern_log_level level, const char *format, ...)
     if (log_format == TERN_LOG_JSON &&
         tern_buffer_json_string(&json, message, strlen(message)) == 0) {
         length = snprintf(line, sizeof line,
-                          "{\"time\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"level\":\"%s\","
+                          "%s{\"time\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"level\":\"%s\","
                           "\"message\":%.*s}\n",
-                          time, log_process, (int)getpid(), levels[level], (int)json.length,
-                          (const char *)json.data);
+                          priority, time, log_process, (int)getpid(), levels[level],
+                          (int)json.length, (const char *)json.data);
     } else {
         for (char *c = message; *c != '\0'; c++)
             if ((unsigned char)*c < ' ' || *c == 0x7f)
                 *c = '?';
-        length = snprintf(line, sizeof line, "%s %s[%d] %s: %s\n", time, log_process, (int)getpid(),
-                          levels[level], message);
+        length = snprintf(line, sizeof line, "%s%s %s[%d] %s: %s\n", priority, time, log_process,
+                          (int)getpid(), levels[level], message);
     }
     tern_buffer_free(&json);
     if (length > 0) {

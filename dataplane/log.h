@@ -11,8 +11,9 @@ enum tern_log_level {
     TERN_LOG_ERROR,
 };
 
-/* Chooses the form of all later lines; call it before other threads start. */
-void tern_log_use_json(bool json);
+/* Chooses the form of all later lines, and looks whether they go to the journal; call it before
+ * other threads start. */
+void tern_log_setup_form(bool json);
 
 void tern_log(enum tern_log_level level, const char *format, ...) TERN_PRINTF(2, 3);
 

@@ -56,6 +56,7 @@ static int parse_options(int count, char **arguments, struct options *options)
         {"version", no_argument, NULL, 'v'},       {"no-stages", no_argument, NULL, 'n'},
         {"no-hits", no_argument, NULL, 'i'},       {0},
     };
+    bool json = false;
     int option;
 
     *options = (struct options){.backend = "auto"};
@@ -77,7 +78,7 @@ static int parse_options(int count, char **arguments, struct options *options)
                 fprintf(stderr, "ternd: --log %s: expected text or json\n", optarg);
                 return EXIT_USAGE;
             }
-            tern_log_use_json(strcmp(optarg, "json") == 0);
+            json = strcmp(optarg, "json") == 0;
             break;
         case 'n': /* this and the next for perf/run measuring only; not in the help */
             options->no_stages = true;
@@ -103,6 +104,7 @@ static int parse_options(int count, char **arguments, struct options *options)
         fprintf(stderr, "ternd: --run-dir is missing; see ternd --help\n");
         return EXIT_USAGE;
     }
+    tern_log_setup_form(json);
     return -1;
 }
 

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -71,4 +72,15 @@ void tern_notify_say(const struct tern_notify *notify, const char *format, ...)
     if (length > 0 && (size_t)length < sizeof text &&
         send(notify->fd, text, (size_t)length, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         return; /* the manager may be gone; nobody else is to be told */
+}
+
+bool tern_notify_is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat status;
+
+    /* Named by device and inode, since a child may have been given another standard error. */
+    return stream != NULL && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &status) == 0 && status.st_dev == device && status.st_ino == inode;
 }

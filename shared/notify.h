@@ -20,4 +20,8 @@ void tern_notify_close(struct tern_notify *notify);
  * for is lost. Thread-safe. */
 void tern_notify_say(const struct tern_notify *notify, const char *format, ...) TERN_PRINTF(2, 3);
 
+/* Whether standard error leads to the journal ($JOURNAL_STREAM): lines may then begin with "<N>", N
+ * being their syslog level. Thread-safe. */
+bool tern_notify_is_journal(void);
+
 #endif

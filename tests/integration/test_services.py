@@ -1,11 +1,10 @@
 """As under a service manager: readiness, the watchdog, and two users of one group."""
+import json
 import os
-import pathlib
 import re
 import signal
 import socket
 import subprocess
-import time
 
 import pytest
 from instance import BUILD, ROOT, Instance, wait_until
@@ -102,6 +101,36 @@ def test_up_speaks_for_both(make_instance):
         del os.environ["NOTIFY_SOCKET"]
     manager.await_said("READY=1")
     assert manager.listen().count("READY=1") == 1, "the children are silent"
+
+
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (ternd|tern-control)\[\d+\] (info|warning|error): .+")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("journal", [False, True])
+def test_both_log_in_one_form(make_instance, form, journal):
+    """With their priority in front where standard error is the journal's, and only there."""
+    instance = make_instance()
+    instance.log.touch()
+    where = instance.log.stat()
+    environment = {"JOURNAL_STREAM": f"{where.st_dev}:{where.st_ino if journal else where.st_ino + 1}"}
+    instance.start_process("tern-control", *control_arguments(instance), "--log", form, environment=environment)
+    instance.start_process("ternd", "--log", form, environment=environment)
+    wait_until(instance.answers, "answers")
+    processes = set()
+    for line in instance.log_text().splitlines():
+        if journal:
+            priority, line = re.fullmatch(r"<([346])>(.*)", line).groups()
+        if form == "json":
+            said = json.loads(line)
+            assert set(said) == {"time", "process", "pid", "level", "message"}
+            line = "{time} {process}[{pid}] {level}: {message}".format(**said)
+        found = LINE.fullmatch(line)
+        assert found, line
+        processes.add(found[1])
+        if journal:
+            assert priority == {"info": "6", "warning": "4", "error": "3"}[found[2]]
+    assert processes == {"ternd", "tern-control"}
 
 
 # ---- Two users ----

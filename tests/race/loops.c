@@ -179,7 +179,7 @@ static void every_answer_is_of_one_generation(TERN_TEST_STATE)
     struct tern_view *view;
     uint64_t until_ns, generation;
 
-    tern_log_use_json(false);
+    tern_log_setup_form(false);
     configs[0] = read_config(true);
     configs[1] = read_config(false);
     snprintf(address, sizeof address, "unix://%s/socket", run_dir);
