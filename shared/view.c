@@ -143,10 +143,14 @@ static int open_tables(const struct tern_arena *arena, const struct tern_view *b
             if (result != 0)
                 return tern_error_set(error, result, "table %s: %s", described->name, why.message);
         }
-        if (view->tables[section->owner].kind != described->kind)
-            return tern_error_set(error, TERN_ECORRUPT,
-                                  "table %s: its section is of another kind than its schema",
-                                  described->name);
+        if (view->tables[section->owner].kind != described->kind ||
+            view->tables[section->owner].key_type != described->key_type ||
+            view->tables[section->owner].key_flags != described->key_flags)
+            return tern_error_set(
+                error, TERN_ECORRUPT,
+                "table %s: its section is of another kind, or has other keys, than "
+                "its schema",
+                described->name);
         seen++;
     }
     if (seen != view->table_count)
