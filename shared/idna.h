@@ -16,9 +16,10 @@
 #define TERN_IDNA_LABEL_MAX 63u
 
 /* Writes the ASCII form of `in` to `out`, which has room for TERN_IDNA_BYTES_MAX bytes and does not
- * overlap `in`. TERN_EINVAL when `in` is no UTF-8, or longer than TERN_IDNA_INPUT_MAX, or its
- * result longer than a name or a label may be. Takes a bounded time (some ten microseconds at
- * worst), allocates nothing, thread-safe. */
+ * overlap `in`. TERN_EINVAL when `in` is no UTF-8, or longer than TERN_IDNA_INPUT_MAX, or has more
+ * than 30 combining marks in a row (the stream-safe format of UAX 15), or its result is longer than
+ * a name or a label may be. Takes a bounded time (some ten microseconds at worst), allocates
+ * nothing, thread-safe. */
 int tern_idna_to_ascii(const uint8_t *in, size_t length, uint8_t *out, size_t *out_length);
 
 #endif

@@ -30,11 +30,20 @@ enum child_code { /* how a child ends when it ends by itself */
 int tern_vectorscan_regex(struct tern_buffer *out, const void *bytes, size_t length)
 {
     const uint8_t *byte = bytes;
+    bool escaped = false, quoted = false; /* behind a backslash, between \\Q and \\E */
     int status = 0;
 
-    for (size_t i = 0; i < length && status == 0; i++)
-        status = byte[i] == 0 ? tern_buffer_append(out, "\\x00", 4)
-                              : tern_buffer_append(out, &byte[i], 1);
+    for (size_t i = 0; i < length && status == 0; i++) {
+        if (byte[i] == 0 && quoted)
+            status = tern_buffer_append(out, "\\E\\x00\\Q", 8);
+        else if (byte[i] == 0) /* an escaped one has its backslash already */
+            status =
+                escaped ? tern_buffer_append(out, "x00", 3) : tern_buffer_append(out, "\\x00", 4);
+        else
+            status = tern_buffer_append(out, &byte[i], 1);
+        quoted = escaped && (byte[i] == 'Q' || byte[i] == 'E') ? byte[i] == 'Q' : quoted;
+        escaped = byte[i] == '\\' && !(escaped && !quoted);
+    }
     return status != 0 ? status : tern_buffer_append(out, "", 1);
 }
 

@@ -95,7 +95,8 @@ static bool regex_holds(struct asking *asking, uint32_t index, const union tern_
 static bool pattern_holds(struct asking *asking, const struct tern_atom *atom,
                           const union tern_value *value)
 {
-    const union tern_value *text = &atom->literals[0].first;
+    /* a pattern set has none */
+    const union tern_value *text = atom->literal_count > 0 ? &atom->literals[0].first : NULL;
     const struct tern_list *set;
     bool any = false;
 

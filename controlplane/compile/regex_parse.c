@@ -314,7 +314,8 @@ static void parse_group(struct parsing *parsing)
     if (accept(parsing, "?#")) {
         while (peek(parsing, 0) >= 0 && peek(parsing, 0) != ')')
             parsing->at++;
-        parsing->at++;
+        if (!accept(parsing, ")"))
+            fail(parsing, TERN_EINVAL);
         return;
     }
     if (accept(parsing, "?P<") || accept(parsing, "?<")) {
@@ -322,7 +323,8 @@ static void parse_group(struct parsing *parsing)
             fail(parsing, TERN_ENOTSUP);
         while (peek(parsing, 0) >= 0 && peek(parsing, 0) != '>')
             parsing->at++;
-        parsing->at++;
+        if (!accept(parsing, ">"))
+            fail(parsing, TERN_EINVAL);
     } else if (accept(parsing, "?")) {
         if (parse_flags(parsing))
             return; /* they hold to the end of the group around */
