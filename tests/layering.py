@@ -27,7 +27,7 @@ LIBRARIES = {
     "liburing.h": ["dataplane/uring", "perf/", "tests/"],
     "yaml.h": ["controlplane/config/yaml", "tests/"],
     "zlib.h": ["controlplane/build/source", "tests/"],
-    "hs/hs.h": ["controlplane/build/vectorscan"],
+    "hs/hs.h": ["controlplane/build/vectorscan", "tests/"],
     "hs/hs_runtime.h": ["shared/rules/room", "shared/rules/scan"],
     "sqlite3.h": ["controlplane/database", "tests/"],
     "maxminddb.h": ["perf/"],

@@ -30,7 +30,7 @@ enum child_code { /* how a child ends when it ends by itself */
 int tern_vectorscan_regex(struct tern_buffer *out, const void *bytes, size_t length)
 {
     const uint8_t *byte = bytes;
-    bool escaped = false, quoted = false; /* behind a backslash, between \\Q and \\E */
+    bool escaped = false, quoted = false; /* behind a backslash, between \Q and \E */
     int status = 0;
 
     for (size_t i = 0; i < length && status == 0; i++) {
