@@ -13,7 +13,6 @@
 
 struct tern_expression {
     const char *text; /* in vectorscan's dialect; see the two functions below */
-    uint32_t id;      /* what a match is reported as; several expressions may share one */
 };
 
 /* Appends a regular expression as it is written, NUL-terminated; NUL bytes become escapes. */
@@ -27,7 +26,8 @@ int tern_vectorscan_check(const struct tern_expression *expressions, size_t coun
                           void (*refused)(void *context, size_t index, const char *reason),
                           void *context, struct tern_error *error);
 
-/* Appends the serialized database of all expressions, for this machine's processor. TERN_EINVAL
+/* Appends the serialized database of all expressions, for this machine's processor; a match is
+ * reported as the index of its expression. TERN_EINVAL
  * with
  * `*refused` and the reason in `error` when one is not taken; TERN_ELIMIT when all together are too
  * large or take too long; as above. */

@@ -8,6 +8,7 @@
 struct expressions {
     struct tern_list list;   /* struct tern_expression; `text` an offset until finish */
     struct tern_list places; /* struct tern_place */
+    struct tern_list atoms;  /* u32: what each belongs to */
     struct tern_buffer texts;
 };
 
@@ -15,20 +16,23 @@ static void free_expressions(struct expressions *expressions)
 {
     tern_list_free(&expressions->list);
     tern_list_free(&expressions->places);
+    tern_list_free(&expressions->atoms);
     tern_buffer_free(&expressions->texts);
 }
 
 static int add(struct expressions *expressions, bool literal, const void *bytes, size_t length,
-               uint32_t id, struct tern_place place)
+               uint32_t atom, struct tern_place place)
 {
     size_t at = expressions->texts.length;
     struct tern_expression *expression = tern_list_push(&expressions->list, sizeof *expression);
-    struct tern_place *slot = tern_list_push(&expressions->places, sizeof *slot);
+    struct tern_place *place_slot = tern_list_push(&expressions->places, sizeof *place_slot);
+    uint32_t *atom_slot = tern_list_push(&expressions->atoms, sizeof *atom_slot);
 
-    if (expression == NULL || slot == NULL)
+    if (expression == NULL || place_slot == NULL || atom_slot == NULL)
         return TERN_ENOMEM;
-    *expression = (struct tern_expression){(const char *)at, id};
-    *slot = place;
+    *expression = (struct tern_expression){(const char *)at};
+    *place_slot = place;
+    *atom_slot = atom;
     return literal ? tern_vectorscan_literal(&expressions->texts, bytes, length)
                    : tern_vectorscan_regex(&expressions->texts, bytes, length);
 }
@@ -177,7 +181,7 @@ static int add_atom(const struct tern_compile_input *input, const struct tern_co
 /* What the database is a function of. */
 static int hash(const struct expressions *expressions, uint8_t digest[16])
 {
-    static const char version[] = "tern patterns 1;";
+    static const char version[] = "tern patterns 2;";
     const struct tern_expression *list = expressions->list.data;
     XXH3_state_t *state = XXH3_createState();
     struct tern_buffer identity = {0};
@@ -188,10 +192,10 @@ static int hash(const struct expressions *expressions, uint8_t digest[16])
         XXH3_128bits_reset(state);
         XXH3_128bits_update(state, version, sizeof version);
         XXH3_128bits_update(state, identity.data, identity.length);
-        for (size_t i = 0; i < expressions->list.count; i++) {
-            XXH3_128bits_update(state, &list[i].id, sizeof list[i].id);
+        for (size_t i = 0; i < expressions->list.count; i++)
             XXH3_128bits_update(state, list[i].text, strlen(list[i].text) + 1);
-        }
+        XXH3_128bits_update(state, expressions->atoms.data,
+                            expressions->atoms.count * sizeof(uint32_t));
         XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
         memcpy(digest, canonical.digest, 16);
     }
@@ -212,17 +216,21 @@ static int write_section(const struct expressions *expressions, uint32_t atom_co
     struct tern_buffer *out = &compiled->bytes;
     int status = tern_buffer_append_zero(out, sizeof header);
 
-    if (status != 0)
-        return status;
-    if (expressions->list.count > 0)
+    if (status == 0 && expressions->atoms.count > 0)
+        status = tern_buffer_append(out, expressions->atoms.data,
+                                    expressions->atoms.count * sizeof(uint32_t));
+    if (status == 0)
+        status = tern_buffer_align(out, 64);
+    header.database_offset = out->length;
+    if (status == 0 && expressions->list.count > 0)
         status = tern_vectorscan_compile(expressions->list.data, expressions->list.count, out,
                                          refused, error);
     if (status != 0)
         return status;
     memcpy(header.content_hash, compiled->content_hash, sizeof header.content_hash);
     header.length = out->length;
-    header.database_bytes = out->length - sizeof header;
-    header.checksum = XXH3_64bits(out->data + sizeof header, header.database_bytes);
+    memcpy(out->data, &header, sizeof header);
+    header.checksum = tern_patterns_checksum((const void *)out->data, out->length);
     memcpy(out->data, &header, sizeof header);
     return 0;
 }

@@ -55,7 +55,7 @@ static bool atom_hit(const struct told *told, const struct tern_term *term)
     if (told->classes[term->unit] == TERN_CLASS_MISSING)
         return false;
     for (uint32_t i = 0; i < hits->count; i++)
-        if (TERN_CLASS_FIRST + hits->ids[i] == term->class)
+        if (TERN_CLASS_FIRST + hits->atoms[i] == term->class)
             return true;
     return false;
 }
@@ -300,7 +300,7 @@ int tern_rules_explain(const struct tern_rules *rules, struct tern_scratch *scra
     told = (struct told){rules, facts, scratch->room, scratch->classes, &item, scratch->unscanned};
     for (uint32_t i = 0; i < rules->scan_count; i++)
         if (scratch->classes[rules->scans[i].unit] != TERN_CLASS_MISSING)
-            tern_room_scan(scratch->room, &rules->scans[i], i, facts);
+            tern_room_scan(scratch->room, i, facts);
     status = append_verdict(rules, &verdict, out);
     if (status == 0)
         status = tern_buffer_printf(out, ",\"lookups\":[");

@@ -19,7 +19,7 @@
 #define TERN_RULES_MAGIC    0x73656c75726e7265ull
 #define TERN_RULES_VERSION  7u
 #define TERN_CLASSES_MAGIC  0x7373616c636e7265ull
-#define TERN_PATTERNS_MAGIC 0x6e72657474617065ull
+#define TERN_PATTERNS_MAGIC 0x6e72657474617066ull
 
 enum tern_unit_kind {
     TERN_UNIT_PRESENCE = 1, /* a field is there or not */
@@ -332,27 +332,33 @@ TERN_LAYOUT_FIELD(tern_classes_header, reserved, 44);
 TERN_LAYOUT_FIELD(tern_classes_header, ids_offset, 48);
 TERN_LAYOUT_FIELD(tern_classes_header, reserved1, 56);
 
-/* A patterns section: this header, then the database of one SCAN unit as vectorscan serializes it,
- * compiled for the processor it is to run on. */
+/* A patterns section: this header, for each expression (match ids are their indexes) the atom that
+ * hits with it, u32, and at `database_offset` to the end the database of one SCAN unit as
+ * vectorscan serializes it, compiled for the processor it is to run on; nothing when there is no
+ * expression. */
 struct tern_patterns_header {
     uint64_t magic;
     uint8_t content_hash[16]; /* of expressions, flags, vectorscan's version, the processor */
     uint64_t length;
-    uint64_t database_bytes; /* 0: there is no pattern */
-    uint64_t checksum;       /* XXH3-64 of them */
-    uint32_t atom_count;     /* match ids are below it */
+    uint64_t database_offset;
+    uint32_t atom_count;
     uint32_t expression_count;
     uint8_t reserved[8];
+    uint64_t checksum; /* tern_patterns_checksum */
 };
 TERN_LAYOUT_SIZE(tern_patterns_header, 64);
 TERN_LAYOUT_FIELD(tern_patterns_header, magic, 0);
 TERN_LAYOUT_FIELD(tern_patterns_header, content_hash, 8);
 TERN_LAYOUT_FIELD(tern_patterns_header, length, 24);
-TERN_LAYOUT_FIELD(tern_patterns_header, database_bytes, 32);
-TERN_LAYOUT_FIELD(tern_patterns_header, checksum, 40);
-TERN_LAYOUT_FIELD(tern_patterns_header, atom_count, 48);
-TERN_LAYOUT_FIELD(tern_patterns_header, expression_count, 52);
-TERN_LAYOUT_FIELD(tern_patterns_header, reserved, 56);
+TERN_LAYOUT_FIELD(tern_patterns_header, database_offset, 32);
+TERN_LAYOUT_FIELD(tern_patterns_header, atom_count, 40);
+TERN_LAYOUT_FIELD(tern_patterns_header, expression_count, 44);
+TERN_LAYOUT_FIELD(tern_patterns_header, reserved, 48);
+TERN_LAYOUT_FIELD(tern_patterns_header, checksum, 56);
+
+/* Over all of a patterns section of `length` bytes but the checksum itself: vectorscan trusts what
+ * it is given, so every byte must be what its compiler wrote. */
+uint64_t tern_patterns_checksum(const struct tern_patterns_header *header, size_t length);
 
 #define TERN_LAZY_MAX 8u /* bits of tern_bit.lazy */
 

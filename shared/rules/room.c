@@ -11,7 +11,8 @@ static int refuse(const uint8_t *database, size_t bytes, hs_error_t code, struct
 
     if (code == HS_NOMEM)
         return tern_error_set(error, TERN_ENOMEM, "patterns: no memory for the database");
-    if (code != HS_DB_VERSION_ERROR && code != HS_DB_PLATFORM_ERROR && code != HS_DB_MODE_ERROR)
+    if (code != HS_DB_VERSION_ERROR && code != HS_DB_PLATFORM_ERROR && code != HS_DB_MODE_ERROR &&
+        code != HS_ARCH_ERROR)
         return tern_error_set(error, TERN_ECORRUPT, "patterns: the database is malformed (%d)",
                               code);
     if (hs_serialized_database_info((const char *)database, bytes, &info) != HS_SUCCESS)
@@ -19,32 +20,51 @@ static int refuse(const uint8_t *database, size_t bytes, hs_error_t code, struct
     status = tern_error_set(error, TERN_EABI,
                             "patterns: the database was compiled for another %s (it says: %s; "
                             "vectorscan here is %s): apply the configuration again",
-                            code == HS_DB_PLATFORM_ERROR ? "processor" : "version of vectorscan",
+                            code == HS_DB_PLATFORM_ERROR || code == HS_ARCH_ERROR
+                                ? "processor"
+                                : "version of vectorscan",
                             info != NULL ? info : "nothing", hs_version());
     free(info);
     return status;
+}
+
+uint64_t tern_patterns_checksum(const struct tern_patterns_header *header, size_t length)
+{
+    return XXH3_64bits_withSeed(
+        header + 1, length - sizeof *header,
+        XXH3_64bits(header, offsetof(struct tern_patterns_header, checksum)));
 }
 
 int tern_scan_open(struct tern_scan *scan, const void *section, size_t length,
                    const uint8_t hash[16], struct tern_error *error)
 {
     const struct tern_patterns_header *header = section;
-    const uint8_t *database = (const uint8_t *)(header + 1);
+    const uint32_t *atoms = (const uint32_t *)(header + 1);
+    const uint8_t *database;
     hs_error_t code;
 
     if (length < sizeof *header || (uintptr_t)section % 8 != 0 ||
         header->magic != TERN_PATTERNS_MAGIC || header->length != length ||
-        header->database_bytes != length - sizeof *header || header->atom_count != scan->atom_count)
+        header->atom_count != scan->atom_count || header->expression_count > TERN_PATTERNS_MAX ||
+        header->database_offset > length ||
+        header->database_offset < sizeof *header + header->expression_count * sizeof *atoms)
         return tern_error_set(error, TERN_ECORRUPT, "patterns: %zu bytes are not what they say",
                               length);
     if (memcmp(header->content_hash, hash, sizeof header->content_hash) != 0)
         return tern_error_set(error, TERN_ECORRUPT, "patterns: the section is of other rules");
-    if (XXH3_64bits(database, header->database_bytes) != header->checksum)
-        return tern_error_set(error, TERN_ECORRUPT, "patterns: the database fails its checksum");
-    if (header->database_bytes == 0)
+    if (tern_patterns_checksum(header, length) != header->checksum)
+        return tern_error_set(error, TERN_ECORRUPT, "patterns: the section fails its checksum");
+    for (uint32_t i = 0; i < header->expression_count; i++)
+        if (atoms[i] >= header->atom_count)
+            return tern_error_set(error, TERN_ECORRUPT, "patterns: expression %u is of no atom", i);
+    scan->atoms = atoms;
+    scan->expression_count = header->expression_count;
+    if (header->expression_count == 0)
         return 0;
-    code = hs_deserialize_database((const char *)database, header->database_bytes, &scan->database);
-    return code == HS_SUCCESS ? 0 : refuse(database, header->database_bytes, code, error);
+    database = (const uint8_t *)section + header->database_offset;
+    code = hs_deserialize_database((const char *)database, length - header->database_offset,
+                                   &scan->database);
+    return code == HS_SUCCESS ? 0 : refuse(database, length - header->database_offset, code, error);
 }
 
 void tern_scan_close(struct tern_scan *scan)
@@ -64,24 +84,26 @@ void tern_room_free(struct tern_room *room)
 
 int tern_room_new(struct tern_room **room, const struct tern_rules *rules)
 {
-    size_t ids = 0, cursors = rules->unit_count;
+    size_t words = 0, cursors = rules->unit_count;
     struct tern_room *made;
     uint32_t *next;
 
     for (uint32_t i = 0; i < rules->scan_count; i++) {
-        ids += rules->scans[i].atom_count;
+        words += 2ull * rules->scans[i].atom_count;
         cursors += tern_max_u64(rules->scans[i].atom_count, rules->scans[i].level_count);
     }
-    made = calloc(1, sizeof *made + rules->scan_count * sizeof made->hits[0] + ids * sizeof *next);
+    made =
+        calloc(1, sizeof *made + rules->scan_count * sizeof made->hits[0] + words * sizeof *next);
     if (made == NULL)
         return TERN_ENOMEM;
     made->serial = rules->serial;
     made->cursors = calloc(cursors + 1, sizeof *made->cursors);
     next = (uint32_t *)&made->hits[rules->scan_count];
     for (uint32_t i = 0; i < rules->scan_count; i++) {
-        made->hits[i].ids = next;
-        made->hits[i].limit = rules->scans[i].atom_count;
-        next += rules->scans[i].atom_count;
+        made->hits[i].scan = &rules->scans[i];
+        made->hits[i].atoms = next;
+        made->hits[i].marks = next + rules->scans[i].atom_count;
+        next += 2ull * rules->scans[i].atom_count;
         /* one scratch for all databases: it grows to what the largest needs */
         if (rules->scans[i].database != NULL &&
             hs_alloc_scratch(rules->scans[i].database, &made->scratch) != HS_SUCCESS) {

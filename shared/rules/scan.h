@@ -15,7 +15,9 @@ struct tern_scan {                /* zero-initialise; the database is the proces
     struct hs_database *database; /* NULL: there is no pattern, as of an empty set */
     uint32_t unit;                /* its index */
     uint16_t field;               /* whose value is scanned */
-    uint32_t atom_count;          /* ids of hits are below it */
+    uint32_t atom_count;
+    uint32_t expression_count;
+    const uint32_t *atoms; /* by expression: which hits with it */
     uint32_t level_count;
     const struct tern_class_row *hits;   /* by atom */
     const struct tern_class_row *levels; /* of the value as long as it is not scanned */
@@ -28,8 +30,11 @@ int tern_scan_open(struct tern_scan *scan, const void *section, size_t length,
 void tern_scan_close(struct tern_scan *scan);
 
 struct tern_scan_hits {
-    uint32_t count, limit;
-    uint32_t *ids; /* each once, in the order in which they were found */
+    uint32_t count;
+    uint32_t *atoms; /* each once, in the order in which they were found; room for all */
+    uint32_t *marks; /* by atom: `mark` when it is among them */
+    uint32_t mark;   /* of this scan */
+    const struct tern_scan *scan;
 };
 
 /* What one thread needs to decide by one rule set, beyond its scratch. */
@@ -42,7 +47,6 @@ struct tern_room {
 
 /* Scans the item's value of the scan `index` into hits[index]; the field is there. Allocates
  * nothing, cannot fail. */
-void tern_room_scan(struct tern_room *room, const struct tern_scan *scan, uint32_t index,
-                    const struct tern_facts *facts);
+void tern_room_scan(struct tern_room *room, uint32_t index, const struct tern_facts *facts);
 
 #endif

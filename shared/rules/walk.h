@@ -93,7 +93,7 @@ static inline void put_scans(const struct tern_rules *rules, const struct tern_r
                 put_cursor(rules, &scan->levels[level], cursors, active);
         else
             for (uint32_t hit = 0; hit < room->hits[i].count; hit++)
-                put_cursor(rules, &scan->hits[room->hits[i].ids[hit]], cursors, active);
+                put_cursor(rules, &scan->hits[room->hits[i].atoms[hit]], cursors, active);
     }
 }
 
@@ -144,7 +144,7 @@ scan_lazily(const struct tern_rules *rules, struct tern_scratch *scratch,
     uint32_t index = (uint32_t)__builtin_ctz(lazy), active; /* the first is the cheapest */
     struct tern_cursor *cursors = scratch->room->cursors;
 
-    tern_room_scan(scratch->room, &rules->scans[index], index, facts);
+    tern_room_scan(scratch->room, index, facts);
     scratch->unscanned &= ~(1u << index);
     active = put_cursors(rules, scratch->room, classes, scratch->unscanned, cursors);
     for (uint32_t i = 0; i < active;)
@@ -169,7 +169,7 @@ static __attribute__((noinline)) uint32_t start_scans(const struct tern_rules *r
         if (i < TERN_LAZY_MAX)
             unscanned |= 1u << i;
         else
-            tern_room_scan(room, &rules->scans[i], i, facts);
+            tern_room_scan(room, i, facts);
     }
     return unscanned;
 }

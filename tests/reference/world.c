@@ -3,8 +3,6 @@
 #include "controlplane/build/schema.h"
 #include "controlplane/build/table.h"
 
-#include <xxhash.h>
-
 static struct tern_text text_of(const char *text)
 {
     return (struct tern_text){.text = text, .length = strlen(text), .place = {"world.yaml", 1, 1}};
@@ -271,11 +269,6 @@ int world_schema(struct world *world, const struct tern_config *config)
         world->schema = aligned_copy(schema.data, schema.length);
     tern_buffer_free(&schema);
     return status;
-}
-
-uint64_t world_checksum(const void *bytes, size_t length)
-{
-    return XXH3_64bits(bytes, length);
 }
 
 void world_free(struct world *world)

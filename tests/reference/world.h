@@ -55,9 +55,6 @@ void world_free(struct world *world);
 /* Gives the (otherwise empty) world the schema of another configuration. */
 int world_schema(struct world *world, const struct tern_config *config);
 
-/* What headers of sections have as the checksum of their bytes. */
-uint64_t world_checksum(const void *bytes, size_t length);
-
 /* A rule whose texts are taken as they are and must outlive the configuration. */
 struct tern_config_rule world_rule(const char *id, const char *when);
 
