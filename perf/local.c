@@ -249,11 +249,13 @@ static void measure(struct reader *reader, const struct requests *requests, unsi
 {
     float *costs = malloc(requests->count * sizeof *costs);
     double overhead_ns = snapshot_clock_ns();
-    double *p50 = calloc(rounds * 3, sizeof *p50), *p99 = p50 + rounds, *batch = p99 + rounds;
+    double *p50 = calloc((size_t)rounds * 3, sizeof *p50), *p99, *batch;
     uint64_t checksum;
 
     if (costs == NULL || p50 == NULL)
         fail("measure", "no memory");
+    p99 = p50 + rounds;
+    batch = p99 + rounds;
     checksum = measure_alone(reader, requests, overhead_ns, costs); /* warms up */
     for (unsigned round = 0; round < rounds; round++) {
         uint64_t again = measure_alone(reader, requests, overhead_ns, costs), batched = 0;

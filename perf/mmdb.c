@@ -33,6 +33,7 @@ static uint32_t new_node(struct writer *writer)
         writer->nodes = realloc(writer->nodes, writer->capacity * sizeof *writer->nodes);
         need(writer->nodes != NULL);
     }
+    assert(writer->nodes != NULL);
     writer->nodes[writer->count] = (struct node){{EMPTY, EMPTY}};
     return writer->count++;
 }

@@ -248,7 +248,7 @@ static double time_decisions(struct snapshot *snapshot, const struct snapshot_re
         for (unsigned j = 0; j < together; j++)
             snapshot_check(&requests[i + j], &verdicts[j]);
     }
-    return (tern_chain_now_ns() - started) / (count / together * together);
+    return (tern_chain_now_ns() - started) / (double)(count - count % together);
 }
 
 static void measure(const struct kind *kind, const struct shape *shape)
