@@ -7,7 +7,8 @@
 #include "perf/chain.h"
 #include "perf/snapshot.h"
 
-#define ROUNDS 5 /* the fastest counts: whatever else the machine did only ever adds */
+#define ROBOTS 200u /* patterns of the set */
+#define ROUNDS 5    /* the fastest counts: whatever else the machine did only ever adds */
 
 struct shape {
     uint32_t rules;
@@ -172,6 +173,40 @@ static void aim_domain(struct snapshot_request *request, uint32_t i)
     snapshot_set_string(request, SNAPSHOT_HOST, request->host);
 }
 
+static void write_contains(FILE *file, uint32_t i)
+{
+    fprintf(file, "path contains \"needle%u-\"", i);
+}
+
+static void aim_contains(struct snapshot_request *request, uint32_t i)
+{
+    snprintf(request->path, SNAPSHOT_TEXT_BYTES, "/other/needle%u-/index", i);
+    snapshot_set_string(request, SNAPSHOT_PATH, request->path);
+}
+
+static void write_matches(FILE *file, uint32_t i)
+{
+    fprintf(file, "path matches r\"/v[0-9]+/item%u(/|$)\"", i);
+}
+
+static void aim_matches(struct snapshot_request *request, uint32_t i)
+{
+    snprintf(request->path, SNAPSHOT_TEXT_BYTES, "/v%u/item%u/page", i % 90, i);
+    snapshot_set_string(request, SNAPSHOT_PATH, request->path);
+}
+
+static void write_pattern_set(FILE *file, uint32_t i)
+{
+    (void)i;
+    fputs("token matches $robots", file);
+}
+
+static void aim_pattern_set(struct snapshot_request *request, uint32_t i)
+{
+    snprintf(request->token, SNAPSHOT_TEXT_BYTES, "Agent/2.%u robot%u spider", i % 10, i % ROBOTS);
+    set_token(request);
+}
+
 static const struct kind kinds[] = {
     {"number", false, write_number, aim_number},
     {"address-v4", false, write_v4, aim_v4},
@@ -184,6 +219,9 @@ static const struct kind kinds[] = {
     {"map", false, write_map, aim_map},
     {"prefix-set", true, write_prefix_set, aim_prefix_set},
     {"domain-set", true, write_domain, aim_domain},
+    {"contains", false, write_contains, aim_contains},
+    {"matches", false, write_matches, aim_matches},
+    {"pattern-set", true, write_pattern_set, aim_pattern_set},
 };
 
 /* ---- Files ---- */
@@ -192,6 +230,7 @@ static void write_tables(const struct shape *shape)
 {
     FILE *tokens = snapshot_create("tokens.txt"), *users = snapshot_create("users.csv");
     FILE *nets = snapshot_create("nets.txt"), *names = snapshot_create("names.txt");
+    FILE *robots = snapshot_create("robots.txt");
 
     fputs("id,group\n", users);
     for (uint32_t i = 0; i < shape->keys; i++) {
@@ -200,6 +239,9 @@ static void write_tables(const struct shape *shape)
         fprintf(nets, "%u.%u.%u.0/25\n", 11 + (i >> 16), i >> 8 & 255, i & 255);
         fprintf(names, "s%u.example\n", i);
     }
+    for (uint32_t i = 0; i < ROBOTS; i++)
+        fprintf(robots, "[Rr]obot%u[ /]\n", i);
+    snapshot_finish(robots);
     snapshot_finish(tokens);
     snapshot_finish(users);
     snapshot_finish(nets);
@@ -214,6 +256,7 @@ static void write_config(const struct kind *kind, uint32_t rules)
                 "columns: { group: u32 } }\n"},
         {"prefix-set", "  nets: { type: prefix_set, source: nets.txt }\n"},
         {"domain-set", "  names: { type: domain_set, source: names.txt }\n"},
+        {"pattern-set", "  robots: { type: pattern_set, source: robots.txt }\n"},
     };
     FILE *file = snapshot_create("units.yaml");
 

@@ -234,6 +234,45 @@ static void it_decides_what_the_rules_say(TERN_TEST_STATE)
     close_reader(&reader);
 }
 
+/* Each generation has patterns of its own, and so has each thread what they need. */
+static void patterns_come_with_their_generation(TERN_TEST_STATE)
+{
+    static const char *const words[] = {"sqlmap", "nikto", "masscan"};
+    struct reader reader, other;
+
+    for (unsigned i = 0; i < TERN_COUNT(words); i++) {
+        char with[512];
+
+        snprintf(with, sizeof with,
+                 "rules:\n  - { id: tool, when: 'path contains \"%s\"', then: deny }\n"
+                 "  - { id: digits, when: 'path matches r\"/[0-9]{4}$\"', then: challenge }\n",
+                 words[i]);
+        publish_schema(fields, with, "default: allow\n");
+        if (i == 0) {
+            open_reader(&reader, false);
+            other.local = reader.local;
+            assert_int_equal(tern_local_context_open(other.local, &other.context, NULL), 0);
+            assert_int_equal(
+                tern_request_new_for(tern_local_schema(other.context), 0, &other.request), 0);
+        } else {
+            assert_int_equal(tern_local_refresh(reader.context, NULL), 1);
+        }
+        for (unsigned k = 0; k < TERN_COUNT(words); k++) {
+            char path[64];
+
+            snprintf(path, sizeof path, "/x?%s=1", words[k]);
+            assert_int_equal(decide_text(&reader, "path", path).verdict.action,
+                             k == i ? TERN_DENY : TERN_ALLOW);
+            assert_int_equal(decide_text(&other, "path", path).verdict.action,
+                             k == i ? TERN_DENY : TERN_ALLOW);
+        }
+        assert_int_equal(decide_text(&reader, "path", "/a/2026").verdict.action, TERN_CHALLENGE);
+    }
+    tern_request_free(other.request);
+    tern_local_context_close(other.context);
+    close_reader(&reader);
+}
+
 static void batches_are_decided_item_by_item(TERN_TEST_STATE)
 {
     static struct tern_decision decisions[1000];
@@ -616,6 +655,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(there_is_nothing_to_open),
         T(it_decides_what_the_rules_say),
+        T(patterns_come_with_their_generation),
         T(batches_are_decided_item_by_item),
         T(what_is_malformed_is_refused_whole),
         T(look_ups_and_explanations),
