@@ -25,13 +25,13 @@ bool tern_screen_possible(void)
            strcmp(terminal, "dumb") != 0;
 }
 
-static void write_all(int fd, const char *bytes, size_t length)
+static void write_all(struct tern_screen *screen, const char *bytes, size_t length)
 {
-    while (length > 0) {
-        ssize_t written = write(fd, bytes, length);
+    while (length > 0 && !screen->gone) {
+        ssize_t written = write(screen->output, bytes, length);
 
         if (written < 0 && errno != EINTR)
-            return; /* the terminal is gone; SIGHUP says so */
+            screen->gone = true; /* SIGHUP comes only from a controlling terminal */
         if (written > 0) {
             bytes += written;
             length -= (size_t)written;
@@ -62,12 +62,12 @@ static void take_terminal(struct tern_screen *screen)
         mode.c_cc[VTIME] = 0;
         tcsetattr(screen->input, TCSADRAIN, &mode);
     }
-    write_all(screen->output, ENTER, sizeof ENTER - 1);
+    write_all(screen, ENTER, sizeof ENTER - 1);
 }
 
 static void give_terminal(struct tern_screen *screen)
 {
-    write_all(screen->output, LEAVE, sizeof LEAVE - 1);
+    write_all(screen, LEAVE, sizeof LEAVE - 1);
     if (screen->keys)
         tcsetattr(screen->input, TCSADRAIN, &screen->before);
 }
@@ -154,6 +154,8 @@ enum tern_screen_event tern_screen_wait(struct tern_screen *screen, uint64_t unt
             wait = (struct timespec){.tv_sec = (time_t)((until_ns - now_ns) / 1000000000u),
                                      .tv_nsec = (long)((until_ns - now_ns) % 1000000000u)};
         *key = 0;
+        if (screen->gone)
+            return TERN_SCREEN_END;
         if (ppoll(events, 2, &wait, NULL) <= 0) {
             if (tern_clock_now_ns() >= until_ns)
                 return TERN_SCREEN_TIME;
@@ -162,8 +164,7 @@ enum tern_screen_event tern_screen_wait(struct tern_screen *screen, uint64_t unt
         if (events[0].revents != 0)
             return take_signal(screen, key);
         if (read(screen->input, &byte, 1) != 1) {
-            events[1].fd = -1; /* hung up: the signal follows */
-            screen->keys = false;
+            screen->gone = true;
             continue;
         }
         if (byte == 'q' || byte == 'Q' || byte == 3 || byte == 4)
@@ -224,7 +225,7 @@ void tern_screen_draw(struct tern_screen *screen, const char *text, size_t lengt
     size_t count = 0;
 
     if (tern_screen_render(text, length, screen->columns, screen->rows, &bytes, &count) == 0)
-        write_all(screen->output, bytes, count);
+        write_all(screen, bytes, count);
     free(bytes);
 }
 
@@ -235,5 +236,5 @@ void tern_screen_foot(struct tern_screen *screen, const char *line)
                           (int)clip(line, strlen(line), screen->columns), line);
 
     if (length > 0 && (size_t)length < sizeof bytes)
-        write_all(screen->output, bytes, (size_t)length);
+        write_all(screen, bytes, (size_t)length);
 }

@@ -11,6 +11,7 @@ struct tern_screen {
     int input, output;
     int signals; /* descriptor */
     bool keys;   /* input is a terminal */
+    bool gone;   /* nobody is at the other end any more */
     struct termios before;
     unsigned columns, rows;
 };
@@ -19,7 +20,7 @@ enum tern_screen_event {
     TERN_SCREEN_TIME,    /* the wait is over */
     TERN_SCREEN_RESIZED, /* also: back after a stop */
     TERN_SCREEN_KEY,
-    TERN_SCREEN_END, /* q, or a signal: `*key` has its number, 0 for none */
+    TERN_SCREEN_END, /* q, a terminal that is gone, or a signal: `*key` has its number, else 0 */
 };
 
 /* True when standard output can be taken over. */

@@ -229,9 +229,25 @@ class Terminal:
         return code
 
 
-def test_top_on_a_terminal(shared_instance):
+@pytest.fixture
+def make_terminal():
+    """A factory; what a failed test leaves running is ended."""
+    made = []
+
+    def make(*arguments, **options):
+        made.append(Terminal(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for terminal in made:
+        if terminal.process.poll() is None:
+            terminal.process.kill()
+            terminal.process.wait()
+
+
+def test_top_on_a_terminal(shared_instance, make_terminal):
     assert shared_instance.answers({"ip": "192.0.2.1"})
-    terminal = Terminal(shared_instance, rows=30, columns=70)
+    terminal = make_terminal(shared_instance, rows=30, columns=70)
     terminal.await_text("decisions/s")
     terminal.await_text("bad-net")
     assert terminal.text.startswith("\033[?1049h")
@@ -257,16 +273,16 @@ def test_top_on_a_terminal(shared_instance):
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM),
                                           (signal.SIGHUP, -signal.SIGHUP)])
-def test_top_gives_the_terminal_back(shared_instance, number, code):
-    terminal = Terminal(shared_instance)
+def test_top_gives_the_terminal_back(shared_instance, make_terminal, number, code):
+    terminal = make_terminal(shared_instance)
     terminal.await_text("q quits")
     terminal.process.send_signal(number)
     assert terminal.end() == code
 
 
-def test_top_stops_and_goes_on(shared_instance):
+def test_top_stops_and_goes_on(shared_instance, make_terminal):
     """Ctrl-Z: the terminal is the shell's while top is stopped, and top's again afterwards."""
-    terminal = Terminal(shared_instance)
+    terminal = make_terminal(shared_instance)
     terminal.await_text("q quits")
     os.kill(terminal.process.pid, signal.SIGTSTP)
 
@@ -284,9 +300,18 @@ def test_top_stops_and_goes_on(shared_instance):
     assert terminal.end() == 0
 
 
-def test_top_survives_its_ternd(make_instance):
+def test_top_ends_with_its_terminal(shared_instance, make_terminal):
+    """Without a signal: a terminal that controls nobody just closes."""
+    terminal = make_terminal(shared_instance)
+    terminal.await_text("q quits")
+    os.close(terminal.slave)
+    os.close(terminal.master)
+    assert terminal.process.wait(DEADLINE_S) == 0
+
+
+def test_top_survives_its_ternd(make_instance, make_terminal):
     instance = make_instance().start()
-    terminal = Terminal(instance)
+    terminal = make_terminal(instance)
     terminal.await_text("1 ternd up")
     old = instance.ternd_pid()
     os.kill(old, signal.SIGKILL)
