@@ -383,6 +383,8 @@ def main():
     users = make_accounts()
     addresses = make_requests(source, bad, scanners, vpn, command, blocked, scams, cloud_networks, owner, users, asn)
     make_asn(asn, addresses)
+    write("crawlers.txt.gz", ["# crawler-user-agents (MIT): a regular expression a line"]
+          + [row["pattern"] for row in rows_of(source, "ua/crawler-patterns.csv.gz")])
     total = sum(path.stat().st_size for path in HERE.glob("*.gz"))
     print(f"{'all':22} {total / 1e6:.2f} MB")
     if total > 5e6:

@@ -125,12 +125,19 @@ static void print_lookups(const struct tern_json_value *lookups)
     putchar('\n');
     tern_print_table_begin(&table, TERN_COUNT(headings), headings);
     for (const struct tern_json_value *one = lookups->child; one != NULL; one = one->next) {
-        char kind[TERN_PRINT_TEXT];
+        const struct tern_json_value *needed = tern_json_get(one, "needed");
+        char kind[TERN_PRINT_TEXT], outcome[TERN_PRINT_TEXT];
 
         snprintf(kind, sizeof kind, "  %s", member(one, "kind"));
+        /* scanned for this explanation only: the decision did without */
+        snprintf(outcome, sizeof outcome, "%s%s", member(one, "outcome"),
+                 needed != NULL && !is_true(needed) &&
+                         strcmp(member(one, "outcome"), "missing") != 0
+                     ? ", not needed"
+                     : "");
         tern_print_table_row(&table,
                              (const char *const[]){kind, member(one, "unit"), member(one, "field"),
-                                                   member(one, "table"), member(one, "outcome"),
+                                                   member(one, "table"), outcome,
                                                    member(one, "record"), member(one, "class")});
     }
     tern_print_table_end(&table);
