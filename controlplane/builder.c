@@ -2,13 +2,11 @@
 
 #include "controlplane/job.h"
 #include "controlplane/log.h"
+#include "shared/background.h"
 #include "shared/clock.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -83,12 +81,11 @@ static void note_progress(void *context, const struct tern_progress *progress)
 /* Only the first build has nobody to yield to. Failing to be nice is no reason to fail. */
 static void lower_priority(void)
 {
-    struct sched_param parameter = {0};
+    int status = tern_background_begin(NICE);
 
-    if (sched_setscheduler(0, SCHED_BATCH, &parameter) != 0 ||
-        setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), NICE) != 0)
+    if (status != 0)
         tern_control_log(TERN_LOG_WARNING, "the builder cannot lower its priority: %s",
-                         strerror(errno));
+                         strerror(status));
 }
 
 static void run(struct tern_builder *builder, struct tern_job *job)

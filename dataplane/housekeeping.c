@@ -2,6 +2,7 @@
 
 #include "dataplane/clock.h"
 #include "dataplane/log.h"
+#include "shared/background.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -9,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define NICE     10
 #define ROUND_NS 100000000 /* without a bell; also how soon a replaced arena is noticed */
 
 static void free_offer(struct tern_offer *offer)
@@ -396,12 +398,19 @@ static bool do_round(struct tern_housekeeping *keeper)
 static void *run(void *argument)
 {
     struct tern_housekeeping *keeper = argument;
+    bool yields = false;
 
     while (!atomic_load_explicit(&keeper->stopping, memory_order_acquire)) {
         const struct tern_envelope *envelope = tern_arena_envelope(keeper->arena);
         uint32_t bell = atomic_load_explicit(&envelope->bell, memory_order_acquire);
         struct timespec timeout = {.tv_nsec = ROUND_NS};
 
+        /* Validating what comes next takes milliseconds to seconds, beside loops that wake every
+         * few microseconds. Only while nothing is served has it nobody to yield to. */
+        if (!yields && keeper->current != NULL) {
+            (void)tern_background_begin(NICE);
+            yields = true;
+        }
         if (do_round(keeper) || tern_arena_envelope(keeper->arena) != envelope)
             continue;
         /* Wakes at once when the bell has rung since it was read; the time limit is for signals, a
