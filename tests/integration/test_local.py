@@ -8,9 +8,11 @@ import subprocess
 import pytest
 
 from instance import BUILD, wait_until
-from tern import Action
+from tern import Action, EncodeError, Unreachable
+from tern.local import Local
 
 PROGRAM = BUILD / "clients" / "c" / "local" / "local"
+LIBRARY = str(BUILD / "clients" / "c" / "local" / "libtern-local.so")
 
 
 class Reader:
@@ -183,3 +185,28 @@ def test_without_an_instance(make_instance):
     assert reader.process.wait() == 1
     assert "arena" in reader.process.stderr.read()
     reader.close()
+
+
+def test_from_python(instance):
+    client = instance.client()
+    requests = [{"ip": "192.0.2.9"}, {"ip": "203.0.113.200", "user": 3}, {"host": "x.BAD.example", "level": -9},
+                {"path": "/../x.php"}, {"flag": True, "ratio": 0.25}, {"ip": "10.1.2.3"}, {}]
+    with Local(instance.run_dir, library=LIBRARY) as local:
+        assert local.decide(requests) == client.decide(requests)
+        assert local.rule(local.decide(requests[0]).rule).name == "bad-net"
+        assert [page["name"] for page in readers_of(instance)] == ["python"]
+        generation = publish(instance, "again")
+        verdict = local.decide({"flag": True})
+        assert (verdict.generation, local.generation) == (generation, generation)
+        assert local.rule(verdict.rule).name == "again"
+        for wrong in ({"nothing": 1}, {"user": "x"}, {"ip": "x"}, {"user": -1}):
+            with pytest.raises(EncodeError):
+                local.decide(wrong)
+        with pytest.raises(KeyError):
+            local.rule(99)
+        local.rest()
+        assert local.generation == 0
+    assert readers_of(instance) == []
+    local.close()
+    with pytest.raises(Unreachable):
+        Local("/nowhere/at/all", library=LIBRARY)

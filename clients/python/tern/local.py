@@ -1,0 +1,223 @@
+"""Decisions in this process, from the memory that ternd serves: libtern-local through ctypes.
+
+    from tern.local import Local
+
+    with Local("/run/tern/edge") as local:
+        verdict = local.decide({"ip": "192.0.2.7", "path": "/login"})
+
+No server is asked. One Local belongs to one thread at a time. A look at whether something newer is
+published comes before every decision and costs next to nothing. What the library can do and what this user
+must be allowed: clients/c/tern_local.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+from typing import Any, List, Optional, Sequence, Union, overload
+
+from . import wire
+from .errors import EncodeError, TernError, Unreachable
+from .model import Request, Rule, Verdict
+from .wire import Action, Type, VerdictFlag
+
+_EINVAL, _ENOENT, _EBUSY, _EAGAIN = -1, -4, -6, -16
+
+
+class _Error(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_int), ("message", ctypes.c_char * 512)]
+
+
+class _Options(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("follow", ctypes.c_bool)]
+
+
+class _Name(ctypes.Structure):
+    _fields_ = [("id", ctypes.c_uint16), ("type", ctypes.c_uint8), ("name_length", ctypes.c_uint8),
+                ("dim", ctypes.c_uint32), ("name", ctypes.c_char * 256)]
+
+
+class _Schema(ctypes.Structure):
+    _fields_ = [("hash", ctypes.c_uint64), ("generation", ctypes.c_uint64), ("max_frame_bytes", ctypes.c_uint32),
+                ("field_count", ctypes.c_uint16), ("table_count", ctypes.c_uint16),
+                ("collection_count", ctypes.c_uint16), ("fields", ctypes.POINTER(_Name)),
+                ("tables", ctypes.POINTER(_Name)), ("collections", ctypes.POINTER(_Name)),
+                ("serial", ctypes.c_uint32)]
+
+
+class _Decision(ctypes.Structure):
+    _fields_ = [("action", ctypes.c_uint8), ("tier", ctypes.c_uint8), ("flags", ctypes.c_uint16),
+                ("max_age_s", ctypes.c_uint16), ("cause", ctypes.c_uint16), ("rule", ctypes.c_uint32),
+                ("score", ctypes.c_float), ("generation", ctypes.c_uint32), ("age_ms", ctypes.c_uint32),
+                ("decision_key", ctypes.c_uint64), ("answered", ctypes.c_bool)]
+
+
+class _Rule(ctypes.Structure):
+    _fields_ = [("index", ctypes.c_uint32), ("action", ctypes.c_uint8), ("name_length", ctypes.c_uint8),
+                ("name", ctypes.c_char * 256)]
+
+
+def _load(path: Optional[str]) -> ctypes.CDLL:
+    path = path or os.environ.get("TERN_LOCAL_LIBRARY") or ctypes.util.find_library("tern-local")
+    if path is None:
+        raise Unreachable("libtern-local is not installed; name it with TERN_LOCAL_LIBRARY")
+    # libtern, which builds the requests, comes with it: its symbols are found through this handle
+    library = ctypes.CDLL(path)
+    pointer, text = ctypes.c_void_p, ctypes.c_char_p
+    error = ctypes.POINTER(_Error)
+    for name, result, arguments in [
+        ("tern_local_open", ctypes.c_int, [text, ctypes.POINTER(_Options), ctypes.POINTER(pointer), error]),
+        ("tern_local_close", None, [pointer]),
+        ("tern_local_context_open", ctypes.c_int, [pointer, ctypes.POINTER(pointer), error]),
+        ("tern_local_context_close", None, [pointer]),
+        ("tern_local_refresh", ctypes.c_int, [pointer, error]),
+        ("tern_local_rest", None, [pointer]),
+        ("tern_local_generation", ctypes.c_uint64, [pointer]),
+        ("tern_local_schema", ctypes.POINTER(_Schema), [pointer]),
+        ("tern_local_decide", ctypes.c_int, [pointer, pointer, ctypes.POINTER(_Decision), error]),
+        ("tern_local_rule", ctypes.c_int, [pointer, ctypes.c_uint32, ctypes.POINTER(_Rule)]),
+        ("tern_request_new_for", ctypes.c_int, [ctypes.POINTER(_Schema), ctypes.c_uint32, ctypes.POINTER(pointer)]),
+        ("tern_request_free", None, [pointer]),
+        ("tern_request_reset", None, [pointer]),
+        ("tern_item_add", ctypes.c_int, [pointer]),
+        ("tern_item_set_ip", ctypes.c_int, [pointer, ctypes.c_int, text, ctypes.c_size_t]),
+        ("tern_item_set_string", ctypes.c_int, [pointer, ctypes.c_int, text, ctypes.c_size_t]),
+        ("tern_item_set_u64", ctypes.c_int, [pointer, ctypes.c_int, ctypes.c_uint64]),
+        ("tern_item_set_i64", ctypes.c_int, [pointer, ctypes.c_int, ctypes.c_int64]),
+        ("tern_item_set_f32", ctypes.c_int, [pointer, ctypes.c_int, ctypes.c_float]),
+        ("tern_item_set_bool", ctypes.c_int, [pointer, ctypes.c_int, ctypes.c_bool]),
+    ]:
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+class Local:
+    """The hold on one instance, with one context. `follow`: a thread of the library's prepares what is new."""
+
+    def __init__(self, run_dir: str, *, name: str = "python", follow: bool = False,
+                 library: Optional[str] = None) -> None:
+        self._library = _load(library)
+        self._local, self._context, self._request = (ctypes.c_void_p() for _ in range(3))
+        self._error = _Error()
+        options = _Options(name.encode(), follow)
+        self._check(self._library.tern_local_open(os.fsencode(run_dir), ctypes.byref(options),
+                                                  ctypes.byref(self._local), ctypes.byref(self._error)))
+        try:
+            self._check(self._library.tern_local_context_open(self._local, ctypes.byref(self._context),
+                                                              ctypes.byref(self._error)))
+            self._check(self._library.tern_request_new_for(self._library.tern_local_schema(self._context), 0,
+                                                           ctypes.byref(self._request)))
+        except TernError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Local:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of everything; more than once is fine."""
+        self._library.tern_request_free(self._request)
+        self._library.tern_local_context_close(self._context)
+        self._library.tern_local_close(self._local)
+        self._local, self._context, self._request = (ctypes.c_void_p() for _ in range(3))
+
+    def _check(self, code: int) -> int:
+        if code >= 0:
+            return code
+        message = self._error.message.decode(errors="replace") or f"error {code}"
+        if code in (_ENOENT, _EBUSY, _EAGAIN):
+            raise Unreachable(message)
+        raise (EncodeError if code == _EINVAL else TernError)(message)
+
+    def _open(self) -> None:
+        if not self._context:
+            raise TernError("it is closed")
+
+    @property
+    def generation(self) -> int:
+        """The one that decided last, 0 after rest()."""
+        self._open()
+        return self._library.tern_local_generation(self._context)
+
+    def refresh(self) -> bool:
+        """Adopts what is newer, if anything is. Raises TernError when that cannot be served; what is in use
+        stays."""
+        self._open()
+        return self._check(self._library.tern_local_refresh(self._context, ctypes.byref(self._error))) > 0
+
+    def rest(self) -> None:
+        """Keeps no memory of the instance from being freed until the next decision."""
+        self._open()
+        self._library.tern_local_rest(self._context)
+
+    def rule(self, index: int) -> Rule:
+        """A rule of the generation used last; KeyError when there is none."""
+        self._open()
+        found = _Rule()
+        if self._library.tern_local_rule(self._context, index, ctypes.byref(found)) != 0:
+            raise KeyError(f"no rule {index}")
+        return Rule(index, found.name.decode(), Action(found.action))
+
+    def _set(self, name: str, value: Any) -> None:
+        schema = self._library.tern_local_schema(self._context).contents
+        field = next((schema.fields[i] for i in range(schema.field_count)
+                      if schema.fields[i].name == name.encode()), None)
+        if field is None:
+            raise EncodeError(f"no field {name!r}")
+        try:
+            data = wire.pack_value(field.type, value, field.dim) # says what was expected
+        except (TypeError, ValueError) as problem:
+            raise EncodeError(f"field {name!r}: {problem}") from None
+        library, request, ident = self._library, self._request, field.id
+        if field.type == Type.IP:
+            code = library.tern_item_set_ip(request, ident, data, len(data))
+        elif field.type == Type.STRING:
+            code = library.tern_item_set_string(request, ident, data, len(data))
+        elif field.type == Type.U64:
+            code = library.tern_item_set_u64(request, ident, value)
+        elif field.type == Type.I64:
+            code = library.tern_item_set_i64(request, ident, value)
+        elif field.type == Type.F32:
+            code = library.tern_item_set_f32(request, ident, value)
+        elif field.type == Type.BOOL:
+            code = library.tern_item_set_bool(request, ident, value)
+        else:
+            raise EncodeError(f"field {name!r}: vectors are not decided here")
+        if code != 0:
+            raise EncodeError(f"field {name!r}: refused ({code})")
+
+    @overload
+    def decide(self, request: Request) -> Verdict: ...
+
+    @overload
+    def decide(self, request: Sequence[Request]) -> List[Verdict]: ...
+
+    def decide(self, request: Union[Request, Sequence[Request]]) -> Union[Verdict, List[Verdict]]:
+        """One request, or a list of them with one generation, which is the newest; fields by name."""
+        if isinstance(request, dict):
+            return self._decide([request])[0]
+        return self._decide(request)
+
+    def _decide(self, requests: Sequence[Request]) -> List[Verdict]:
+        self.refresh()
+        self._library.tern_request_reset(self._request)
+        count = 0
+        for request in requests:
+            if self._library.tern_item_add(self._request) != 0:
+                raise EncodeError("more items than a request takes")
+            for name, value in request.items():
+                if not isinstance(name, str):
+                    raise EncodeError(f"field {name!r}: fields are given by name")
+                self._set(name, value)
+            count += 1
+        decisions = (_Decision * max(count, 1))()
+        self._check(self._library.tern_local_decide(self._context, self._request, decisions,
+                                                    ctypes.byref(self._error)))
+        return [Verdict(item, Action(one.action), one.tier, VerdictFlag(one.flags), one.max_age_s, one.rule,
+                        one.score, one.generation)
+                for item, one in enumerate(decisions[:count])]
