@@ -104,6 +104,9 @@ static int open_or_replace(struct tern_pipeline *pipeline,
     struct tern_error why = {0};
     int result = open_writer(pipeline, options, false, &why);
 
+    if (result == 0)
+        memcpy(pipeline->status.replaced, pipeline->writer.replaced,
+               sizeof pipeline->status.replaced);
     if (result != TERN_ECORRUPT && result != TERN_EABI) {
         if (result != 0)
             tern_error_set(error, result, "%s", why.message);

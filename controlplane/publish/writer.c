@@ -94,10 +94,15 @@ fail:
 static int take_over_arena(const char *run_dir, const char *path, struct tern_writer *writer,
                            struct tern_error *error)
 {
-    int result = tern_arena_open(run_dir, &writer->reader, error);
+    struct tern_error why = {0};
+    int result = tern_arena_open(run_dir, &writer->reader, &why);
 
-    if (result == TERN_EABI || result == TERN_ECORRUPT)
+    if (result == TERN_EABI || result == TERN_ECORRUPT) {
+        snprintf(writer->replaced, sizeof writer->replaced, "%.250s", why.message);
         return TERN_ENOENT; /* nothing of ours: a new arena is renamed over it, readers remap */
+    }
+    if (result != 0 && error != NULL)
+        *error = why;
     if (result != 0)
         return result;
     /* Our own second mapping is no joiner. */

@@ -24,6 +24,7 @@ struct tern_writer {
     uint64_t retired_at_ms; /* monotonic, of the last retirement: tells how long grace is taking */
     bool taken_over;        /* found, not made */
     bool huge_pages;        /* the last large section got them */
+    char replaced[256];     /* why the arena found was not taken over; "" */
 };
 
 struct tern_writer_numbers { /* lower bounds from before this arena; see tern_pipeline_numbers */
