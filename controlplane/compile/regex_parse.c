@@ -56,6 +56,16 @@ static int peek(const struct parsing *parsing, size_t ahead)
     return parsing->at + ahead < parsing->length ? parsing->text[parsing->at + ahead] : -1;
 }
 
+/* The next byte, passed over; at the end, a failure: the position never goes past it. */
+static int take(struct parsing *parsing)
+{
+    if (parsing->at >= parsing->length) {
+        fail(parsing, TERN_EINVAL);
+        return -1;
+    }
+    return parsing->text[parsing->at++];
+}
+
 static bool accept(struct parsing *parsing, const char *word)
 {
     size_t length = strlen(word);
@@ -118,7 +128,7 @@ static unsigned parse_hex(struct parsing *parsing)
     bool braces = accept(parsing, "{");
 
     for (unsigned i = 0; i < 2 && hex_value(peek(parsing, 0)) >= 0; i++)
-        value = value * 16 + (unsigned)hex_value(parsing->text[parsing->at++]);
+        value = value * 16 + (unsigned)hex_value(take(parsing));
     if (braces && !accept(parsing, "}"))
         fail(parsing, TERN_ENOTSUP);
     return value;
@@ -134,7 +144,7 @@ static void parse_escape(struct parsing *parsing, struct tern_byte_set *set)
         fail(parsing, TERN_EINVAL);
         return;
     }
-    parsing->at++;
+    take(parsing);
     switch (c | 32) {
     case 'd':
         add_range(&one, '0', '9');
@@ -228,12 +238,12 @@ static void parse_class(struct parsing *parsing)
                 fail(parsing, TERN_ENOTSUP);
             continue;
         }
-        parsing->at++;
+        take(parsing);
         if (c == '\\') {
             int escaped = peek(parsing, 0);
 
             if (escaped == 'b') { /* in a class, a backspace */
-                parsing->at++;
+                take(parsing);
                 add(&low, '\b');
             } else {
                 parse_escape(parsing, &low);
@@ -246,8 +256,8 @@ static void parse_class(struct parsing *parsing)
             unsigned begin = 0, end;
             struct tern_byte_set high = {{0}};
 
-            parsing->at++;
-            c = parsing->text[parsing->at++];
+            take(parsing);
+            c = take(parsing);
             if (c == '\\')
                 parse_escape(parsing, &high);
             else
@@ -263,7 +273,7 @@ static void parse_class(struct parsing *parsing)
         }
         tern_byte_set_merge(&set, &low);
     }
-    parsing->at++;
+    take(parsing);
     if (parsing->flags.fold)
         fold(&set);
     if (negated)
@@ -281,7 +291,7 @@ static bool parse_flags(struct parsing *parsing)
         int c = peek(parsing, 0);
 
         if (parsing->at < parsing->length)
-            parsing->at++;
+            take(parsing);
         switch (c) {
         case '-':
             on = false;
@@ -313,7 +323,7 @@ static void parse_group(struct parsing *parsing)
 
     if (accept(parsing, "?#")) {
         while (peek(parsing, 0) >= 0 && peek(parsing, 0) != ')')
-            parsing->at++;
+            take(parsing);
         if (!accept(parsing, ")"))
             fail(parsing, TERN_EINVAL);
         return;
@@ -322,7 +332,7 @@ static void parse_group(struct parsing *parsing)
         if (peek(parsing, 0) == '=' || peek(parsing, 0) == '!')
             fail(parsing, TERN_ENOTSUP);
         while (peek(parsing, 0) >= 0 && peek(parsing, 0) != '>')
-            parsing->at++;
+            take(parsing);
         if (!accept(parsing, ">"))
             fail(parsing, TERN_EINVAL);
     } else if (accept(parsing, "?")) {
@@ -340,8 +350,10 @@ static void parse_group(struct parsing *parsing)
 static void parse_atom(struct parsing *parsing)
 {
     struct tern_byte_set set = {{0}};
-    int c = parsing->text[parsing->at++];
+    int c = take(parsing);
 
+    if (c < 0)
+        return;
     switch (c) {
     case '(':
         parse_group(parsing);
@@ -390,7 +402,7 @@ static void parse_atom(struct parsing *parsing)
             emit_set(parsing, &set);
             return;
         }
-        parsing->at++;
+        take(parsing);
         return;
     default:
         add(&set, (unsigned)c);
@@ -446,16 +458,16 @@ static void parse_quantifier(struct parsing *parsing, unsigned *least, unsigned 
     *least = *most = 1;
     switch (peek(parsing, 0)) {
     case '*':
-        parsing->at++;
+        take(parsing);
         *least = 0;
         *most = UINT32_MAX;
         break;
     case '+':
-        parsing->at++;
+        take(parsing);
         *most = UINT32_MAX;
         break;
     case '?':
-        parsing->at++;
+        take(parsing);
         *least = 0;
         break;
     case '{':
@@ -544,7 +556,7 @@ static void parse_alternatives(struct parsing *parsing)
                     (struct tern_regex_instruction){OP_JUMP, (uint16_t)(split + 1)};
             break;
         }
-        parsing->at++;
+        take(parsing);
         if (jump_count == TERN_COUNT(jumps)) {
             fail(parsing, TERN_ENOTSUP);
             break;
