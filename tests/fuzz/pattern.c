@@ -76,7 +76,8 @@ static void compare(const hs_database_t *database, const struct tern_regex *rege
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input input = {data, size};
-    size_t length = tern_min_u64(fuzz_take(&input, 1) % (EXPRESSION_MAX + 1), input.left);
+    size_t wanted = fuzz_take(&input, 1) % (EXPRESSION_MAX + 1);
+    size_t length = tern_min_u64(wanted, input.left);
     const uint8_t *pattern = input.at;
     struct tern_buffer expression = {0};
     struct tern_regex *regex = NULL;
