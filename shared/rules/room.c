@@ -1,3 +1,4 @@
+#include "shared/clock.h"
 #include "shared/rules/rules.h"
 
 #include <hs/hs_runtime.h>
@@ -79,6 +80,8 @@ void tern_room_free(struct tern_room *room)
         return;
     hs_free_scratch(room->scratch);
     free(room->cursors);
+    free(room->memos);
+    free(room->seen);
     free(room);
 }
 
@@ -98,6 +101,9 @@ int tern_room_new(struct tern_room **room, const struct tern_rules *rules)
         return TERN_ENOMEM;
     made->serial = rules->serial;
     made->cursors = calloc(cursors + 1, sizeof *made->cursors);
+    made->memos = rules->scan_count > 0 ? calloc(TERN_MEMO_SLOTS, sizeof *made->memos) : NULL;
+    made->seen = rules->scan_count > 0 ? calloc(TERN_MEMO_SLOTS, sizeof *made->seen) : NULL;
+    made->seed = tern_clock_now_ns() * 0x9e3779b97f4a7c15ull ^ (uintptr_t)made;
     next = (uint32_t *)&made->hits[rules->scan_count];
     for (uint32_t i = 0; i < rules->scan_count; i++) {
         made->hits[i].scan = &rules->scans[i];
@@ -111,7 +117,8 @@ int tern_room_new(struct tern_room **room, const struct tern_rules *rules)
             return TERN_ENOMEM;
         }
     }
-    if (made->cursors == NULL) {
+    if (made->cursors == NULL ||
+        (rules->scan_count > 0 && (made->memos == NULL || made->seen == NULL))) {
         tern_room_free(made);
         return TERN_ENOMEM;
     }

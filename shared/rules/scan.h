@@ -37,11 +37,30 @@ struct tern_scan_hits {
     const struct tern_scan *scan;
 };
 
+/* What a value was found to hold when it was scanned last: clients send the same user agents over
+ * and over. The value stands there whole, so that no other one is ever taken for it. */
+#define TERN_MEMO_BYTES 224u
+#define TERN_MEMO_ATOMS 5u
+#define TERN_MEMO_SLOTS 2048u /* a power of two; 528 KiB a room with `seen` */
+
+struct tern_memo {
+    uint64_t hash;
+    uint16_t length; /* 0: nothing */
+    uint8_t scan;
+    uint8_t count;
+    uint32_t atoms[TERN_MEMO_ATOMS];
+    uint8_t bytes[TERN_MEMO_BYTES];
+};
+_Static_assert(sizeof(struct tern_memo) == 256, "four lines");
+
 /* What one thread needs to decide by one rule set, beyond its scratch. */
 struct tern_room {
     uint64_t serial; /* of the rule set */
     struct hs_scratch *scratch;
     struct tern_cursor *cursors;
+    struct tern_memo *memos; /* NULL: nothing is scanned */
+    uint64_t *seen; /* by slot: the hash that was there last; a value is kept when it comes again */
+    uint64_t seed;  /* of their hashes: whoever knows it can only make them miss */
     struct tern_scan_hits hits[]; /* by scan: of the item at hand */
 };
 

@@ -224,6 +224,41 @@ static void more_scans_than_lazy_bits(TERN_TEST_STATE)
     free(small.schema);
 }
 
+/* A room remembers what values held; other values with the same place, length or beginning are told
+ * apart, in any order, also when they stand at the same address. */
+static void remembered_values_answer_the_same(TERN_TEST_STATE)
+{
+    struct tern_config_rule rules[] = {
+        world_rule("seven", "path contains \"7\""),
+        world_rule("many",
+                   "path contains \"1\" and path contains \"2\" and path contains \"3\" and "
+                   "path contains \"4\" and path contains \"5\" and path contains \"6\""),
+        world_rule("not", "not path contains \"0\""),
+    };
+    struct asked asked;
+    uint64_t seed = 17;
+    char path[300] = "";
+
+    ask_for(&asked, rules, TERN_COUNT(rules));
+    for (unsigned i = 0; i < 60000; i++) {
+        uint64_t number = tern_test_random(&seed) % (i % 3 ? 40 : 20000);
+        uint32_t expected;
+        int length = snprintf(path, sizeof path, "%05llu%s", (unsigned long long)number,
+                              number % 5 ? "" : "123456");
+
+        if (number % 64 == 0) { /* longer than what is remembered */
+            memset(path + length, 'x', 250);
+            path[length + 250] = '\0';
+        }
+        expected = strchr(path, '7') != NULL   ? 1
+                   : number % 5 == 0           ? 2
+                   : strchr(path, '0') == NULL ? 3
+                                               : 0;
+        assert_int_equal(rule_for_path(&asked, path), expected);
+    }
+    free_asked(&asked);
+}
+
 struct earlier { /* what the running generation has */
     const struct tern_compiled *compiled;
     unsigned found;
@@ -340,6 +375,7 @@ int main(void)
         cmocka_unit_test(alternatives_are_one_atom),
         cmocka_unit_test(scans_only_what_is_needed),
         cmocka_unit_test(more_scans_than_lazy_bits),
+        cmocka_unit_test(remembered_values_answer_the_same),
         cmocka_unit_test(unchanged_patterns_are_shared),
         cmocka_unit_test(damaged_patterns_are_refused),
         cmocka_unit_test(foreign_patterns_say_so),
