@@ -24,7 +24,7 @@ static int teardown(TERN_TEST_STATE)
 
 union facts { /* room for the values that follow the head */
     struct tern_facts head;
-    uint8_t room[sizeof(struct tern_facts) + (WORLD_FIELDS + 1) * sizeof(union tern_value)];
+    uint8_t room[sizeof(struct tern_facts) + (WORLD_SLOTS + 1) * sizeof(union tern_value)];
 };
 
 /* One rule of every kind of check, beside some that are none. */
