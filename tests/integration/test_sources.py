@@ -34,6 +34,12 @@ def source(instance, table):
     return next(item for item in instance.status()["sources"] if item["table"] == table)
 
 
+def concluded(instance):
+    """The newest row of the history once it says that it is live, else None."""
+    row = instance.history()[0]
+    return row if row["state"] == "live" else None
+
+
 def action(instance, **request):
     return instance.client().decide(request).action
 
@@ -48,8 +54,8 @@ def test_a_changed_source_is_published_by_itself(make_instance):
     assert action(instance, ip="203.0.113.9") is Action.ALLOW
     replace(instance, "bad-nets.txt", DATA["bad-nets.txt"] + "203.0.113.9\n")
     wait_until(lambda: action(instance, ip="203.0.113.9") is Action.DENY, "the new row")
-    row = instance.history()[0]
-    assert row["kind"] == "refresh" and row["state"] == "live" and row["message"] == "bad_nets"
+    row = wait_until(lambda: concluded(instance), "the row, which is completed after the swap")
+    assert row["kind"] == "refresh" and row["message"] == "bad_nets"
     assert row["generation"] == first + 1
     # Only what changed is built anew, and a table without `refresh` is not even looked at.
     replace(instance, "bad-hosts.txt", "other.example\n")
@@ -57,6 +63,7 @@ def test_a_changed_source_is_published_by_itself(make_instance):
     wait_until(lambda: action(instance, ip="203.0.113.10") is Action.DENY, "the next row")
     assert action(instance, host="bad.example") is Action.DENY
     assert action(instance, host="other.example") is Action.ALLOW
+    wait_until(lambda: concluded(instance), "its row")
     told = instance.ctl_json("history", instance.generation())["rows"][0]["details"]
     assert [table["name"] for table in told["tables"]] == ["bad_nets"]
     assert told["rules"]["known"] and not told["rules"]["changes"]
@@ -147,7 +154,7 @@ def test_a_failing_refresh_keeps_the_old_rows_and_says_so(make_instance, damage,
         path.rmdir()
     replace(instance, "bad-nets.txt", DATA["bad-nets.txt"] + "203.0.113.9\n")
     wait_until(lambda: action(instance, ip="203.0.113.9") is Action.DENY, "the new rows")
-    assert source(instance, "bad_nets")["error"] is None
+    wait_until(lambda: source(instance, "bad_nets")["error"] is None, "and status knows")
 
 
 def test_one_failing_source_does_not_stop_another(make_instance):
