@@ -185,7 +185,7 @@ static void compile_all(const struct child *child)
         _exit(CHILD_REFUSED);
     }
     if (hs_serialize_database(database, &bytes, &length) != HS_SUCCESS)
-        _exit(CHILD_FULL);
+        _exit(CHILD_FULL); /* NOLINT(clang-analyzer-unix.Malloc): the child's memory ends with it */
     put(child, bytes, length);
 }
 
