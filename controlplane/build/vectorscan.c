@@ -184,8 +184,9 @@ static void compile_all(const struct child *child)
                    refusal(failure->message));
         _exit(CHILD_REFUSED);
     }
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the child's memory ends with it */
     if (hs_serialize_database(database, &bytes, &length) != HS_SUCCESS)
-        _exit(CHILD_FULL); /* NOLINT(clang-analyzer-unix.Malloc): the child's memory ends with it */
+        _exit(CHILD_FULL);
     put(child, bytes, length);
 }
 
