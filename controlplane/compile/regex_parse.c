@@ -326,6 +326,9 @@ static void parse_group(struct parsing *parsing)
             take(parsing);
         if (!accept(parsing, ")"))
             fail(parsing, TERN_EINVAL);
+        /* what would be repeated is the atom before the comment */
+        if (peek(parsing, 0) >= 0 && strchr("*+?{", peek(parsing, 0)) != NULL)
+            fail(parsing, TERN_ENOTSUP);
         return;
     }
     if (accept(parsing, "?P<") || accept(parsing, "?<")) {
