@@ -24,9 +24,13 @@ def restart_control(instance):
 
 
 def look(instance, table):
-    """Waits until the source has been looked at once more."""
-    age = source(instance, table)["age_s"]
-    wait_until(lambda: source(instance, table)["age_s"] < age, "another look")
+    """Waits until the source has been looked at once more: its age, seen again and again, falls."""
+    seen = [source(instance, table)["age_s"]]
+
+    def has_fallen():
+        seen.append(source(instance, table)["age_s"])
+        return seen[-1] < seen[-2]
+    wait_until(has_fallen, "another look")
 
 
 def test_a_rollback_holds_refreshes_until_resume(make_instance):
