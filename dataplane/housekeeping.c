@@ -19,8 +19,6 @@ static void free_offer(struct tern_offer *offer)
         return;
     for (unsigned i = 0; i < offer->former_count; i++)
         tern_former_clear(&offer->formers[i]);
-    for (unsigned i = 0; i < offer->former_count; i++)
-        tern_former_clear(&offer->formers[i]);
     tern_view_close(offer->view);
     free(offer->slots);
     for (unsigned i = 0; offer->rooms != NULL && offer->rooms[i] != NULL; i++)

@@ -27,7 +27,8 @@ struct builder {
     struct tern_atoms atoms;
     struct tern_digest_map leaf_map;
     const struct tern_config_rule *rule;
-    int status; /* the first failure; everything returns early once it is set */
+    bool long_conjunction; /* the rule at hand has one with too many terms */
+    int status;            /* the first failure; everything returns early once it is set */
 };
 
 static void *take(struct builder *builder, size_t bytes)
@@ -471,9 +472,13 @@ static void add_rule(struct builder *builder, uint32_t index, const struct tern_
         expand(builder, term, &expansion);
     for (unsigned i = 0; i < expansion.count && builder->status == 0; i++) {
         const struct conjunction *item = expansion.items[i];
-        struct tern_conjunction *added =
-            tern_list_push(&builder->normal->conjunctions, sizeof *added);
+        struct tern_conjunction *added;
 
+        if (item->count > TERN_UNITS_MAX) { /* a walk counts no further */
+            builder->long_conjunction = true;
+            return;
+        }
+        added = tern_list_push(&builder->normal->conjunctions, sizeof *added);
         if (added == NULL ||
             tern_list_reserve(&builder->normal->terms, item->count, sizeof(uint32_t)) != 0) {
             builder->status = TERN_ENOMEM;
@@ -545,7 +550,11 @@ int tern_normal_new(const struct tern_program *program, struct tern_diagnostics 
                                   TERN_CONJUNCTIONS_MAX);
         else if (builder.status != 0)
             result = builder.status;
-        else if (builder.normal->conjunctions.count > TERN_BLOCKS_MAX * TERN_BLOCK_BITS) {
+        else if (builder.long_conjunction) {
+            result = report_limit(diagnostics, &config->rules[i],
+                                  "comparisons that must hold together", TERN_UNITS_MAX);
+            builder.long_conjunction = false;
+        } else if (builder.normal->conjunctions.count > TERN_BLOCKS_MAX * TERN_BLOCK_BITS) {
             result = report_limit(diagnostics, &config->rules[i],
                                   "conjunctions with the rules before it",
                                   TERN_BLOCKS_MAX * TERN_BLOCK_BITS);

@@ -254,12 +254,23 @@ static void bounds_expansion(TERN_TEST_STATE)
     accepts(text);
 }
 
+static void bounds_conjunctions(TERN_TEST_STATE)
+{
+    static char text[(TERN_UNITS_MAX + 1) * 32];
+    size_t length = 0;
+
+    for (unsigned i = 0; i <= TERN_UNITS_MAX; i++)
+        length += (size_t)snprintf(text + length, sizeof text - length, "%spath contains \"%u;\"",
+                                   i ? " and " : "", i);
+    refuses(text, 1, "needs more than 1024 comparisons that must hold together");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts_the_language), cmocka_unit_test(refuses_with_place),
         cmocka_unit_test(reports_all_errors),   cmocka_unit_test(bounds_nesting),
-        cmocka_unit_test(bounds_expansion),
+        cmocka_unit_test(bounds_expansion),     cmocka_unit_test(bounds_conjunctions),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
