@@ -71,7 +71,8 @@ int main(int argc, char **argv)
 
     measure_text("path, normal", PATH, "/images/logo.png", count);
     measure_text("path, normal", PATH, "/presentations/logstash-puppetconf-2012/css/theme", count);
-    measure_text("path, written anew", PATH, "/presentations/Logstash%2Dpuppetconf/../css//x?a", count);
+    measure_text("path, written anew", PATH, "/presentations/Logstash%2Dpuppetconf/../css//x?a",
+                 count);
     memset(longest, 'a', sizeof longest);
     measure("path, normal, the longest", PATH, longest, sizeof longest, count / 50);
     for (size_t i = 0; i + 4 <= sizeof longest; i += 4)
@@ -79,10 +80,16 @@ int main(int argc, char **argv)
     measure("path, written anew, the longest", PATH, longest, sizeof longest, count / 50);
     measure_text("host, folded", HOST, "www.semicomplete.com", count);
     measure_text("host, to be folded", HOST, "WWW.Semicomplete.com:443", count);
-    measure_text("host, to punycode", HOST, "www.b\xc3\xbc" "cher.example", count / 10);
-    measure_text("  the same, libidn2", LIBRARY, "www.b\xc3\xbc" "cher.example", count / 10);
-    measure_text("host, to punycode", HOST, "\xe4\xbe\x8b\xe3\x81\x88.\xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88",
+    measure_text("host, to punycode", HOST,
+                 "www.b\xc3\xbc"
+                 "cher.example",
                  count / 10);
+    measure_text("  the same, libidn2", LIBRARY,
+                 "www.b\xc3\xbc"
+                 "cher.example",
+                 count / 10);
+    measure_text("host, to punycode", HOST,
+                 "\xe4\xbe\x8b\xe3\x81\x88.\xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88", count / 10);
     measure_text("  the same, libidn2", LIBRARY,
                  "\xe4\xbe\x8b\xe3\x81\x88.\xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88", count / 10);
     /* Labels of all different letters, as many as a name may have. */

@@ -11,8 +11,8 @@
 
 static const char *kind_name(unsigned kind)
 {
-    static const char *const names[] = {"none", "settings", "schema", "table", "classes", "rules",
-                                        "patterns"};
+    static const char *const names[] = {"none",    "settings", "schema",  "table",
+                                        "classes", "rules",    "patterns"};
 
     return kind < TERN_COUNT(names) ? names[kind] : "unknown";
 }
