@@ -15,10 +15,11 @@
 #define TERN_NAME_MAX         63u /* bytes of a field, table, column, rule or instance name */
 #define TERN_THRESHOLDS_MAX   16u
 #define TERN_UNITS_MAX        1024u /* classifiers of one rule set; bounds per-loop scratch */
-#define TERN_PATTERNS_MAX     262144u /* expressions of one field, those of its pattern sets included \
-                                       */
-#define TERN_BLOCK_BITS 512u          /* one cache line of conjunction bits */
-#define TERN_BLOCKS_MAX 2048u         /* 1,048,576 conjunctions; bounds per-loop scratch */
+#define TERN_PATTERNS_MAX                                                                          \
+    262144u                   /* expressions of one field, those of its pattern sets included      \
+                               */
+#define TERN_BLOCK_BITS 512u  /* one cache line of conjunction bits */
+#define TERN_BLOCKS_MAX 2048u /* 1,048,576 conjunctions; bounds per-loop scratch */
 
 /* Protocol (DESIGN 4). */
 #define TERN_FRAME_HEADER      16u
