@@ -3,7 +3,7 @@
 #include "controlplane/build/cells.h"
 #include "controlplane/build/csv.h"
 #include "controlplane/build/lines.h"
-#include "controlplane/build/vectorscan.h"
+#include "controlplane/build/hyperscan.h"
 #include "controlplane/config/nearest.h"
 
 #include <inttypes.h>
@@ -230,10 +230,10 @@ static void note_bad_pattern(void *context, size_t index, const char *reason)
 {
     struct loading *loading = context;
     struct pattern_row *row = (struct pattern_row *)(void *)loading->patterns.data + index;
-    char message[TERN_VECTORSCAN_REASON + 160];
+    char message[TERN_HYPERSCAN_REASON + 160];
 
     row->bad = true;
-    snprintf(message, sizeof message, "vectorscan does not take '%.*s': %s",
+    snprintf(message, sizeof message, "hyperscan does not take '%.*s': %s",
              (int)tern_min_u64(row->length, 100), loading->pattern_bytes.data + row->offset,
              reason);
     add_bad_row(loading, row->line, row->column, message);
@@ -251,7 +251,7 @@ static int add_patterns(struct loading *loading)
 
     for (size_t i = 0; i < count && result == 0; i++) {
         expressions[i].text = (const char *)texts.length; /* texts may move until all are there */
-        result = tern_vectorscan_regex(&texts, loading->pattern_bytes.data + rows[i].offset,
+        result = tern_hyperscan_regex(&texts, loading->pattern_bytes.data + rows[i].offset,
                                        rows[i].length);
     }
     for (size_t i = 0; i < count && result == 0; i++)
@@ -259,7 +259,7 @@ static int add_patterns(struct loading *loading)
     if (result != 0)
         result = tern_error_set(&reason, result, "no memory for %zu patterns", count);
     else
-        result = tern_vectorscan_check(expressions, count, note_bad_pattern, loading, &reason);
+        result = tern_hyperscan_check(expressions, count, note_bad_pattern, loading, &reason);
     if (result != 0)
         result = give_up_source(loading, result, &reason);
     for (size_t i = 0; i < count && result == 0; i++) {

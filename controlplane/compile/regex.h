@@ -1,5 +1,5 @@
 /* The slow, obvious matcher of regular expressions, for the reference evaluator: it shares nothing
- * with vectorscan, so that the two can be compared.
+ * with hyperscan, so that the two can be compared.
  *
  * A simulation of all states at once (Thompson 1968), one byte after the other, over what most
  * expressions are written with; of what it does not know it says so. Values are bytes. */

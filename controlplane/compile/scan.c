@@ -1,6 +1,6 @@
 #include "controlplane/compile/scan.h"
 
-#include "controlplane/build/vectorscan.h"
+#include "controlplane/build/hyperscan.h"
 
 #include <xxhash.h>
 
@@ -33,8 +33,8 @@ static int add(struct expressions *expressions, bool literal, const void *bytes,
     *expression = (struct tern_expression){(const char *)at};
     *place_slot = place;
     *atom_slot = atom;
-    return literal ? tern_vectorscan_literal(&expressions->texts, bytes, length)
-                   : tern_vectorscan_regex(&expressions->texts, bytes, length);
+    return literal ? tern_hyperscan_literal(&expressions->texts, bytes, length)
+                   : tern_hyperscan_regex(&expressions->texts, bytes, length);
 }
 
 /* The texts no longer move. */
@@ -73,7 +73,7 @@ static void report_refused(void *context, size_t index, const char *reason)
 
     tern_diagnostics_add(checking->diagnostics, TERN_SEVERITY_ERROR,
                          ((const struct tern_place *)checking->expressions->places.data)[index],
-                         "vectorscan does not take this regular expression: %s", reason);
+                         "hyperscan does not take this regular expression: %s", reason);
 }
 
 int tern_scan_check(const struct tern_program *program, struct tern_diagnostics *diagnostics)
@@ -87,8 +87,8 @@ int tern_scan_check(const struct tern_program *program, struct tern_diagnostics 
         if (program->rules[i] != NULL) /* it could be read */
             status = collect(program->rules[i], &expressions);
     if (status == 0)
-        status = tern_vectorscan_check(finish(&expressions), expressions.list.count, report_refused,
-                                       &checking, &error);
+        status = tern_hyperscan_check(finish(&expressions), expressions.list.count, report_refused,
+                                      &checking, &error);
     free_expressions(&expressions);
     return status;
 }
@@ -186,7 +186,7 @@ static int hash(const struct expressions *expressions, uint8_t digest[16])
     XXH3_state_t *state = XXH3_createState();
     struct tern_buffer identity = {0};
     XXH128_canonical_t canonical;
-    int status = state == NULL ? TERN_ENOMEM : tern_vectorscan_identity(&identity);
+    int status = state == NULL ? TERN_ENOMEM : tern_hyperscan_identity(&identity);
 
     if (status == 0) {
         XXH3_128bits_reset(state);
@@ -223,8 +223,8 @@ static int write_section(const struct expressions *expressions, uint32_t atom_co
         status = tern_buffer_align(out, 64);
     header.database_offset = out->length;
     if (status == 0 && expressions->list.count > 0)
-        status = tern_vectorscan_compile(expressions->list.data, expressions->list.count, out,
-                                         refused, error);
+        status = tern_hyperscan_compile(expressions->list.data, expressions->list.count, out,
+                                        refused, error);
     if (status != 0)
         return status;
     memcpy(header.content_hash, compiled->content_hash, sizeof header.content_hash);
@@ -245,10 +245,10 @@ static void report_failure(const struct tern_config *config, const struct tern_c
     if (refused < expressions->places.count)
         tern_diagnostics_add(diagnostics, TERN_SEVERITY_ERROR,
                              ((const struct tern_place *)expressions->places.data)[refused],
-                             "vectorscan does not take this regular expression: %s", reason);
+                             "hyperscan does not take this regular expression: %s", reason);
     else
         tern_diagnostics_add(diagnostics, TERN_SEVERITY_ERROR, first->place,
-                             "vectorscan does not take what is asked of field '%s', here first: %s",
+                             "hyperscan does not take what is asked of field '%s', here first: %s",
                              config->fields[unit->field - 1].name.text, reason);
 }
 

@@ -8,7 +8,7 @@
 #include "controlplane/compile/rows.h"
 #include "controlplane/compile/section.h"
 
-/* Reports every regular expression in a rule that vectorscan does not take. 0 or TERN_ENOMEM;
+/* Reports every regular expression in a rule that hyperscan does not take. 0 or TERN_ENOMEM;
  * errors are in `diagnostics`. */
 int tern_scan_check(const struct tern_program *program, struct tern_diagnostics *diagnostics);
 

@@ -334,11 +334,11 @@ TERN_LAYOUT_FIELD(tern_classes_header, reserved1, 56);
 
 /* A patterns section: this header, for each expression (match ids are their indexes) the atom that
  * hits with it, u32, and at `database_offset` to the end the database of one SCAN unit as
- * vectorscan serializes it, compiled for the processor it is to run on; nothing when there is no
+ * hyperscan serializes it, compiled for the processor it is to run on; nothing when there is no
  * expression. */
 struct tern_patterns_header {
     uint64_t magic;
-    uint8_t content_hash[16]; /* of expressions, flags, vectorscan's version, the processor */
+    uint8_t content_hash[16]; /* of expressions, flags, hyperscan's version, the processor */
     uint64_t length;
     uint64_t database_offset;
     uint32_t atom_count;
@@ -356,7 +356,7 @@ TERN_LAYOUT_FIELD(tern_patterns_header, expression_count, 44);
 TERN_LAYOUT_FIELD(tern_patterns_header, reserved, 48);
 TERN_LAYOUT_FIELD(tern_patterns_header, checksum, 56);
 
-/* Over all of a patterns section of `length` bytes but the checksum itself: vectorscan trusts what
+/* Over all of a patterns section of `length` bytes but the checksum itself: hyperscan trusts what
  * it is given, so every byte must be what its compiler wrote. */
 uint64_t tern_patterns_checksum(const struct tern_patterns_header *header, size_t length);
 

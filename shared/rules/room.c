@@ -4,7 +4,7 @@
 #include <hs/hs_runtime.h>
 #include <xxhash.h>
 
-/* Why vectorscan does not take a serialized database. */
+/* Why hyperscan does not take a serialized database. */
 static int refuse(const uint8_t *database, size_t bytes, hs_error_t code, struct tern_error *error)
 {
     char *info = NULL;
@@ -20,10 +20,10 @@ static int refuse(const uint8_t *database, size_t bytes, hs_error_t code, struct
         info = NULL;
     status = tern_error_set(error, TERN_EABI,
                             "patterns: the database was compiled for another %s (it says: %s; "
-                            "vectorscan here is %s): apply the configuration again",
+                            "hyperscan here is %s): apply the configuration again",
                             code == HS_DB_PLATFORM_ERROR || code == HS_ARCH_ERROR
                                 ? "processor"
-                                : "version of vectorscan",
+                                : "version of hyperscan",
                             info != NULL ? info : "nothing", hs_version());
     free(info);
     return status;

@@ -1,4 +1,4 @@
-/* All patterns that are asked of one field, matched in one pass by vectorscan, and what a thread
+/* All patterns that are asked of one field, matched in one pass by hyperscan, and what a thread
  * needs for it. Private to shared/rules. */
 #ifndef TERN_RULES_SCAN_H
 #define TERN_RULES_SCAN_H
@@ -24,7 +24,7 @@ struct tern_scan {                /* zero-initialise; the database is the proces
 };
 
 /* Validates the patterns section and brings its database to life. TERN_ECORRUPT; TERN_EABI when it
- * was compiled by another vectorscan or for another processor; TERN_ENOMEM. */
+ * was compiled by another hyperscan or for another processor; TERN_ENOMEM. */
 int tern_scan_open(struct tern_scan *scan, const void *section, size_t length,
                    const uint8_t hash[16], struct tern_error *error);
 void tern_scan_close(struct tern_scan *scan);

@@ -81,7 +81,7 @@ static void compare(struct tern_config *config, uint64_t random)
         else
             tern_reference_sample(reference, random, i, sample, facts);
         if (!tern_reference_decide(reference, facts, &expected))
-            continue; /* a regular expression that only vectorscan knows */
+            continue; /* a regular expression that only hyperscan knows */
         tern_rules_decide(compiled.rules, scratch, (const struct tern_facts *const *)&facts, 1,
                           &actual);
         FUZZ_CHECK(tern_verdict_equal(&expected, &actual));

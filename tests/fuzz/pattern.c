@@ -1,17 +1,17 @@
-/* Regular expressions: the reference's own matcher against vectorscan. What both take must match
+/* Regular expressions: the reference's own matcher against hyperscan. What both take must match
  * the same values; literals as `contains` writes them must match themselves.
  *
  * A byte with the expression's length, the expression, then values, one a line. */
 #include "tests/fuzz/fuzz.h"
 
-#include "controlplane/build/vectorscan.h"
+#include "controlplane/build/hyperscan.h"
 #include "controlplane/compile/regex.h"
 
 #include <hs/hs.h>
 
 #define EXPRESSION_MAX 48u /* longer ones only take longer */
 #define VALUES_MAX     8u
-#define FLAGS          HS_FLAG_SINGLEMATCH /* as controlplane/build/vectorscan.c */
+#define FLAGS          HS_FLAG_SINGLEMATCH /* as controlplane/build/hyperscan.c */
 
 static int note(unsigned id, unsigned long long from, unsigned long long to, unsigned flags,
                 void *context)
@@ -46,7 +46,7 @@ static bool is_dear(const char *expression)
     return false;
 }
 
-/* NULL when vectorscan does not take it. As in the child that does it for real: asked first whether
+/* NULL when hyperscan does not take it. As in the child that does it for real: asked first whether
  * it would explode. */
 static hs_database_t *compile(const char *expression)
 {
@@ -70,7 +70,7 @@ static void check_literal(const uint8_t *value, size_t length)
 
     if (length == 0)
         return;
-    FUZZ_CHECK(tern_vectorscan_literal(&expression, value, length) == 0);
+    FUZZ_CHECK(tern_hyperscan_literal(&expression, value, length) == 0);
     database = compile((const char *)expression.data);
     FUZZ_CHECK(database != NULL && matches(database, value, length));
     FUZZ_CHECK(!matches(database, value, length - 1));
@@ -102,7 +102,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     input.at += length;
     input.left -= length;
-    FUZZ_CHECK(tern_vectorscan_regex(&expression, pattern, length) == 0);
+    FUZZ_CHECK(tern_hyperscan_regex(&expression, pattern, length) == 0);
     known = tern_regex_new(&regex, pattern, length);
     if (known == 0)
         database = compile((const char *)expression.data);

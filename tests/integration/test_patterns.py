@@ -95,7 +95,7 @@ def test_patterns_that_are_not_taken(instance, line, reason):
     instance.write_source("crawlers.txt", CRAWLERS + line + "\n")
     done = instance.ctl("apply", instance.config_path)
     assert done.returncode == 1
-    assert "crawlers.txt:6:1: error: vectorscan does not take" in done.stderr and reason in done.stderr
+    assert "crawlers.txt:6:1: error: hyperscan does not take" in done.stderr and reason in done.stderr
     assert instance.generation() == generation
     check(instance)
 

@@ -145,7 +145,7 @@ static void comparison(uint64_t *random, const char *operand, enum tern_type typ
 
 bool generate_patterns = true;
 
-/* Random expressions that the slow matcher knows and vectorscan takes: never empty, no repetition
+/* Random expressions that the slow matcher knows and hyperscan takes: never empty, no repetition
  * of a repetition. */
 static void regex_piece(uint64_t *random, struct tern_buffer *out)
 {

@@ -453,7 +453,7 @@ static void patterns_that_are_not_taken_have_their_line(TERN_TEST_STATE)
     assert_int_equal(fixture.diagnostics.error_count, 3);
     assert_int_equal(fixture.diagnostics.items[0].place.line, 2);
     assert_non_null(strstr(fixture.diagnostics.items[0].message,
-                           "vectorscan does not take '(open': Missing close parenthesis"));
+                           "hyperscan does not take '(open': Missing close parenthesis"));
     assert_int_equal(fixture.diagnostics.items[1].place.line, 4);
     assert_non_null(strstr(fixture.diagnostics.items[1].message, "it matches the empty string"));
     assert_int_equal(fixture.diagnostics.items[2].place.line, 5);

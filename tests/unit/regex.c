@@ -1,5 +1,5 @@
 /* The slow matcher of regular expressions. The comparison of tests/reference holds it against
- * vectorscan on random expressions and values; here is what it must know, and of what it must say
+ * hyperscan on random expressions and values; here is what it must know, and of what it must say
  * that it does not. */
 #include "tests/unit/unit.h"
 

@@ -315,7 +315,7 @@ static void unchanged_patterns_are_shared(TERN_TEST_STATE)
     free_asked(&asked);
 }
 
-/* Every damaged word of a patterns section is found: what vectorscan is given is what it made. */
+/* Every damaged word of a patterns section is found: what hyperscan is given is what it made. */
 static void damaged_patterns_are_refused(TERN_TEST_STATE)
 {
     struct tern_config_rule rule =
@@ -345,7 +345,7 @@ static void damaged_patterns_are_refused(TERN_TEST_STATE)
     free_asked(&asked);
 }
 
-/* A database of another vectorscan, or for another processor, is told from a damaged one. */
+/* A database of another hyperscan, or for another processor, is told from a damaged one. */
 static void foreign_patterns_say_so(TERN_TEST_STATE)
 {
     struct tern_config_rule rule = world_rule("r", "path contains \"ab\"");
@@ -363,7 +363,7 @@ static void foreign_patterns_say_so(TERN_TEST_STATE)
     assert_int_equal(world_open(&world, &asked.compiled, asked.compiled.section,
                                 asked.compiled.compiled.rules.length, &opened, &error),
                      TERN_EABI);
-    assert_non_null(strstr(error.message, "another version of vectorscan"));
+    assert_non_null(strstr(error.message, "another version of hyperscan"));
     assert_non_null(strstr(error.message, "apply the configuration again"));
     free_asked(&asked);
 }

@@ -1,4 +1,4 @@
-#include "controlplane/build/vectorscan.h"
+#include "controlplane/build/hyperscan.h"
 
 #include <errno.h>
 #include <hs/hs.h>
@@ -27,7 +27,7 @@ enum child_code { /* how a child ends when it ends by itself */
                   CHILD_FULL = 2,    /* no room for the work or its result */
 };
 
-int tern_vectorscan_regex(struct tern_buffer *out, const void *bytes, size_t length)
+int tern_hyperscan_regex(struct tern_buffer *out, const void *bytes, size_t length)
 {
     const uint8_t *byte = bytes;
     bool escaped = false, quoted = false; /* behind a backslash, between \Q and \E */
@@ -47,7 +47,7 @@ int tern_vectorscan_regex(struct tern_buffer *out, const void *bytes, size_t len
     return status != 0 ? status : tern_buffer_append(out, "", 1);
 }
 
-int tern_vectorscan_literal(struct tern_buffer *out, const void *bytes, size_t length)
+int tern_hyperscan_literal(struct tern_buffer *out, const void *bytes, size_t length)
 {
     const uint8_t *byte = bytes;
     int status = 0;
@@ -62,7 +62,7 @@ int tern_vectorscan_literal(struct tern_buffer *out, const void *bytes, size_t l
     return status != 0 ? status : tern_buffer_append(out, "", 1);
 }
 
-int tern_vectorscan_identity(struct tern_buffer *out)
+int tern_hyperscan_identity(struct tern_buffer *out)
 {
     hs_platform_info_t platform;
 
@@ -98,7 +98,7 @@ static void put(const struct child *child, const void *data, size_t length)
 
 static void put_reason(const struct child *child, uint32_t index, const char *reason)
 {
-    uint32_t head[2] = {index, (uint32_t)strnlen(reason, TERN_VECTORSCAN_REASON - 1)};
+    uint32_t head[2] = {index, (uint32_t)strnlen(reason, TERN_HYPERSCAN_REASON - 1)};
 
     head[1] -= head[1] > 0 && reason[head[1] - 1] == '.';
     put(child, head, sizeof head);
@@ -151,6 +151,38 @@ static void check_each(const struct child *child)
     }
 }
 
+static int note_match(unsigned id, unsigned long long from, unsigned long long to, unsigned flags,
+                      void *context)
+{
+    (void)id, (void)from, (void)to, (void)flags;
+    *(bool *)context = true;
+    return 0;
+}
+
+/* False for a library of the same interface that misses matches, as vectorscan 5.4.9 does: a
+ * one-byte pattern at the end of a value of more than 64 bytes (docs/decisions/0019-hyperscan.md).
+ * What it compiles would let through what a rule forbids. */
+static bool finds_its_matches(void)
+{
+    char value[200];
+    hs_database_t *database = NULL;
+    hs_compile_error_t *failure = NULL;
+    hs_scratch_t *scratch = NULL;
+    bool found = hs_compile("x", FLAGS, HS_MODE_BLOCK, NULL, &database, &failure) == HS_SUCCESS &&
+                 hs_alloc_scratch(database, &scratch) == HS_SUCCESS;
+
+    memset(value, '.', sizeof value);
+    for (unsigned length = 1; found && length <= sizeof value; length++) {
+        value[length - 1] = 'x';
+        found = false;
+        hs_scan(database, value, length, 0, scratch, note_match, &found);
+        value[length - 1] = '.';
+    }
+    hs_free_scratch(scratch);
+    hs_free_database(database);
+    return found;
+}
+
 /* The database, or which expression is not taken (NOT_ONE: no single one) and why. */
 static void compile_all(const struct child *child)
 {
@@ -176,6 +208,12 @@ static void compile_all(const struct child *child)
         }
     }
     alarm(ALL_S);
+    if (!finds_its_matches()) {
+        put_reason(child, NOT_ONE,
+                   "the pattern library of this machine fails its test, it misses matches: put "
+                   "hyperscan (Debian's libhyperscan5) in the place of vectorscan");
+        _exit(CHILD_REFUSED);
+    }
     memset(&platform, 0, sizeof platform);
     hs_populate_platform(&platform);
     if (hs_compile_multi(texts, flags, ids, (unsigned)child->count, HS_MODE_BLOCK, &platform,
@@ -275,20 +313,20 @@ static int run(struct child *child, void (*work)(const struct child *child),
 }
 
 /* Why a child did not come to its end. */
-static const char *loss(int ending, unsigned limit_s, char text[TERN_VECTORSCAN_REASON])
+static const char *loss(int ending, unsigned limit_s, char text[TERN_HYPERSCAN_REASON])
 {
     if (ending == -SIGALRM)
-        snprintf(text, TERN_VECTORSCAN_REASON, "takes more than %u s to compile", limit_s);
+        snprintf(text, TERN_HYPERSCAN_REASON, "takes more than %u s to compile", limit_s);
     else if (ending < 0)
-        snprintf(text, TERN_VECTORSCAN_REASON, "ends the compiler with signal %d", -ending);
+        snprintf(text, TERN_HYPERSCAN_REASON, "ends the compiler with signal %d", -ending);
     else
-        snprintf(text, TERN_VECTORSCAN_REASON, "takes more than %llu MiB to compile", MEMORY >> 20);
+        snprintf(text, TERN_HYPERSCAN_REASON, "takes more than %llu MiB to compile", MEMORY >> 20);
     return text;
 }
 
 /* The next of the reasons that a child wrote; false at their end. */
 static bool next_reason(const struct tern_buffer *bytes, size_t *at, uint32_t *index,
-                        char reason[TERN_VECTORSCAN_REASON])
+                        char reason[TERN_HYPERSCAN_REASON])
 {
     uint32_t length;
 
@@ -296,7 +334,7 @@ static bool next_reason(const struct tern_buffer *bytes, size_t *at, uint32_t *i
         return false;
     *index = tern_load_u32(bytes->data + *at);
     length = tern_load_u32(bytes->data + *at + 4);
-    if (length >= TERN_VECTORSCAN_REASON || length > bytes->length - *at - 8)
+    if (length >= TERN_HYPERSCAN_REASON || length > bytes->length - *at - 8)
         return false;
     memcpy(reason, bytes->data + *at + 8, length);
     reason[length] = '\0';
@@ -316,12 +354,12 @@ static _Atomic uint32_t *shared_word(struct tern_error *error)
     return word;
 }
 
-int tern_vectorscan_check(const struct tern_expression *expressions, size_t count,
-                          void (*refused)(void *context, size_t index, const char *reason),
-                          void *context, struct tern_error *error)
+int tern_hyperscan_check(const struct tern_expression *expressions, size_t count,
+                         void (*refused)(void *context, size_t index, const char *reason),
+                         void *context, struct tern_error *error)
 {
     struct child child = {.expressions = expressions, .count = count};
-    char reason[TERN_VECTORSCAN_REASON];
+    char reason[TERN_HYPERSCAN_REASON];
     int status = 0;
 
     if (count == 0)
@@ -351,11 +389,11 @@ int tern_vectorscan_check(const struct tern_expression *expressions, size_t coun
     return status;
 }
 
-int tern_vectorscan_compile(const struct tern_expression *expressions, size_t count,
-                            struct tern_buffer *out, size_t *refused, struct tern_error *error)
+int tern_hyperscan_compile(const struct tern_expression *expressions, size_t count,
+                           struct tern_buffer *out, size_t *refused, struct tern_error *error)
 {
     struct child child = {.expressions = expressions, .count = count};
-    char reason[TERN_VECTORSCAN_REASON];
+    char reason[TERN_HYPERSCAN_REASON];
     size_t start = out->length, at = start;
     uint32_t index = NOT_ONE;
     int ending = CHILD_DONE, status = run(&child, compile_all, out, &ending, error);
