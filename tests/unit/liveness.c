@@ -24,7 +24,7 @@ static int set_up(void **state)
     int ends[2];
 
     (void)state;
-    f = aligned_alloc(TERN_CACHE_LINE, tern_align_up(sizeof *f, TERN_CACHE_LINE));
+    f = aligned_alloc(TERN_PAGE, tern_align_up(sizeof *f, TERN_PAGE));
     assert_non_null(f);
     memset(f, 0, sizeof *f);
     assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, ends), 0);
