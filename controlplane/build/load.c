@@ -252,7 +252,7 @@ static int add_patterns(struct loading *loading)
     for (size_t i = 0; i < count && result == 0; i++) {
         expressions[i].text = (const char *)texts.length; /* texts may move until all are there */
         result = tern_hyperscan_regex(&texts, loading->pattern_bytes.data + rows[i].offset,
-                                       rows[i].length);
+                                      rows[i].length);
     }
     for (size_t i = 0; i < count && result == 0; i++)
         expressions[i].text = (const char *)texts.data + (uintptr_t)expressions[i].text;
