@@ -19,9 +19,7 @@
 #define JOBS_MAX 3000u
 
 static struct tern_api *api;
-static struct tern_builder *builder;
 static int stop_fd;
-static pthread_t thread;
 
 static void *serve(void *unused)
 {
@@ -30,24 +28,16 @@ static void *serve(void *unused)
     return NULL;
 }
 
-/* Before the directory goes, in which both threads work. */
-static void stop_api(void)
-{
-    uint64_t one = 1;
-
-    FUZZ_CHECK(write(stop_fd, &one, sizeof one) == sizeof one);
-    FUZZ_CHECK(pthread_join(thread, NULL) == 0);
-    FUZZ_CHECK(tern_builder_stop(builder, 10000000));
-}
-
 static void start_api(void)
 {
     static struct tern_directories directories;
     struct tern_store *writing, *reading;
     struct tern_builder_options builder_options;
     struct tern_api_options options;
+    struct tern_builder *builder;
     struct tern_sources *sources;
     struct tern_error error;
+    pthread_t thread;
 
     if (api != NULL)
         return;
@@ -68,7 +58,6 @@ static void start_api(void)
                                         .wake_fd = builder_options.wake_fd};
     FUZZ_CHECK(tern_api_open(&options, &api, &error) == 0);
     FUZZ_CHECK(pthread_create(&thread, NULL, serve, NULL) == 0);
-    FUZZ_CHECK(atexit(stop_api) == 0);
 }
 
 static int dial(void)

@@ -21,12 +21,14 @@ const char *fuzz_file(const void *data, size_t size)
 
 static char directory[64];
 
+static void remove_at_exit(void);
+
 const char *fuzz_directory(void)
 {
     if (directory[0] == '\0') {
         strcpy(directory, "/dev/shm/tern-fuzz-XXXXXX");
         FUZZ_CHECK(mkdtemp(directory) != NULL);
-        FUZZ_CHECK(atexit(fuzz_directory_remove) == 0);
+        FUZZ_CHECK(atexit(remove_at_exit) == 0);
     }
     return directory;
 }
@@ -39,9 +41,15 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
     return remove(path);
 }
 
-void fuzz_directory_remove(void)
+/* Leaves the name alone: threads of a target may still read it. */
+static void remove_at_exit(void)
 {
     if (directory[0] != '\0')
         nftw(directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+void fuzz_directory_remove(void)
+{
+    remove_at_exit();
     directory[0] = '\0';
 }
