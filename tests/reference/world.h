@@ -83,4 +83,9 @@ int world_open(const struct world *world, const struct world_rules *compiled, co
  * static storage of `text` (64 bytes). */
 union tern_value world_key(enum world_field field, uint64_t number, uint8_t text[64]);
 
+union world_facts { /* one item: room for the values that follow the head, raw slots included */
+    struct tern_facts head;
+    uint8_t room[sizeof(struct tern_facts) + (WORLD_SLOTS + 1) * sizeof(union tern_value)];
+};
+
 #endif

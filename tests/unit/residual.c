@@ -22,11 +22,6 @@ static int teardown(TERN_TEST_STATE)
     return 0;
 }
 
-union facts { /* room for the values that follow the head */
-    struct tern_facts head;
-    uint8_t room[sizeof(struct tern_facts) + (WORLD_SLOTS + 1) * sizeof(union tern_value)];
-};
-
 /* One rule of every kind of check, beside some that are none. */
 static const char *const kinds[] = {
     "delta in {-3..4, 7} and not user == 6",
@@ -101,7 +96,7 @@ static void verdicts_stay_the_same(TERN_TEST_STATE)
         assert_true(compiled.compiled.residual_rules <= compiled.compiled.residual_comparisons);
         last = compiled.compiled.residual_comparisons;
         for (uint64_t i = 0; i < SAMPLES; i++) {
-            union facts facts;
+            union world_facts facts;
             const struct tern_facts *item = &facts.head;
             struct tern_verdict expected, actual;
 
@@ -218,7 +213,7 @@ static void explain_marks_what_is_residual(TERN_TEST_STATE)
     struct tern_config_rule rules[1];
     struct tern_config config = config_of(rules, texts, 1, smallest_limit(rules, texts, 1));
     struct world_rules compiled;
-    union facts facts = {.room = {0}};
+    union world_facts facts = {.room = {0}};
     struct tern_buffer out = {0};
     struct tern_scratch *scratch = NULL;
     static const char *const wanted[] = {
@@ -255,7 +250,7 @@ static void corrupt_checks_stay_harmless(TERN_TEST_STATE)
     struct tern_scratch *scratch = NULL;
     uint8_t *strings = malloc(TERN_REFERENCE_SCRATCH), *section;
     struct world_rules compiled;
-    union facts items[16];
+    union world_facts items[16];
     unsigned refused = 0;
 
     assert_non_null(strings);

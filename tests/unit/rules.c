@@ -18,26 +18,22 @@ static int teardown(TERN_TEST_STATE)
     return 0;
 }
 
-union facts { /* room for the values that follow the head */
-    struct tern_facts head;
-    uint8_t room[sizeof(struct tern_facts) + (WORLD_SLOTS + 1) * sizeof(union tern_value)];
-};
-
-static void set_path(union facts *facts, const char *path)
+static void set_path(union world_facts *facts, const char *path)
 {
     facts->head.values[WORLD_PATH].string.bytes = (const uint8_t *)path;
     facts->head.values[WORLD_PATH].string.length = (uint32_t)strlen(path);
     tern_facts_set_present(&facts->head, WORLD_PATH);
 }
 
-static void set_agent(union facts *facts, const char *agent)
+static void set_agent(union world_facts *facts, const char *agent)
 {
     facts->head.values[WORLD_AGENT].string.bytes = (const uint8_t *)agent;
     facts->head.values[WORLD_AGENT].string.length = (uint32_t)strlen(agent);
     tern_facts_set_present(&facts->head, WORLD_AGENT);
 }
 
-static struct tern_verdict decide(const struct world_rules *compiled, const union facts *facts)
+static struct tern_verdict decide(const struct world_rules *compiled,
+                                  const union world_facts *facts)
 {
     struct tern_verdict verdict;
     struct tern_scratch *scratch = NULL;
@@ -120,7 +116,7 @@ static void verdicts_say_why(TERN_TEST_STATE)
                                                  {.at = 2, .action = TERN_CHALLENGE}};
     struct tern_config config = world_config(&world, rules, TERN_COUNT(rules));
     struct world_rules compiled;
-    union facts facts = {.room = {0}};
+    union world_facts facts = {.room = {0}};
     struct tern_verdict verdict;
 
     rules[0].mode = TERN_RULE_OFF;
@@ -194,7 +190,7 @@ static void shadow_rules_only_count(TERN_TEST_STATE)
     struct tern_config config = world_config(&world, rules, COUNT);
     struct tern_scratch *scratch = NULL;
     struct world_rules compiled;
-    union facts facts = {.room = {0}};
+    union world_facts facts = {.room = {0}};
     const struct tern_facts *item = &facts.head;
     struct tern_buffer out = {0};
     struct tern_verdict verdict;
@@ -244,7 +240,7 @@ static void decides_without_rules(TERN_TEST_STATE)
 {
     struct tern_config config = world_config(&world, NULL, 0);
     struct world_rules compiled;
-    union facts facts = {.room = {0}};
+    union world_facts facts = {.room = {0}};
     struct tern_verdict verdict;
 
     config.default_action = TERN_CHALLENGE;
@@ -273,7 +269,7 @@ static void decides_across_blocks(TERN_TEST_STATE)
     }
     assert_int_equal(world_compile(&world, &config, &compiled), 0);
     for (unsigned i = 0; i < COUNT; i += 7) {
-        union facts facts = {.room = {0}};
+        union world_facts facts = {.room = {0}};
         struct tern_verdict verdict;
         char path[128];
 
@@ -387,7 +383,7 @@ static void explain_tells_the_truth(TERN_TEST_STATE)
         world_rule("second", "path starts_with \"/\" and (users.vip == true or user < 10)")};
     struct tern_config config = world_config(&world, rules, 2);
     struct world_rules compiled;
-    union facts facts = {.room = {0}};
+    union world_facts facts = {.room = {0}};
     struct tern_buffer out = {0};
     struct tern_scratch *scratch = NULL;
     static const char *const wanted[] = {
@@ -458,7 +454,7 @@ static void corrupt_sections_stay_harmless(TERN_TEST_STATE)
     struct tern_config config = world_config(&world, rules, TERN_COUNT(rules));
     struct world_rules compiled;
     struct tern_scratch *scratch = NULL;
-    union facts facts = {.room = {0}};
+    union world_facts facts = {.room = {0}};
     const struct tern_facts *item = &facts.head;
     struct tern_verdict verdict;
     uint64_t seed = 5;

@@ -18,12 +18,7 @@ static int teardown(TERN_TEST_STATE)
     return 0;
 }
 
-union facts { /* room for the values that follow the head */
-    struct tern_facts head;
-    uint8_t room[sizeof(struct tern_facts) + (WORLD_FIELDS + 1) * sizeof(union tern_value)];
-};
-
-static void set_string(union facts *facts, enum world_field field, const char *text)
+static void set_string(union world_facts *facts, enum world_field field, const char *text)
 {
     facts->head.values[field].string.bytes = (const uint8_t *)text;
     facts->head.values[field].string.length = (uint32_t)strlen(text);
@@ -50,7 +45,7 @@ static void free_asked(struct asked *asked)
     world_rules_free(&asked->compiled);
 }
 
-static uint32_t rule_for(struct asked *asked, const union facts *facts)
+static uint32_t rule_for(struct asked *asked, const union world_facts *facts)
 {
     const struct tern_facts *item = &facts->head;
     struct tern_verdict verdict;
@@ -61,7 +56,7 @@ static uint32_t rule_for(struct asked *asked, const union facts *facts)
 
 static uint32_t rule_for_path(struct asked *asked, const char *path)
 {
-    union facts facts = {.room = {0}};
+    union world_facts facts = {.room = {0}};
 
     set_string(&facts, WORLD_PATH, path);
     return rule_for(asked, &facts);
@@ -77,7 +72,7 @@ static void all_that_hits_counts(TERN_TEST_STATE)
         world_rule("none", "exists(path) and not (path contains \"a\" or path contains \"b\")"),
     };
     struct asked asked;
-    union facts facts = {.room = {0}};
+    union world_facts facts = {.room = {0}};
 
     ask_for(&asked, rules, TERN_COUNT(rules));
     assert_int_equal(rule_for_path(&asked, "cab"), 1);
@@ -117,7 +112,7 @@ static void alternatives_are_one_atom(TERN_TEST_STATE)
     tern_buffer_free(&when);
 }
 
-static bool explains(struct asked *asked, const union facts *facts, const char *wanted)
+static bool explains(struct asked *asked, const union world_facts *facts, const char *wanted)
 {
     struct tern_buffer out = {0};
     bool found;
@@ -141,7 +136,7 @@ static void scans_only_what_is_needed(TERN_TEST_STATE)
         world_rule("path", "secure == true and path contains \"..\""),
     };
     struct asked asked;
-    union facts facts = {.room = {0}};
+    union world_facts facts = {.room = {0}};
     struct tern_scratch *scratch;
 
     ask_for(&asked, rules, TERN_COUNT(rules));
