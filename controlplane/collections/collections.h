@@ -1,0 +1,119 @@
+/* The collections of vectors: one thread that writes them all, their durable store, and what the
+ * builder (configurations) and the API (upserts, searches by operators) ask of it.
+ *
+ * A write's way: submitted → checked → committed to the store (one transaction for all that wait) →
+ * put into every object of its collection → applied_seq → acknowledged. What was acknowledged is
+ * found by the next search and survives a kill of any process and a reboot.
+ *
+ * An object's way: prepare (the builder has reserved its space; the thread fills it from the store
+ * and from then on keeps it current) → commit (a root names it) → released (no root does). */
+#ifndef TERN_COLLECTIONS_H
+#define TERN_COLLECTIONS_H
+
+#include "controlplane/build/graph.h"
+
+struct tern_collections;
+
+struct tern_collections_options {
+    const char *state_dir;              /* the store: STATE_DIR/vectors.db */
+    const struct tern_graph_host *host; /* `allocate` takes offsets within the arena */
+    int wake_fd; /* an eventfd, written when there are acknowledgements or progress */
+};
+
+/* Opens the store (made when missing) and starts the thread. TERN_ECORRUPT, TERN_EBUSY, … with what
+ * to do. */
+int tern_collections_start(const struct tern_collections_options *options,
+                           struct tern_collections **collections, struct tern_error *error);
+/* Finishes what was submitted, links nothing more, ends the thread. */
+void tern_collections_stop(struct tern_collections *collections);
+
+/* What a configuration says of one collection. */
+struct tern_collection_spec {
+    char name[TERN_NAME_MAX + 1];
+    uint32_t id; /* in the schema */
+    struct tern_graph_shape shape;
+    struct tern_graph_parameters parameters;
+};
+
+/* --- for the builder's thread --- */
+
+struct tern_collection_place { /* an object in the arena */
+    uint8_t *object;
+    uint64_t offset; /* in the arena */
+    uint64_t length;
+    uint8_t object_id[16];
+};
+
+/* Formats an object at `place` (zeroed address space) and begins to fill it from the store. With
+ * `wait`, returns once it has everything the store has (progress through `report`, which may return
+ * false to cancel); without, at once. */
+int tern_collections_prepare(struct tern_collections *collections,
+                             const struct tern_collection_spec *spec,
+                             struct tern_collection_place *place, bool wait,
+                             bool (*report)(void *context, uint64_t done, uint64_t total),
+                             void *context, struct tern_error *error);
+/* Takes over an object found in the arena: recovers it, compares store_id and applied_seq with the
+ * store, replays what is past. TERN_ECORRUPT when it has to be built anew. */
+int tern_collections_attach(struct tern_collections *collections,
+                            const struct tern_collection_spec *spec,
+                            const struct tern_collection_place *place, struct tern_error *error);
+/* These, and only these, are what the root names now: sets parameters in place; every other object
+ * is let go of before it returns, so that its space can be retired. */
+void tern_collections_commit(struct tern_collections *collections,
+                             const struct tern_collection_spec *specs,
+                             const struct tern_collection_place *places, unsigned count);
+/* Forgets what was prepared and not committed. */
+void tern_collections_abandon(struct tern_collections *collections);
+
+/* --- for any thread --- */
+
+struct tern_collection_write {
+    uint64_t id;
+    const float *vector;                    /* NULL: remove */
+    const struct tern_graph_value *payload; /* in the collection's column order; NULL with remove */
+};
+
+/* What became of a batch, in order of submission per owner. */
+struct tern_collection_ack {
+    uint64_t owner, ticket;
+    int rc;             /* of the whole batch: nothing of it was written unless 0 */
+    uint32_t first_bad; /* index of the write that was refused, when rc is not 0 */
+    uint32_t removed;   /* removes that found their id */
+    uint64_t seq;       /* of the last write */
+    struct tern_error error;
+};
+
+/* Submits `count` writes as one batch, all or nothing; copies them. The acknowledgement comes
+ * through tern_collections_collect. TERN_EAGAIN: too much waits, try after the next collect.
+ * TERN_ENOENT: no such collection. TERN_EINVAL with the first bad write's reason (checked at once,
+ * nothing queued). */
+int tern_collections_submit(struct tern_collections *collections, const char *name, uint64_t owner,
+                            uint64_t ticket, const struct tern_collection_write *writes,
+                            unsigned count, struct tern_error *error);
+/* The next acknowledgement; false when there is none. */
+bool tern_collections_collect(struct tern_collections *collections,
+                              struct tern_collection_ack *ack);
+/* Acknowledgements of `owner` are wanted no more. */
+void tern_collections_forget(struct tern_collections *collections, uint64_t owner);
+
+/* The shape under which writes of that name are taken now. TERN_ENOENT. */
+int tern_collections_describe(struct tern_collections *collections, const char *name,
+                              struct tern_collection_spec *spec);
+
+struct tern_collection_status {
+    char name[TERN_NAME_MAX + 1];
+    uint32_t id;
+    bool served;  /* a root names it */
+    bool filling; /* from the store: `done` of `total` */
+    uint64_t done, total;
+    double rate; /* vectors a second; time left = (total - done) / rate */
+    uint64_t live, deleted, tail, capacity;
+    uint64_t bytes, payload_bytes; /* backed by pages */
+    uint64_t stored_seq, applied_seq;
+    uint64_t writes_waiting;
+    uint64_t commit_p99_us, ack_p99_us; /* of the last minute or so */
+};
+unsigned tern_collections_status(struct tern_collections *collections,
+                                 struct tern_collection_status *statuses, unsigned max);
+
+#endif
