@@ -3,7 +3,7 @@
 #define TERN_COMPILE_LITERAL_H
 
 #include "controlplane/compile/expression.h"
-#include "controlplane/compile/lexer.h"
+#include "shared/language/lexer.h"
 
 #define TERN_LITERAL_MESSAGE 256
 

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 
 #include "controlplane/compile/attainable.h"
-#include "controlplane/compile/lexer.h"
+#include "shared/language/lexer.h"
 #include "controlplane/compile/literal.h"
 #include "controlplane/compile/operand.h"
 
@@ -636,9 +636,12 @@ int tern_expression_parse(const struct tern_config *config, const struct tern_te
         .region = region,
         .diagnostics = diagnostics,
         /* a rule of a broken configuration may have no `when` at all */
-        .lexer = {text->text != NULL ? text->text : "", text->length, 0, region}};
+        .lexer = {text->text != NULL ? text->text : "", text->length, 0,
+                  tern_region_take(region, text->length)}};
     struct tern_node *root;
 
+    if (parser.lexer.decoded == NULL)
+        return TERN_ENOMEM;
     parser.token = tern_lexer_next(&parser.lexer);
     if (parser.token.kind == TERN_TOKEN_END) {
         report(&parser, 0, "expected an expression, found nothing");

@@ -15,6 +15,8 @@ struct tern_collection {
     const uint16_t *present;
     const struct tern_dictionary_entry *dictionary;
     const uint8_t *dictionary_bytes;
+    const _Atomic uint32_t *dictionary_index;
+    uint32_t dictionary_index_mask;
     uint32_t dim, links_stride, upper_stride, code_stride, vector_stride;
     uint32_t capacity, upper_capacity, m;
     enum tern_metric metric;
@@ -54,5 +56,9 @@ struct tern_payload_value tern_collection_payload(const struct tern_collection *
 /* The dictionary's entry `index`; false when there is none. */
 bool tern_collection_string(const struct tern_collection *collection, uint32_t index,
                             const uint8_t **bytes, uint32_t *length);
+
+/* The dictionary's index of a string; false when no payload held it at the time of the call. */
+bool tern_collection_find_string(const struct tern_collection *collection, const uint8_t *bytes,
+                                 uint32_t length, uint32_t *index);
 
 #endif

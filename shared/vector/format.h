@@ -106,11 +106,15 @@ TERN_LAYOUT_FIELD(tern_payload_column, name, 3);
 TERN_LAYOUT_FIELD(tern_payload_column, reserved, 67);
 TERN_LAYOUT_FIELD(tern_payload_column, offset, 72);
 
-/* Interned strings of a collection: append-only, an entry is immutable once counted. */
+/* Interned strings of a collection: append-only, an entry is immutable once counted.
+ *
+ * `dictionary_index` finds one by its bytes: open addressing from hash & mask on, linear, each u32
+ * an entry's index + 1, 0 empty; the writer stores it (release) after the entry is counted. A
+ * filter resolves its strings through it once a search. */
 struct tern_dictionary_entry {
     uint64_t offset; /* into the dictionary's bytes */
     uint32_t length;
-    uint32_t hash; /* the writer's */
+    uint32_t hash; /* low half of XXH3-64 of the bytes */
 };
 TERN_LAYOUT_SIZE(tern_dictionary_entry, 16);
 TERN_LAYOUT_FIELD(tern_dictionary_entry, offset, 0);
@@ -137,9 +141,9 @@ struct tern_collection_header {
     uint32_t code_stride;  /* a multiple of 64; 0 without quantization */
     uint32_t vector_stride;
     uint64_t links, upper, code, vector, meta, present, dictionary, dictionary_bytes;
-    uint64_t columns_reserved;
+    uint64_t dictionary_index; /* of u32 */
     uint32_t column_count;
-    uint32_t constants_reserved;
+    uint32_t dictionary_index_mask; /* its size − 1: a power of two, over twice the capacity */
     struct tern_payload_column columns[TERN_PAYLOAD_COLUMNS_MAX];
 
     /* changed in place by an apply */

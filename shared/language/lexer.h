@@ -1,9 +1,10 @@
-/* Tokens of the expression language (DESIGN 5, "Expressions"). */
-#ifndef TERN_COMPILE_LEXER_H
-#define TERN_COMPILE_LEXER_H
+/* Tokens of the expression language (DESIGN 5, "Expressions"): of rules, compiled by the control
+ * plane, and of filters, which the data plane parses. Allocates nothing; a lexer belongs to one
+ * thread. */
+#ifndef TERN_LANGUAGE_LEXER_H
+#define TERN_LANGUAGE_LEXER_H
 
-#include "controlplane/compile/region.h"
-#include "controlplane/config/config.h"
+#include "shared/base.h"
 
 enum tern_token_kind {
     TERN_TOKEN_END,
@@ -45,7 +46,9 @@ struct tern_lexer {
     const char *text;
     size_t length;
     size_t at;
-    struct tern_region *region; /* decoded strings live here */
+    /* Room for `length` bytes. A string is decoded to where it stands in the text, so that reading
+     * it a second time changes nothing. Tokens point into it. */
+    char *decoded;
 };
 
 /* The next token. After TERN_TOKEN_END and TERN_TOKEN_ERROR it keeps returning the same. */

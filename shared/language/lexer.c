@@ -1,4 +1,4 @@
-#include "controlplane/compile/lexer.h"
+#include "shared/language/lexer.h"
 
 static bool is_digit(int c)
 {
@@ -107,11 +107,9 @@ static struct tern_token lex_string(struct tern_lexer *lexer, bool raw)
 {
     size_t start = lexer->at, at = start + raw + 1;
     char quote = lexer->text[start + raw];
-    char *decoded = tern_region_take(lexer->region, lexer->length - start);
+    char *decoded = lexer->decoded + start;
     size_t length = 0;
 
-    if (decoded == NULL)
-        return error_at(start, "out of memory");
     for (; at < lexer->length && lexer->text[at] != quote; at++) {
         char c = lexer->text[at];
 
