@@ -247,7 +247,7 @@ static void parse_class(struct parsing *parsing)
                 add(&low, '\b');
             } else {
                 parse_escape(parsing, &low);
-                single = escaped < 0 || strchr("dDwWsS", escaped) == NULL;
+                single = escaped <= 0 || strchr("dDwWsS", escaped) == NULL;
             }
         } else {
             add(&low, (unsigned)c);
@@ -327,7 +327,7 @@ static void parse_group(struct parsing *parsing)
         if (!accept(parsing, ")"))
             fail(parsing, TERN_EINVAL);
         /* what would be repeated is the atom before the comment */
-        if (peek(parsing, 0) >= 0 && strchr("*+?{", peek(parsing, 0)) != NULL)
+        if (peek(parsing, 0) > 0 && strchr("*+?{", peek(parsing, 0)) != NULL)
             fail(parsing, TERN_ENOTSUP);
         return;
     }

@@ -25,6 +25,19 @@ static void refuses(const char *pattern, int status)
         fail_msg("%s: %d", pattern, got);
 }
 
+/* A byte of value 0 is one like the others, also where C's own functions end. */
+static void a_nul_begins_a_range(TERN_TEST_STATE)
+{
+    static const char pattern[] = "[\\\0-0]"; /* a backslash, the NUL, to '0' */
+    struct tern_regex *regex = NULL;
+
+    assert_int_equal(tern_regex_new(&regex, pattern, sizeof pattern - 1), 0);
+    assert_true(tern_regex_matches(regex, "+", 1));
+    assert_true(tern_regex_matches(regex, "\0", 1));
+    assert_false(tern_regex_matches(regex, "1", 1));
+    tern_regex_free(regex);
+}
+
 static void matches_what_is_written(TERN_TEST_STATE)
 {
     matches("bot", "Googlebot/2", true);
@@ -107,6 +120,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matches_what_is_written),
+        cmocka_unit_test(a_nul_begins_a_range),
         cmocka_unit_test(says_what_it_does_not_know),
         cmocka_unit_test(survives_anything),
     };
