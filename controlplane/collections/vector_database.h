@@ -1,0 +1,68 @@
+/* The handle behind struct tern_vector_store, and what its files share: vector_store.c opens it and
+ * knows collections and shapes, vector_rows.c writes and reads rows, checkpoint.c empties the WAL.
+ */
+#ifndef TERN_VECTOR_DATABASE_H
+#define TERN_VECTOR_DATABASE_H
+
+#include "controlplane/collections/vector_store.h"
+
+#include <sqlite3.h>
+#include <sys/types.h>
+
+struct tern_vector_table { /* a collection's rows: table vectors_NUMBER */
+    char name[TERN_NAME_MAX + 1];
+    uint32_t number;
+    uint64_t purged;
+    sqlite3_stmt *put, *remove, *read; /* made when first used */
+};
+
+struct tern_vector_columns {
+    struct tern_graph_column columns[TERN_PAYLOAD_COLUMNS_MAX];
+    unsigned count;
+};
+
+struct tern_vector_store {
+    sqlite3 *database;
+    char *path;
+    dev_t device; /* of the file as it was opened */
+    ino_t inode;
+    int lock_fd;
+    unsigned patience_ms;
+    uint8_t id[16];
+    uint64_t committed; /* newest committed sequence number, as the database has it */
+    uint64_t next;      /* never used before; above `committed` */
+    sqlite3_stmt *set_seq;
+    struct tern_vector_table *tables[TERN_VECTOR_COLLECTIONS_MAX]; /* by number − 1 */
+    uint32_t table_count;
+    struct tern_vector_columns *shapes[TERN_VECTOR_SHAPES_MAX]; /* by number − 1 */
+    uint32_t shape_count;
+    struct tern_checkpoint *checkpoint;
+    float vector[TERN_DIM_MAX]; /* of the row that is read: SQLite's own bytes are not aligned */
+};
+
+/* Says what went wrong, with the file's name and what to do; returns the code `status` means. */
+int tern_vector_store_error(const struct tern_vector_store *store, struct tern_error *error,
+                            int status);
+/* TERN_ECORRUPT: `what` is wrong with it. */
+int tern_vector_store_damaged(const struct tern_vector_store *store, struct tern_error *error,
+                              const char *format, ...) TERN_PRINTF(3, 4);
+int tern_vector_store_execute(struct tern_vector_store *store, const char *sql,
+                              struct tern_error *error);
+int tern_vector_store_prepare(struct tern_vector_store *store, const char *sql,
+                              sqlite3_stmt **statement, struct tern_error *error);
+/* Takes the writer's lock once the file is still where it was. */
+int tern_vector_store_lock(struct tern_vector_store *store, struct tern_error *error);
+/* Commits when `rc` is 0, else rolls back and hands the first failure on. */
+int tern_vector_store_unlock(struct tern_vector_store *store, int rc, struct tern_error *error);
+/* The collection; the number is one that the store gave out. */
+struct tern_vector_table *tern_vector_store_table(const struct tern_vector_store *store,
+                                                  uint32_t number);
+
+/* checkpoint.c: carries the WAL over whenever it has grown. */
+int tern_checkpoint_start(const char *path, sqlite3 *writer, struct tern_checkpoint **checkpoint,
+                          struct tern_error *error);
+/* Waits while the WAL is far too long: before a transaction. */
+void tern_checkpoint_await_room(struct tern_checkpoint *checkpoint);
+void tern_checkpoint_stop(struct tern_checkpoint *checkpoint);
+
+#endif

@@ -1,0 +1,281 @@
+#include "controlplane/collections/vector_database.h"
+
+#include <xxhash.h>
+
+/* Of all that a row holds: SQLite has no checksums of its own, and a flipped bit of a vector would
+ * otherwise be searched for years. */
+static uint32_t checksum(uint64_t seq, uint64_t id, const void *vector, size_t vector_length,
+                         const void *payload, size_t payload_length)
+{
+    XXH64_hash_t hash = XXH3_64bits_withSeed(vector, vector_length, seq);
+
+    return (uint32_t)XXH3_64bits_withSeed(payload, payload_length, hash ^ id);
+}
+
+/* Prepares a statement of one collection; `sql` has %u where its number goes. */
+static int prepare(struct tern_vector_store *store, const struct tern_vector_table *table,
+                   const char *sql, sqlite3_stmt **statement, struct tern_error *error)
+{
+    char text[256];
+
+    if (*statement != NULL)
+        return 0;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(text, sizeof text, sql, (unsigned)table->number);
+#pragma GCC diagnostic pop
+    return tern_vector_store_prepare(store, text, statement, error);
+}
+
+/* Runs a statement that yields no row. */
+static int run(struct tern_vector_store *store, sqlite3_stmt *statement, struct tern_error *error)
+{
+    int status = sqlite3_step(statement);
+    int rc = status == SQLITE_DONE ? 0 : tern_vector_store_error(store, error, status);
+
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    return rc;
+}
+
+int tern_vector_store_begin(struct tern_vector_store *store, struct tern_error *error)
+{
+    tern_checkpoint_await_room(store->checkpoint);
+    return tern_vector_store_lock(store, error);
+}
+
+int tern_vector_store_put(struct tern_vector_store *store, uint32_t collection, uint64_t id,
+                          const float *vector, uint32_t dim, const uint8_t *payload,
+                          size_t payload_length, uint64_t *seq, struct tern_error *error)
+{
+    struct tern_vector_table *table = tern_vector_store_table(store, collection);
+    uint64_t number = store->next;
+    size_t bytes = dim * sizeof *vector;
+    int rc = prepare(store, table,
+                     "INSERT OR REPLACE INTO vectors_%u (seq, id, vector, payload, checksum)"
+                     " VALUES (?, ?, ?, ?, ?)",
+                     &table->put, error);
+
+    if (rc != 0)
+        return rc;
+    sqlite3_bind_int64(table->put, 1, (sqlite3_int64)number);
+    sqlite3_bind_int64(table->put, 2, (sqlite3_int64)id);
+    sqlite3_bind_blob(table->put, 3, vector, (int)bytes, SQLITE_STATIC);
+    sqlite3_bind_blob(table->put, 4, payload, (int)payload_length, SQLITE_STATIC);
+    sqlite3_bind_int64(table->put, 5, checksum(number, id, vector, bytes, payload, payload_length));
+    rc = run(store, table->put, error);
+    if (rc != 0)
+        return rc;
+    store->next++;
+    *seq = number;
+    return 0;
+}
+
+int tern_vector_store_remove(struct tern_vector_store *store, uint32_t collection, uint64_t id,
+                             uint64_t *seq, bool *found, struct tern_error *error)
+{
+    struct tern_vector_table *table = tern_vector_store_table(store, collection);
+    int rc = prepare(store, table,
+                     "UPDATE vectors_%u SET seq = ?, vector = NULL, payload = NULL, checksum = NULL"
+                     " WHERE id = ? AND vector IS NOT NULL",
+                     &table->remove, error);
+
+    if (rc != 0)
+        return rc;
+    sqlite3_bind_int64(table->remove, 1, (sqlite3_int64)store->next);
+    sqlite3_bind_int64(table->remove, 2, (sqlite3_int64)id);
+    rc = run(store, table->remove, error);
+    if (rc != 0)
+        return rc;
+    *found = sqlite3_changes(store->database) != 0;
+    if (*found)
+        *seq = store->next++;
+    return 0;
+}
+
+/* The number of before is part of the condition: whoever else has written takes this one by
+ * surprise otherwise. */
+static int write_seq(struct tern_vector_store *store, uint64_t seq, struct tern_error *error)
+{
+    int rc = 0;
+
+    if (store->set_seq == NULL)
+        rc = tern_vector_store_prepare(store, "UPDATE store SET seq = ? WHERE seq = ?",
+                                       &store->set_seq, error);
+    if (rc != 0)
+        return rc;
+    sqlite3_bind_int64(store->set_seq, 1, (sqlite3_int64)seq);
+    sqlite3_bind_int64(store->set_seq, 2, (sqlite3_int64)store->committed);
+    rc = run(store, store->set_seq, error);
+    if (rc == 0 && sqlite3_changes(store->database) != 1)
+        rc = tern_error_set(error, TERN_ECORRUPT,
+                            "another program has written to %s; restart tern-control", store->path);
+    return rc;
+}
+
+int tern_vector_store_end(struct tern_vector_store *store, int rc, struct tern_error *error)
+{
+    uint64_t seq = store->next - 1;
+
+    if (rc == 0 && seq != store->committed)
+        rc = write_seq(store, seq, error);
+    rc = tern_vector_store_unlock(store, rc, error);
+    if (rc == 0)
+        store->committed = seq;
+    return rc;
+}
+
+/* What SQLite found in a row, checked. */
+static int take_row(struct tern_vector_store *store, sqlite3_stmt *statement, uint32_t collection,
+                    uint64_t after, struct tern_vector_row *row, struct tern_error *error)
+{
+    const char *name = tern_vector_store_table(store, collection)->name;
+    const void *vector;
+    size_t bytes = (size_t)sqlite3_column_bytes(statement, 2);
+
+    *row = (struct tern_vector_row){
+        .seq = (uint64_t)sqlite3_column_int64(statement, 0),
+        .id = (uint64_t)sqlite3_column_int64(statement, 1),
+    };
+    if (row->seq <= after || row->seq > store->committed)
+        return tern_vector_store_damaged(store, error, "collection %s has a write %llu of %llu",
+                                         name, (unsigned long long)row->seq,
+                                         (unsigned long long)store->committed);
+    if (sqlite3_column_type(statement, 2) == SQLITE_NULL)
+        return 0;
+    vector = sqlite3_column_blob(statement, 2);
+    row->dim = (uint32_t)(bytes / sizeof(float));
+    row->payload = sqlite3_column_blob(statement, 3);
+    row->payload_length = (size_t)sqlite3_column_bytes(statement, 3);
+    if (bytes == 0 || bytes % sizeof(float) != 0 || row->dim > TERN_DIM_MAX ||
+        row->payload_length > TERN_VECTOR_PAYLOAD_MAX ||
+        sqlite3_column_int64(statement, 4) !=
+            checksum(row->seq, row->id, vector, bytes, row->payload, row->payload_length))
+        return tern_vector_store_damaged(store, error, "vector %llu of collection %s",
+                                         (unsigned long long)row->id, name);
+    memcpy(store->vector, vector, bytes);
+    row->vector = store->vector;
+    return 0;
+}
+
+int tern_vector_store_read(struct tern_vector_store *store, uint32_t collection, uint64_t after,
+                           unsigned limit,
+                           bool (*each)(void *context, const struct tern_vector_row *row),
+                           void *context, unsigned *count, struct tern_error *error)
+{
+    struct tern_vector_table *table = tern_vector_store_table(store, collection);
+    struct tern_vector_row row;
+    unsigned handed = 0;
+    int status, rc = prepare(store, table,
+                             "SELECT seq, id, vector, payload, checksum FROM vectors_%u"
+                             " WHERE seq > ? ORDER BY seq LIMIT ?",
+                             &table->read, error);
+
+    if (rc != 0)
+        return rc;
+    sqlite3_bind_int64(table->read, 1, (sqlite3_int64)after);
+    sqlite3_bind_int64(table->read, 2, limit);
+    while (rc == 0 && (status = sqlite3_step(table->read)) == SQLITE_ROW) {
+        rc = take_row(store, table->read, collection, after, &row, error);
+        if (rc != 0)
+            break;
+        after = row.seq;
+        handed++;
+        if (!each(context, &row))
+            break;
+    }
+    if (rc == 0 && status != SQLITE_DONE && status != SQLITE_ROW)
+        rc = tern_vector_store_error(store, error, status);
+    sqlite3_reset(table->read);
+    *count = handed;
+    return rc;
+}
+
+static int read_number(struct tern_vector_store *store, uint32_t collection, const char *sql,
+                       uint64_t *number, struct tern_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    int status,
+        rc = prepare(store, tern_vector_store_table(store, collection), sql, &statement, error);
+
+    if (rc != 0)
+        return rc;
+    status = sqlite3_step(statement);
+    if (status == SQLITE_ROW)
+        *number = (uint64_t)sqlite3_column_int64(statement, 0);
+    else
+        rc = tern_vector_store_error(store, error, status);
+    sqlite3_finalize(statement);
+    return rc;
+}
+
+int tern_vector_store_last(struct tern_vector_store *store, uint32_t collection, uint64_t *seq,
+                           struct tern_error *error)
+{
+    return read_number(store, collection, "SELECT max(seq) FROM vectors_%u", seq, error);
+}
+
+int tern_vector_store_count(struct tern_vector_store *store, uint32_t collection, uint64_t *count,
+                            struct tern_error *error)
+{
+    uint64_t rows = 0, removed = 0;
+    /* Both from an index alone. */
+    int rc = read_number(store, collection, "SELECT count(*) FROM vectors_%u", &rows, error);
+
+    if (rc == 0)
+        rc = read_number(store, collection, "SELECT count(*) FROM vectors_%u WHERE vector IS NULL",
+                         &removed, error);
+    if (rc == 0)
+        *count = rows - removed;
+    return rc;
+}
+
+static int purge(struct tern_vector_store *store, struct tern_vector_table *table, uint64_t seq,
+                 unsigned limit, struct tern_error *error)
+{
+    sqlite3_stmt *statement = NULL;
+    int rc =
+        prepare(store, table, "UPDATE collections SET purged = max(purged, ?) WHERE number = %u",
+                &statement, error);
+    char sql[256];
+
+    if (rc != 0)
+        return rc;
+    sqlite3_bind_int64(statement, 1, (sqlite3_int64)seq);
+    rc = run(store, statement, error);
+    sqlite3_finalize(statement);
+    if (rc != 0)
+        return rc;
+    snprintf(sql, sizeof sql,
+             "DELETE FROM vectors_%u WHERE seq IN (SELECT seq FROM vectors_%u WHERE vector IS NULL"
+             " AND seq <= ? ORDER BY seq LIMIT ?)",
+             (unsigned)table->number, (unsigned)table->number);
+    rc = tern_vector_store_prepare(store, sql, &statement, error);
+    if (rc != 0)
+        return rc;
+    sqlite3_bind_int64(statement, 1, (sqlite3_int64)seq);
+    sqlite3_bind_int64(statement, 2, limit);
+    rc = run(store, statement, error);
+    sqlite3_finalize(statement);
+    return rc;
+}
+
+int tern_vector_store_purge(struct tern_vector_store *store, uint32_t collection, uint64_t seq,
+                            unsigned limit, unsigned *purged, struct tern_error *error)
+{
+    struct tern_vector_table *table = tern_vector_store_table(store, collection);
+    unsigned changes = 0;
+    int rc = tern_vector_store_begin(store, error);
+
+    if (rc != 0)
+        return rc;
+    rc = purge(store, table, seq, limit, error);
+    if (rc == 0)
+        changes = (unsigned)sqlite3_changes(store->database);
+    rc = tern_vector_store_end(store, rc, error);
+    if (rc == 0) {
+        table->purged = tern_max_u64(table->purged, seq);
+        *purged = changes;
+    }
+    return rc;
+}
