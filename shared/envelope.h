@@ -12,7 +12,7 @@
     0x616e6572612d6e72ull /* stored last: a half-built arena is never joinable */
 #define TERN_ENVELOPE_ABI 1u
 #define TERN_SNAPSHOT_ABI                                                                          \
-    2u /* of root, manifest, sections; raised when their bytes change meaning */
+    3u /* of root, manifest, sections; raised when their bytes change meaning */
 #define TERN_ROOTS 2u
 
 struct tern_envelope {

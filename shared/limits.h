@@ -5,16 +5,18 @@
 #include "shared/base.h"
 
 /* Language and schema (DESIGN 5). Exceeding one is a build error, never a surprise at run time. */
-#define TERN_RULES_MAX        65536u /* u32 on the wire; bounds compile time and rows */
-#define TERN_CONJUNCTIONS_MAX 64u    /* per rule, after expansion to disjunctive normal form */
-#define TERN_FIELDS_MAX       255u   /* u8 field id on the wire, 0 is the decision key */
-#define TERN_TABLES_MAX       4096u
-#define TERN_COLUMNS_MAX      64u   /* per table; one record row stays a few cache lines */
-#define TERN_STRING_MAX       8192u /* bytes of one field value or literal */
-#define TERN_DIM_MAX          16000u
-#define TERN_NAME_MAX         63u /* bytes of a field, table, column, rule or instance name */
-#define TERN_THRESHOLDS_MAX   16u
-#define TERN_UNITS_MAX        1024u /* classifiers of one rule set; bounds per-loop scratch */
+#define TERN_RULES_MAX               65536u /* u32 on the wire; bounds compile time and rows */
+#define TERN_CONJUNCTIONS_MAX        64u  /* per rule, after expansion to disjunctive normal form */
+#define TERN_FIELDS_MAX              255u /* u8 field id on the wire, 0 is the decision key */
+#define TERN_TABLES_MAX              4096u
+#define TERN_COLLECTIONS_MAX         64u /* of vectors; one thread of tern-control writes them all */
+#define TERN_COLLECTION_CAPACITY_MAX 500000000u /* vectors; slots are u32, some are spare */
+#define TERN_COLUMNS_MAX             64u   /* per table; one record row stays a few cache lines */
+#define TERN_STRING_MAX              8192u /* bytes of one field value or literal */
+#define TERN_DIM_MAX                 16000u
+#define TERN_NAME_MAX                63u /* bytes of a field, table, column, rule or instance name */
+#define TERN_THRESHOLDS_MAX          16u
+#define TERN_UNITS_MAX               1024u /* classifiers of one rule set; bounds per-loop scratch */
 #define TERN_PATTERNS_MAX                                                                          \
     262144u                   /* expressions of one field, those of its pattern sets included      \
                                */

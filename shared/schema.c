@@ -1,6 +1,7 @@
 #include "shared/schema.h"
 
 #include "shared/error.h"
+#include "shared/vector/format.h"
 
 #include <xxhash.h>
 
@@ -73,15 +74,26 @@ static bool table_is_sound(const struct tern_schema_table *table, unsigned id, u
            is_zero(table->reserved, sizeof table->reserved);
 }
 
+static bool collection_is_sound(const struct tern_schema_collection *collection, unsigned id)
+{
+    return collection->id == id && collection->metric >= TERN_METRIC_COSINE &&
+           collection->metric <= TERN_METRIC_DOT && collection->reserved0 == 0 &&
+           collection->dim >= 1 && collection->dim <= TERN_DIM_MAX &&
+           name_is_sound(collection->name, collection->name_length) &&
+           is_zero(collection->reserved, sizeof collection->reserved);
+}
+
 int tern_schema_open(const void *section, size_t length, const struct tern_schema **schema)
 {
     const struct tern_schema *found = section;
 
     if ((uintptr_t)section % alignof(struct tern_schema) != 0 || length < sizeof *found ||
         found->field_count > TERN_FIELDS_MAX || found->table_count > TERN_TABLES_MAX ||
+        found->collection_count > TERN_COLLECTIONS_MAX ||
         !is_zero(found->reserved, sizeof found->reserved) ||
         length != sizeof *found + found->field_count * sizeof(struct tern_schema_field) +
-                      found->table_count * sizeof(struct tern_schema_table))
+                      found->table_count * sizeof(struct tern_schema_table) +
+                      found->collection_count * sizeof(struct tern_schema_collection))
         return TERN_ECORRUPT;
     if (found->hash !=
         XXH3_64bits((const uint8_t *)section + sizeof found->hash, length - sizeof found->hash))
@@ -91,6 +103,9 @@ int tern_schema_open(const void *section, size_t length, const struct tern_schem
             return TERN_ECORRUPT;
     for (unsigned i = 0; i < found->table_count; i++)
         if (!table_is_sound(&tern_schema_tables(found)[i], i + 1, found->field_count))
+            return TERN_ECORRUPT;
+    for (unsigned i = 0; i < found->collection_count; i++)
+        if (!collection_is_sound(&tern_schema_collections(found)[i], i + 1))
             return TERN_ECORRUPT;
     *schema = found;
     return 0;
@@ -145,6 +160,17 @@ const struct tern_schema_table *tern_schema_find_table(const struct tern_schema 
     return NULL;
 }
 
+const struct tern_schema_collection *tern_schema_find_collection(const struct tern_schema *schema,
+                                                                 const char *name, size_t length)
+{
+    const struct tern_schema_collection *collections = tern_schema_collections(schema);
+
+    for (unsigned i = 0; i < schema->collection_count; i++)
+        if (collections[i].name_length == length && memcmp(collections[i].name, name, length) == 0)
+            return &collections[i];
+    return NULL;
+}
+
 /* Ids are positions, and clients keep them for a connection: what is there stays where it is. */
 int tern_schema_extends(const struct tern_schema *live, const struct tern_schema *next,
                         struct tern_error *error)
@@ -153,6 +179,8 @@ int tern_schema_extends(const struct tern_schema *live, const struct tern_schema
     const struct tern_schema_field *fields = tern_schema_fields(next);
     const struct tern_schema_table *old_tables = tern_schema_tables(live);
     const struct tern_schema_table *tables = tern_schema_tables(next);
+    const struct tern_schema_collection *old_collections = tern_schema_collections(live);
+    const struct tern_schema_collection *collections = tern_schema_collections(next);
 
     for (unsigned i = 0; i < live->field_count; i++)
         if (i >= next->field_count || strcmp(old_fields[i].name, fields[i].name) != 0 ||
@@ -171,5 +199,13 @@ int tern_schema_extends(const struct tern_schema *live, const struct tern_schema
                 "only be added at the end",
                 i + 1, old_tables[i].name,
                 tern_table_kind_name((enum tern_table_kind)old_tables[i].kind));
+    for (unsigned i = 0; i < live->collection_count; i++)
+        if (i >= next->collection_count ||
+            strcmp(old_collections[i].name, collections[i].name) != 0 ||
+            old_collections[i].dim != collections[i].dim)
+            return tern_error_set(error, TERN_EREFUSED,
+                                  "collection %u was `%s` (%u dimensions) and clients know it by "
+                                  "that id: collections may only be added at the end",
+                                  i + 1, old_collections[i].name, old_collections[i].dim);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* What a request may carry and what can be asked for: fields and tables with their stable ids.
+/* What a request may carry and what can be asked for: fields, tables and collections of vectors
+ * with their stable ids.
  *
  * The schema is a section of every snapshot. Ids are 1-based in the order of the configuration and
  * append-only across publishes, so that a client may cache them for a connection. */
@@ -92,18 +93,41 @@ TERN_LAYOUT_FIELD(tern_schema_table, name_length, 8);
 TERN_LAYOUT_FIELD(tern_schema_table, name, 9);
 TERN_LAYOUT_FIELD(tern_schema_table, reserved, 73);
 
-/* Section bytes: this header, then `field_count` fields, then `table_count` tables, in id order. */
+/* What a payload holds, and how vectors are searched, stands in the collection's object and changes
+ * without another id. */
+struct tern_schema_collection {
+    uint16_t id;
+    uint8_t metric; /* enum tern_metric */
+    uint8_t reserved0;
+    uint32_t dim;
+    uint8_t name_length;
+    char name[TERN_NAME_MAX + 1];
+    uint8_t reserved[55];
+};
+TERN_LAYOUT_SIZE(tern_schema_collection, 128);
+TERN_LAYOUT_FIELD(tern_schema_collection, id, 0);
+TERN_LAYOUT_FIELD(tern_schema_collection, metric, 2);
+TERN_LAYOUT_FIELD(tern_schema_collection, reserved0, 3);
+TERN_LAYOUT_FIELD(tern_schema_collection, dim, 4);
+TERN_LAYOUT_FIELD(tern_schema_collection, name_length, 8);
+TERN_LAYOUT_FIELD(tern_schema_collection, name, 9);
+TERN_LAYOUT_FIELD(tern_schema_collection, reserved, 73);
+
+/* Section bytes: this header, then `field_count` fields, `table_count` tables and
+ * `collection_count` collections, in id order. */
 struct tern_schema {
     uint64_t hash; /* of all that follows in the section; clients compare it */
     uint16_t field_count;
     uint16_t table_count;
-    uint8_t reserved[52];
+    uint16_t collection_count;
+    uint8_t reserved[50];
 };
 TERN_LAYOUT_SIZE(tern_schema, 64);
 TERN_LAYOUT_FIELD(tern_schema, hash, 0);
 TERN_LAYOUT_FIELD(tern_schema, field_count, 8);
 TERN_LAYOUT_FIELD(tern_schema, table_count, 10);
-TERN_LAYOUT_FIELD(tern_schema, reserved, 12);
+TERN_LAYOUT_FIELD(tern_schema, collection_count, 12);
+TERN_LAYOUT_FIELD(tern_schema, reserved, 14);
 
 static inline const struct tern_schema_field *tern_schema_fields(const struct tern_schema *schema)
 {
@@ -113,6 +137,13 @@ static inline const struct tern_schema_field *tern_schema_fields(const struct te
 static inline const struct tern_schema_table *tern_schema_tables(const struct tern_schema *schema)
 {
     return (const struct tern_schema_table *)(tern_schema_fields(schema) + schema->field_count);
+}
+
+static inline const struct tern_schema_collection *
+tern_schema_collections(const struct tern_schema *schema)
+{
+    return (const struct tern_schema_collection *)(tern_schema_tables(schema) +
+                                                   schema->table_count);
 }
 
 /* Slots of facts: values lie by field id; behind the last field, in the same order, come the
@@ -133,8 +164,9 @@ unsigned tern_schema_raw_slots(const struct tern_schema *schema,
 const struct tern_schema_field *tern_schema_slot(const struct tern_schema *schema, unsigned slot,
                                                  bool *raw);
 
-/* 0 when everything that ids of `old` mean they mean in `next` as well: the same fields and tables
- * in the same order, perhaps more behind them. Otherwise TERN_EREFUSED with the first that differs.
+/* 0 when everything that ids of `old` mean they mean in `next` as well: the same fields, tables
+ * and collections in the same order, perhaps more behind them. Otherwise TERN_EREFUSED with the
+ * first that differs.
  */
 struct tern_error;
 int tern_schema_extends(const struct tern_schema *old, const struct tern_schema *next,
@@ -144,10 +176,12 @@ int tern_schema_extends(const struct tern_schema *old, const struct tern_schema 
  * types, name lengths or the total length are not what a builder writes. */
 int tern_schema_open(const void *section, size_t length, const struct tern_schema **schema);
 
-/* The field or table of that name, or NULL. */
+/* The field, table or collection of that name, or NULL. */
 const struct tern_schema_field *tern_schema_find_field(const struct tern_schema *schema,
                                                        const char *name, size_t length);
 const struct tern_schema_table *tern_schema_find_table(const struct tern_schema *schema,
                                                        const char *name, size_t length);
+const struct tern_schema_collection *tern_schema_find_collection(const struct tern_schema *schema,
+                                                                 const char *name, size_t length);
 
 #endif

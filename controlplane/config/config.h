@@ -3,6 +3,7 @@
 #ifndef TERN_CONFIG_H
 #define TERN_CONFIG_H
 
+#include "controlplane/build/graph.h"
 #include "shared/buffer.h"
 #include "shared/error.h"
 #include "shared/facts.h"
@@ -132,6 +133,14 @@ struct tern_config_table {
     enum tern_on_error on_error;
 };
 
+struct tern_config_collection {
+    struct tern_text name;
+    struct tern_graph_shape shape;           /* another one is another object */
+    struct tern_graph_parameters parameters; /* change in place */
+    struct tern_text source;                 /* of its first vectors, as written; empty: none */
+    char *source_path;                       /* resolved against the file's folder */
+};
+
 enum tern_rule_mode {
     TERN_RULE_LIVE,
     TERN_RULE_SHADOW,
@@ -220,6 +229,8 @@ struct tern_config {
     unsigned slot_count; /* field_count, or more with the untouched values (shared/schema.h) */
     struct tern_config_table *tables;
     unsigned table_count;
+    struct tern_config_collection *collections; /* by id */
+    unsigned collection_count;
     struct tern_config_rule *rules;
     unsigned rule_count;
     struct tern_config_threshold *thresholds; /* sorted, highest first */

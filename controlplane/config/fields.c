@@ -221,8 +221,8 @@ void tern_config_read_fields(struct tern_config_reader *reader, const struct ter
 
 /* ---- Names that expressions could not tell apart ---- */
 
-static void check_word(struct tern_config_reader *reader, const struct tern_text *name,
-                       const char *what)
+void tern_config_check_word(struct tern_config_reader *reader, const struct tern_text *name,
+                            const char *what)
 {
     static const char *const words[] = {"or",          "and",       "not",      "in",
                                         "starts_with", "ends_with", "contains", "matches",
@@ -240,11 +240,11 @@ void tern_config_check_fields(struct tern_config_reader *reader)
     struct tern_config *config = reader->config;
 
     for (unsigned i = 0; i < config->field_count; i++)
-        check_word(reader, &config->fields[i].name, "field");
+        tern_config_check_word(reader, &config->fields[i].name, "field");
     for (unsigned t = 0; t < config->table_count; t++) {
         const struct tern_text *name = &config->tables[t].name;
 
-        check_word(reader, name, "table");
+        tern_config_check_word(reader, name, "table");
         for (unsigned i = 0; i < config->field_count; i++)
             if (strcmp(config->fields[i].name.text, name->text) == 0)
                 TERN_CONFIG_ERROR(reader, name->place,

@@ -142,6 +142,7 @@ static const struct tern_config_key top_keys[] = {
      .choices = unknown_fields_choices},
     {.name = "fields", .read = tern_config_read_fields},
     {.name = "tables", .read = tern_config_read_tables},
+    {.name = "collections", .read = tern_config_read_collections},
     {.name = "rules", .read = tern_config_read_rules},
     {.name = "thresholds", .read = tern_config_read_thresholds},
     {.name = "default",
@@ -200,6 +201,7 @@ static int read_tree(struct owner *owner, const struct tern_yaml_node *root,
     if (!reader.out_of_memory) {
         tern_config_check_fields(&reader);
         tern_config_check_tables(&reader);
+        tern_config_check_collections(&reader);
         tern_config_check_tests(&reader);
     }
     return reader.out_of_memory ? TERN_ENOMEM : 0;

@@ -102,6 +102,10 @@ int tern_config_choose(struct tern_config_reader *reader, const char *key_name,
 extern const struct tern_config_choice tern_config_actions[];
 extern const struct tern_config_choice tern_config_answers[];
 
+/* A path relative to the configuration file's folder, in the configuration's memory; NULL sets
+ * out_of_memory. */
+char *tern_config_resolve(struct tern_config_reader *reader, const struct tern_text *path);
+
 /* The sections, each in a file of its own; members are the whole struct tern_config. */
 tern_config_read_function tern_config_read_listen;
 tern_config_read_function tern_config_read_limits;
@@ -109,6 +113,7 @@ tern_config_read_function tern_config_read_tokens;
 tern_config_read_function tern_config_read_decision_log; /* [struct tern_config_decision_log] */
 tern_config_read_function tern_config_read_fields;
 tern_config_read_function tern_config_read_tables;
+tern_config_read_function tern_config_read_collections;
 tern_config_read_function tern_config_read_rules;
 tern_config_read_function tern_config_read_thresholds;
 tern_config_read_function tern_config_read_tests;
@@ -117,9 +122,15 @@ tern_config_read_function tern_config_read_tests;
 bool tern_config_read_type(struct tern_config_reader *reader, const struct tern_text *text,
                            bool column, enum tern_type *type, uint8_t *flags, uint32_t *dim);
 
-/* What needs all of it: names across sections, tables' `by`, tests' fields and rules. */
+/* Reports a name that is a word of the expressions. */
+void tern_config_check_word(struct tern_config_reader *reader, const struct tern_text *name,
+                            const char *what);
+
+/* What needs all of it: names across sections, tables' `by`, what collections reserve, tests'
+ * fields and rules. */
 void tern_config_check_fields(struct tern_config_reader *reader);
 void tern_config_check_tables(struct tern_config_reader *reader);
+void tern_config_check_collections(struct tern_config_reader *reader);
 void tern_config_check_tests(struct tern_config_reader *reader);
 
 #endif

@@ -83,19 +83,10 @@ static void read_source(struct tern_config_reader *reader, const struct tern_con
                         const struct tern_yaml_node *node, void *member)
 {
     struct tern_config_table *table = member;
-    const char *slash = strrchr(reader->config->path, '/');
-    size_t folder = slash == NULL ? 0 : (size_t)(slash - reader->config->path) + 1;
 
     tern_config_read_text(reader, key, node, &table->source);
-    if (table->source.text == NULL)
-        return;
-    if (table->source.text[0] == '/')
-        folder = 0;
-    table->source_path = tern_config_take(reader, folder + table->source.length + 1);
-    if (table->source_path == NULL)
-        return;
-    memcpy(table->source_path, reader->config->path, folder);
-    memcpy(table->source_path + folder, table->source.text, table->source.length);
+    if (table->source.text != NULL)
+        table->source_path = tern_config_resolve(reader, &table->source);
 }
 
 static void read_max_change(struct tern_config_reader *reader, const struct tern_config_key *key,

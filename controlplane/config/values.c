@@ -184,3 +184,17 @@ void tern_config_read_number(struct tern_config_reader *reader, const struct ter
                           "'%s' takes a number such as 4 or 0.75, not '%s'%s", key->name,
                           node->text.text, result == TERN_ELIMIT ? ": too large" : "");
 }
+
+char *tern_config_resolve(struct tern_config_reader *reader, const struct tern_text *path)
+{
+    const char *file = reader->config->path;
+    const char *slash = strrchr(file, '/');
+    size_t folder = slash == NULL || path->text[0] == '/' ? 0 : (size_t)(slash - file) + 1;
+    char *resolved = tern_config_take(reader, folder + path->length + 1);
+
+    if (resolved == NULL)
+        return NULL;
+    memcpy(resolved, file, folder);
+    memcpy(resolved + folder, path->text, path->length);
+    return resolved;
+}

@@ -74,6 +74,15 @@ int tern_extents_allocate(struct tern_extents *extents, uint64_t length, uint64_
     return TERN_ENOSPC;
 }
 
+int tern_extents_reserve(struct tern_extents *extents, uint64_t length, uint64_t *offset)
+{
+    int result = tern_extents_allocate(extents, tern_align_up(length, TERN_EXTENT), offset);
+
+    if (result == 0)
+        tern_extents_find(extents, *offset)->reserved = true;
+    return result;
+}
+
 int tern_extents_insert(struct tern_extents *extents, uint64_t offset, uint64_t length,
                         enum tern_extent_state state)
 {
@@ -136,12 +145,27 @@ void tern_extents_remove(struct tern_extents *extents, uint64_t offset)
     extents->count--;
 }
 
+static bool is_reservation(const struct tern_extent *extent)
+{
+    return extent->reserved && extent->state != TERN_EXTENT_RETIRED;
+}
+
 uint64_t tern_extents_bytes(const struct tern_extents *extents, enum tern_extent_state state)
 {
     uint64_t bytes = 0;
 
     for (size_t i = 0; i < extents->count; i++)
-        if (extents->items[i].state == state)
+        if (extents->items[i].state == state && !is_reservation(&extents->items[i]))
+            bytes += extents->items[i].length;
+    return bytes;
+}
+
+uint64_t tern_extents_reserved_bytes(const struct tern_extents *extents)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < extents->count; i++)
+        if (is_reservation(&extents->items[i]))
             bytes += extents->items[i].length;
     return bytes;
 }

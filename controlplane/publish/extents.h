@@ -17,6 +17,7 @@ struct tern_extent {
     uint64_t length; /* a multiple of TERN_PAGE */
     enum tern_extent_state state;
     bool marked;    /* scratch of the reachability walk */
+    bool reserved;  /* address space: pages are allocated as they come into use */
     uint64_t epoch; /* of retirement: grace is over when every reader is idle or past it */
 };
 
@@ -36,6 +37,9 @@ void tern_extents_free(struct tern_extents *extents);
  * TERN_ENOMEM. */
 int tern_extents_allocate(struct tern_extents *extents, uint64_t length, uint64_t *offset);
 
+/* The same for address space that is backed by pages later. */
+int tern_extents_reserve(struct tern_extents *extents, uint64_t length, uint64_t *offset);
+
 /* Notes that [offset, offset + length) is in use; the same offset again is no error. TERN_ECORRUPT
  * when it overlaps another extent or leaves the arena. */
 int tern_extents_insert(struct tern_extents *extents, uint64_t offset, uint64_t length,
@@ -50,6 +54,9 @@ struct tern_extent *tern_extents_find(struct tern_extents *extents, uint64_t off
 /* Forgets the extent: its space may be allocated again. */
 void tern_extents_remove(struct tern_extents *extents, uint64_t offset);
 
+/* Reservations count among the RETIRED only: until then their bytes are those of
+ * tern_extents_reserved_bytes. */
 uint64_t tern_extents_bytes(const struct tern_extents *extents, enum tern_extent_state state);
+uint64_t tern_extents_reserved_bytes(const struct tern_extents *extents);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "controlplane/publish/reclaim.h"
 #include "shared/clock.h"
+#include "shared/collection_list.h"
 #include "shared/race.h"
 
 #include <limits.h>
@@ -11,27 +12,45 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The root stands first in its extent, the manifest right behind it. */
+/* The root stands first in its extent, the manifest right behind it, then the collections. */
 #define MANIFEST_AT sizeof(struct tern_root)
+
+static void write_collections(struct tern_collection_list *list,
+                              const struct tern_publish_root *described)
+{
+    list->count = described->collection_count;
+    memcpy(list->entries, described->collections, list->count * sizeof *list->entries);
+    list->checksum = tern_collection_list_checksum(list);
+}
 
 int tern_publish_write(struct tern_writer *writer, const struct tern_section *sections,
                        unsigned count, const struct tern_publish_root *described, uint64_t *offset,
                        struct tern_error *error)
 {
-    size_t list_bytes = count * sizeof *sections;
+    const size_t sections_bytes = count * sizeof *sections;
+    const uint64_t collections_at = MANIFEST_AT + sizeof(struct tern_manifest) + sections_bytes;
+    const bool has_collections = described->collection_count != 0;
+    uint64_t length = collections_at;
     struct tern_manifest *manifest;
     struct tern_root *root;
     uint64_t at;
     int result;
 
     assert(count > 0 && count <= TERN_SECTIONS_MAX);
-    result = tern_writer_allocate(writer, MANIFEST_AT + sizeof *manifest + list_bytes, &at, error);
+    assert(described->collection_count <= TERN_COLLECTIONS_MAX);
+    if (has_collections)
+        length += sizeof(struct tern_collection_list) +
+                  described->collection_count * sizeof(struct tern_collection_entry);
+    result = tern_writer_allocate(writer, length, &at, error);
     if (result != 0)
         return result;
     manifest = (struct tern_manifest *)(writer->base + at + MANIFEST_AT);
     manifest->count = count;
-    memcpy(manifest + 1, sections, list_bytes);
+    memcpy(manifest + 1, sections, sections_bytes);
     manifest->checksum = tern_manifest_checksum(manifest);
+    if (has_collections)
+        write_collections((struct tern_collection_list *)(writer->base + at + collections_at),
+                          described);
     root = (struct tern_root *)(writer->base + at);
     /* used up whether or not it is ever swapped in: readers tell candidates apart by it */
     root->seq = ++writer->seq;
@@ -39,6 +58,7 @@ int tern_publish_write(struct tern_writer *writer, const struct tern_section *se
     root->generation = described->generation;
     root->schema_hash = described->schema_hash;
     root->stable = at + MANIFEST_AT;
+    root->collections = has_collections ? at + collections_at : 0;
     root->mode = TERN_ROOT_LIVE;
     root->published_at_us = described->published_at_us;
     root->checksum = tern_root_checksum(root);

@@ -8,15 +8,19 @@
 #define TERN_PUBLISH_H
 
 #include "controlplane/publish/writer.h"
+#include "shared/vector/format.h"
 
 /* What a root says besides its sections. */
 struct tern_publish_root {
     uint64_t generation;
     uint64_t schema_hash;
-    uint64_t published_at_us; /* wall clock */
+    uint64_t published_at_us;                        /* wall clock */
+    const struct tern_collection_entry *collections; /* in ascending order of ids */
+    unsigned collection_count;
 };
 
-/* Writes manifest and root for `sections` (offsets filled in) under the next announcement number.
+/* Writes manifest, list of collections and root for `sections` (offsets filled in) under the next
+ * announcement number.
  * The extent is in state BUILDING; `*offset` names the root. */
 int tern_publish_write(struct tern_writer *writer, const struct tern_section *sections,
                        unsigned count, const struct tern_publish_root *described, uint64_t *offset,

@@ -1,13 +1,21 @@
 #include "controlplane/publish/reclaim.h"
 
 #include "shared/clock.h"
+#include "shared/collection_list.h"
 #include "shared/race.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <time.h>
 
-typedef int (*visit_function)(struct tern_writer *writer, uint64_t offset, uint64_t length);
+/* `reserved`: address space of a collection. */
+typedef int (*visit_function)(struct tern_writer *writer, uint64_t offset, uint64_t length,
+                              bool reserved);
+
+static uint64_t collections_bytes(const struct tern_collection_list *list)
+{
+    return list == NULL ? 0 : sizeof *list + list->count * sizeof *list->entries;
+}
 
 /* Visits every extent the root at `offset` reaches. The offset may come from a seat, which another
  * process writes: it is validated like any input. */
@@ -15,6 +23,7 @@ static int walk_root(struct tern_writer *writer, uint64_t offset, visit_function
 {
     const struct tern_root *root = tern_arena_at(&writer->reader, offset, sizeof *root, TERN_PAGE);
     const struct tern_manifest *manifest;
+    const struct tern_collection_list *collections;
     const struct tern_section *sections;
     uint64_t bytes;
     int result;
@@ -30,10 +39,17 @@ static int walk_root(struct tern_writer *writer, uint64_t offset, visit_function
     if (tern_arena_at(&writer->reader, root->stable, bytes, 64) == NULL ||
         tern_manifest_checksum(manifest) != manifest->checksum)
         return TERN_ECORRUPT;
-    result = visit(writer, offset, sizeof *root + bytes);
+    result = tern_collection_list_find(&writer->reader, offset, &collections);
+    if (result != 0)
+        return result;
+    bytes += collections_bytes(collections);
+    result = visit(writer, offset, sizeof *root + bytes, false);
     sections = (const struct tern_section *)(manifest + 1);
     for (unsigned i = 0; result == 0 && i < manifest->count; i++)
-        result = visit(writer, sections[i].offset, sections[i].length);
+        result = visit(writer, sections[i].offset, sections[i].length, false);
+    for (unsigned i = 0; result == 0 && collections != NULL && i < collections->count; i++)
+        result =
+            visit(writer, collections->entries[i].offset, collections->entries[i].length, true);
     return result;
 }
 
@@ -54,12 +70,14 @@ static int walk_own(struct tern_writer *writer, visit_function visit)
     if (result == 0 && announced != 0)
         result = walk_root(writer, announced, visit);
     if (result == 0 && settings != 0)
-        result = visit(writer, settings,
-                       atomic_load_explicit(&envelope->settings_length, memory_order_relaxed));
+        result =
+            visit(writer, settings,
+                  atomic_load_explicit(&envelope->settings_length, memory_order_relaxed), false);
     return result;
 }
 
-static int visit_mark(struct tern_writer *writer, uint64_t offset, TERN_UNUSED uint64_t length)
+static int visit_mark(struct tern_writer *writer, uint64_t offset, TERN_UNUSED uint64_t length,
+                      TERN_UNUSED bool reserved)
 {
     struct tern_extent *extent = tern_extents_find(&writer->extents, offset);
 
@@ -69,9 +87,13 @@ static int visit_mark(struct tern_writer *writer, uint64_t offset, TERN_UNUSED u
     return 0;
 }
 
-static int visit_insert(struct tern_writer *writer, uint64_t offset, uint64_t length)
+static int visit_insert(struct tern_writer *writer, uint64_t offset, uint64_t length, bool reserved)
 {
-    return tern_extents_insert(&writer->extents, offset, length, TERN_EXTENT_LIVE);
+    int result = tern_extents_insert(&writer->extents, offset, length, TERN_EXTENT_LIVE);
+
+    if (result == 0)
+        tern_extents_find(&writer->extents, offset)->reserved = reserved;
+    return result;
 }
 
 static void unmark_all(struct tern_writer *writer)
@@ -93,15 +115,23 @@ void tern_reclaim_publish_extents(struct tern_writer *writer)
     }
 }
 
+/* The builder and the thread of the collections both begin graces: each increment continues the
+ * release sequence of those before it, so that a reader that has seen any later epoch has seen what
+ * was stored before this one. */
+uint64_t tern_reclaim_begin_grace(const struct tern_writer *writer)
+{
+    uint64_t epoch =
+        atomic_fetch_add_explicit(&writer->envelope->epoch, 1, memory_order_release); /* C2 */
+
+    atomic_thread_fence(memory_order_seq_cst); /* C3 pairs with R2 in tern_reader_enter */
+    return epoch;
+}
+
 /* Begins a new epoch; readers still in the one returned may hold what was reachable until now. */
 static uint64_t next_epoch(struct tern_writer *writer)
 {
-    uint64_t epoch = atomic_load_explicit(&writer->envelope->epoch, memory_order_relaxed);
-
-    atomic_store_explicit(&writer->envelope->epoch, epoch + 1, memory_order_release); /* C2 */
-    atomic_thread_fence(memory_order_seq_cst); /* C3 pairs with R2 in tern_reader_enter */
     writer->retired_at_ms = tern_clock_now_ns() / 1000000;
-    return epoch;
+    return tern_reclaim_begin_grace(writer);
 }
 
 void tern_reclaim_retire(struct tern_writer *writer)
@@ -204,6 +234,13 @@ static bool look_at_pin(struct tern_writer *writer, TERN_UNUSED unsigned holder,
     uint64_t pin = atomic_load_explicit(&reader->pin, memory_order_acquire); /* C5 */
 
     return pin == 0 || walk_root(writer, pin, visit_mark) == 0;
+}
+
+bool tern_reclaim_grace_is_over(struct tern_writer *writer, uint64_t epoch)
+{
+    uint64_t oldest = UINT64_MAX;
+
+    return each_reader(writer, look_at_epoch, &oldest) && epoch < oldest;
 }
 
 uint64_t tern_reclaim_collect(struct tern_writer *writer)

@@ -185,38 +185,74 @@ void tern_writer_close(struct tern_writer *writer)
     *writer = (struct tern_writer){.fd = -1};
 }
 
-int tern_writer_allocate(struct tern_writer *writer, uint64_t length, uint64_t *offset,
-                         struct tern_error *error)
+static int refuse_space(const struct tern_writer *writer, uint64_t length, struct tern_error *error)
+{
+    const struct tern_extents *extents = &writer->extents;
+
+    return tern_error_set(
+        error, TERN_ENOSPC,
+        "needs %llu bytes of the arena; of its %llu, %llu are in use, %llu are reserved for "
+        "collections and %llu wait for readers (raise `arena`)",
+        (unsigned long long)length, (unsigned long long)writer->size,
+        (unsigned long long)tern_extents_bytes(extents, TERN_EXTENT_LIVE),
+        (unsigned long long)tern_extents_reserved_bytes(extents),
+        (unsigned long long)tern_extents_bytes(extents, TERN_EXTENT_RETIRED));
+}
+
+static void raise_high_water(struct tern_writer *writer, uint64_t end)
+{
+    if (end > atomic_load_explicit(&writer->envelope->high_water, memory_order_relaxed))
+        atomic_store_explicit(&writer->envelope->high_water, end, memory_order_release);
+}
+
+int tern_writer_back(const struct tern_writer *writer, uint64_t offset, uint64_t length,
+                     struct tern_error *error)
 {
     uint64_t available = tern_writer_available(writer);
-    uint64_t at, end;
-    int result;
 
     if (length > available)
         return tern_error_set(error, TERN_ENOSPC,
                               "needs %llu bytes of shared memory, %llu are available",
                               (unsigned long long)length, (unsigned long long)available);
-    result = tern_extents_allocate(&writer->extents, length, &at);
+    if (fallocate(writer->fd, 0, (off_t)offset, (off_t)length) < 0)
+        return tern_error_system(error, errno, "cannot allocate %llu bytes of shared memory",
+                                 (unsigned long long)length);
+    return 0;
+}
+
+int tern_writer_allocate(struct tern_writer *writer, uint64_t length, uint64_t *offset,
+                         struct tern_error *error)
+{
+    uint64_t at;
+    int result = tern_extents_allocate(&writer->extents, length, &at);
+
     if (result == TERN_ENOSPC)
-        return tern_error_set(
-            error, TERN_ENOSPC,
-            "needs %llu bytes of the arena; of its %llu, %llu are in use and %llu wait for readers "
-            "(raise `arena`)",
-            (unsigned long long)length, (unsigned long long)writer->size,
-            (unsigned long long)tern_extents_bytes(&writer->extents, TERN_EXTENT_LIVE),
-            (unsigned long long)tern_extents_bytes(&writer->extents, TERN_EXTENT_RETIRED));
+        return refuse_space(writer, length, error);
     if (result != 0)
         return tern_error_set(error, result, "no memory for the list of extents");
     length = tern_align_up(length, TERN_PAGE);
-    if (fallocate(writer->fd, 0, (off_t)at, (off_t)length) < 0) {
-        result = tern_error_system(error, errno, "cannot allocate %llu bytes of shared memory",
-                                   (unsigned long long)length);
+    result = tern_writer_back(writer, at, length, error);
+    if (result != 0) {
         tern_extents_remove(&writer->extents, at);
         return result;
     }
-    end = at + length;
-    if (end > atomic_load_explicit(&writer->envelope->high_water, memory_order_relaxed))
-        atomic_store_explicit(&writer->envelope->high_water, end, memory_order_release);
+    raise_high_water(writer, at + length);
+    *offset = at;
+    return 0;
+}
+
+int tern_writer_reserve(struct tern_writer *writer, uint64_t length, uint64_t *offset,
+                        struct tern_error *error)
+{
+    uint64_t at;
+    int result = tern_extents_reserve(&writer->extents, length, &at);
+
+    if (result == TERN_ENOSPC)
+        return refuse_space(writer, length, error);
+    if (result != 0)
+        return tern_error_set(error, result, "no memory for the list of extents");
+    /* before anything is stored there: what lies past it is never looked for after a crash */
+    raise_high_water(writer, at + tern_align_up(length, TERN_EXTENT));
     *offset = at;
     return 0;
 }

@@ -43,6 +43,15 @@ void tern_writer_close(struct tern_writer *writer);
 int tern_writer_allocate(struct tern_writer *writer, uint64_t length, uint64_t *offset,
                          struct tern_error *error);
 
+/* Reserves `length` bytes of address space, zeroed and aligned to TERN_EXTENT, that no reader knows
+ * yet: tern_writer_back allocates its pages as they come into use. TERN_ENOSPC likewise. */
+int tern_writer_reserve(struct tern_writer *writer, uint64_t length, uint64_t *offset,
+                        struct tern_error *error);
+/* Allocates the pages of [offset, offset + length), which lies in a reservation, before anything is
+ * stored there. From any thread. TERN_ENOSPC as for an allocation. */
+int tern_writer_back(const struct tern_writer *writer, uint64_t offset, uint64_t length,
+                     struct tern_error *error);
+
 /* Allocates, copies `data`, and fills the section's offset, length and checksum. */
 int tern_writer_put(struct tern_writer *writer, const void *data, uint64_t length,
                     struct tern_section *section, struct tern_error *error);

@@ -238,6 +238,44 @@ static void everything_is_read_into_its_place(TERN_TEST_STATE)
     drop(&fixture);
 }
 
+static void collections_have_defaults(TERN_TEST_STATE)
+{
+    struct fixture fixture;
+    const struct tern_config *config =
+        read_valid(&fixture, "tern: 1\n"
+                             "collections:\n"
+                             "  docs: { dim: 100 }\n"
+                             "  faces: { dim: 512, metric: l2, m: 24, ef_construct: 200,\n"
+                             "    ef_search: 80, full_scan_vectors: 0, quantize: none,\n"
+                             "    capacity: 2k, payload: { label: string, at: u64, ok: bool },\n"
+                             "    source: data/faces.csv.gz }\n");
+    const struct tern_config_collection *docs = &config->collections[0];
+    const struct tern_config_collection *faces = &config->collections[1];
+
+    assert_int_equal(config->collection_count, 2);
+    assert_string_equal(docs->name.text, "docs");
+    assert_int_equal(docs->shape.dim, 100);
+    assert_int_equal(docs->shape.metric, TERN_METRIC_COSINE);
+    assert_int_equal(docs->shape.quantize, TERN_QUANTIZE_INT8);
+    assert_int_equal(docs->shape.m, 16);
+    assert_int_equal(docs->shape.capacity, 1000000);
+    assert_int_equal(docs->shape.column_count, 0);
+    assert_int_equal(docs->parameters.ef_construct, 128);
+    assert_int_equal(docs->parameters.ef_search, 64);
+    assert_int_equal(docs->parameters.full_scan, 10000);
+    assert_null(docs->source_path);
+    assert_int_equal(faces->shape.metric, TERN_METRIC_L2);
+    assert_int_equal(faces->shape.quantize, TERN_QUANTIZE_NONE);
+    assert_int_equal(faces->shape.m, 24);
+    assert_int_equal(faces->shape.capacity, 2000);
+    assert_int_equal(faces->shape.column_count, 3);
+    assert_string_equal(faces->shape.columns[1].name, "at");
+    assert_int_equal(faces->shape.columns[1].type, TERN_TYPE_U64);
+    assert_int_equal(faces->parameters.full_scan, 0);
+    assert_string_equal(faces->source_path, "/tmp/data/faces.csv.gz");
+    drop(&fixture);
+}
+
 static void files_that_are_no_configuration_are_refused(TERN_TEST_STATE)
 {
     struct tern_diagnostics diagnostics = {0};
@@ -323,6 +361,7 @@ int main(void)
         cmocka_unit_test(defaults_are_those_of_the_design),
         cmocka_unit_test(everything_is_read_into_its_place),
         cmocka_unit_test(slots_of_untouched_values_are_those_of_the_schema),
+        cmocka_unit_test(collections_have_defaults),
         cmocka_unit_test(files_that_are_no_configuration_are_refused),
         cmocka_unit_test(a_byte_order_mark_and_crlf_are_fine),
         cmocka_unit_test(deep_nesting_ends),

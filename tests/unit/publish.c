@@ -4,6 +4,7 @@
 
 #include "controlplane/publish/publish.h"
 #include "controlplane/publish/reclaim.h"
+#include "shared/collection_list.h"
 #include "shared/manifest.h"
 
 #include <unistd.h>
@@ -276,6 +277,169 @@ static void a_full_arena_is_an_error(void **state)
     assert_int_equal(f->writer.extents.count, 0);
 }
 
+/* Publishes a root that lists one collection at `object` and nothing else new. */
+static uint64_t publish_collection(struct fixture *f, uint8_t fill, uint64_t generation,
+                                   uint64_t object, uint64_t length)
+{
+    const struct tern_collection_entry entry = {.offset = object, .length = length, .id = 1};
+    const struct tern_publish_root root = {
+        .generation = generation, .collections = &entry, .collection_count = 1};
+    struct tern_section section = {.kind = TERN_SECTION_TABLE, .owner = 1};
+    uint64_t offset;
+
+    assert_int_equal(tern_writer_put(&f->writer, &fill, 1, &section, NULL), 0);
+    assert_int_equal(tern_publish_write(&f->writer, &section, 1, &root, &offset, NULL), 0);
+    tern_publish_announce(&f->writer, offset);
+    tern_publish_swap(&f->writer, offset);
+    return offset;
+}
+
+/* Address space for a collection with something in it, far into it. */
+static uint64_t reserve_collection(struct fixture *f, uint64_t length, uint8_t fill)
+{
+    uint64_t object;
+
+    assert_int_equal(tern_writer_reserve(&f->writer, length, &object, NULL), 0);
+    assert_int_equal(object % TERN_EXTENT, 0);
+    assert_int_equal(tern_writer_back(&f->writer, object + 3 * TERN_EXTENT, TERN_PAGE, NULL), 0);
+    f->writer.base[object + 3 * TERN_EXTENT] = fill;
+    return object;
+}
+
+static void reopen(struct fixture *f)
+{
+    tern_writer_close(&f->writer);
+    assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, false, &f->writer, NULL),
+                     0);
+    assert_int_equal(tern_reclaim_take_over(&f->writer, NULL), 0);
+}
+
+static uint8_t marked_byte(const struct fixture *f, uint64_t object)
+{
+    return f->arena.base[object + 3 * TERN_EXTENT];
+}
+
+static void a_root_keeps_its_collections(void **state)
+{
+    const uint64_t length = 4 * TERN_EXTENT;
+    struct fixture *f = *state;
+    struct tern_reader *reader = &f->seat->loops[0];
+    const struct tern_collection_list *list = NULL;
+    uint64_t object = reserve_collection(f, length, 'x'), other, root;
+
+    assert_int_equal(tern_extents_reserved_bytes(&f->writer.extents), length);
+    root = publish_collection(f, 'a', 1, object, length);
+    assert_int_equal(tern_collection_list_find(&f->arena, root, &list), 0);
+    assert_int_equal(list->count, 1);
+    assert_int_equal(list->entries[0].offset, object);
+    /* address space is neither memory in use, nor is it there when tern-control comes back */
+    assert_true(tern_extents_bytes(&f->writer.extents, TERN_EXTENT_LIVE) < TERN_EXTENT);
+    reopen(f);
+    assert_int_equal(tern_extents_reserved_bytes(&f->writer.extents), length);
+    assert_true(tern_extents_bytes(&f->writer.extents, TERN_EXTENT_LIVE) < TERN_EXTENT);
+
+    /* one that is prepared beside it and forgotten by a crash is given back */
+    other = reserve_collection(f, length, 'y');
+    reopen(f);
+    tern_reclaim_collect(&f->writer);
+    assert_int_equal(tern_extents_reserved_bytes(&f->writer.extents), length);
+    assert_int_equal(marked_byte(f, other), 0);
+    assert_int_equal(marked_byte(f, object), 'x');
+
+    /* a reader that is still there keeps it, then it goes */
+    tern_reader_enter(reader, tern_arena_envelope(&f->arena));
+    atomic_store_explicit(&reader->pin, root, memory_order_release);
+    tern_reader_leave(reader);
+    other = reserve_collection(f, length, 'z');
+    publish_collection(f, 'b', 2, other, length);
+    tern_reclaim_collect(&f->writer);
+    assert_int_equal(marked_byte(f, object), 'x');
+    assert_true(retired(f) >= length);
+    reopen(f);
+    tern_reclaim_collect(&f->writer);
+    assert_int_equal(marked_byte(f, object), 'x');
+    atomic_store_explicit(&reader->pin, 0, memory_order_release);
+    assert_true(tern_reclaim_collect(&f->writer) >= length);
+    assert_int_equal(marked_byte(f, object), 0);
+    assert_int_equal(marked_byte(f, other), 'z');
+}
+
+/* What a list says comes from a pin as well, and a pin from another process. */
+static void damaged_lists_of_collections_are_refused(void **state)
+{
+    const uint64_t length = 4 * TERN_EXTENT;
+    struct fixture *f = *state;
+    const struct tern_collection_list *list = NULL;
+    uint64_t root = publish_collection(f, 'a', 1, reserve_collection(f, length, 'x'), length);
+    struct tern_root *written = (struct tern_root *)(f->writer.base + root);
+    struct tern_collection_list *bytes =
+        (struct tern_collection_list *)(f->writer.base + written->collections);
+    const size_t size = sizeof *bytes + sizeof *bytes->entries;
+    struct tern_collection_entry good = bytes->entries[0];
+
+    for (size_t at = 0; at < size; at++) {
+        ((uint8_t *)bytes)[at] ^= 0x40;
+        assert_int_equal(tern_collection_list_find(&f->arena, root, &list), TERN_ECORRUPT);
+        ((uint8_t *)bytes)[at] ^= 0x40;
+    }
+    /* a right checksum over what no tern-control writes */
+    const struct tern_collection_entry bad[] = {
+        {.offset = good.offset + TERN_PAGE, .length = length, .id = 1},
+        {.offset = 0, .length = length, .id = 1},
+        {.offset = good.offset, .length = UINT64_MAX - good.offset, .id = 1},
+        {.offset = 1ull << 62, .length = length, .id = 1},
+        {.offset = good.offset, .length = length, .id = 0},
+        {.offset = good.offset, .length = length, .id = TERN_COLLECTIONS_MAX + 1},
+        {.offset = good.offset, .length = length, .id = 1, .reserved = 1},
+    };
+    for (size_t i = 0; i < TERN_COUNT(bad); i++) {
+        bytes->entries[0] = bad[i];
+        bytes->checksum = tern_collection_list_checksum(bytes);
+        assert_int_equal(tern_collection_list_find(&f->arena, root, &list), TERN_ECORRUPT);
+    }
+    bytes->entries[0] = good;
+    bytes->checksum = tern_collection_list_checksum(bytes);
+    assert_int_equal(tern_collection_list_find(&f->arena, root, &list), 0);
+    written->collections += 8;
+    assert_int_equal(tern_collection_list_find(&f->arena, root, &list), TERN_ECORRUPT);
+}
+
+static void a_grace_of_its_own_waits_for_those_who_were_there(void **state)
+{
+    struct fixture *f = *state;
+    const struct tern_envelope *envelope = tern_arena_envelope(&f->arena);
+    struct tern_reader *first = &f->seat->loops[0], *second = &f->seat->loops[1];
+    uint64_t grace, later;
+
+    tern_reader_enter(first, envelope);
+    grace = tern_reclaim_begin_grace(&f->writer);
+    tern_reader_enter(second, envelope); /* after it: not waited for */
+    assert_false(tern_reclaim_grace_is_over(&f->writer, grace));
+    later = tern_reclaim_begin_grace(&f->writer);
+    assert_true(later > grace);
+    tern_reader_enter(first, envelope);
+    assert_true(tern_reclaim_grace_is_over(&f->writer, grace));
+    assert_false(tern_reclaim_grace_is_over(&f->writer, later)); /* the second */
+    tern_reader_leave(second);
+    assert_true(tern_reclaim_grace_is_over(&f->writer, later));
+    tern_reader_leave(first);
+}
+
+static void a_full_arena_reserves_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct tern_error error = {0};
+    uint64_t offset;
+
+    assert_int_equal(tern_writer_reserve(&f->writer, 64 << 20, &offset, &error), TERN_ENOSPC);
+    assert_non_null(strstr(error.message, "raise `arena`"));
+    assert_int_equal(f->writer.extents.count, 0);
+    assert_int_equal(tern_writer_reserve(&f->writer, 60 << 20, &offset, &error), 0);
+    assert_int_equal(tern_writer_reserve(&f->writer, 4 << 20, &offset, &error), TERN_ENOSPC);
+    tern_writer_discard(&f->writer, offset);
+    assert_int_equal(f->writer.extents.count, 0);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -290,6 +454,10 @@ int main(void)
         T(a_take_over_keeps_what_is_served_and_pinned),
         T(a_second_writer_is_refused),
         T(a_full_arena_is_an_error),
+        T(a_root_keeps_its_collections),
+        T(damaged_lists_of_collections_are_refused),
+        T(a_grace_of_its_own_waits_for_those_who_were_there),
+        T(a_full_arena_reserves_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

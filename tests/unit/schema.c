@@ -30,11 +30,17 @@ static struct tern_config_table tables[] = {
     {.name = TEXT("bad_hosts"), .kind = TERN_TABLE_DOMAIN_SET},
     {.name = TEXT("crawlers"), .kind = TERN_TABLE_PATTERN_SET},
 };
+static struct tern_config_collection collections[] = {
+    {.name = TEXT("docs"), .shape = {.dim = 100, .metric = TERN_METRIC_COSINE}},
+    {.name = TEXT("faces"), .shape = {.dim = 512, .metric = TERN_METRIC_L2}},
+};
 static const struct tern_config config = {
     .fields = fields,
     .field_count = TERN_COUNT(fields),
     .tables = tables,
     .table_count = TERN_COUNT(tables),
+    .collections = collections,
+    .collection_count = TERN_COUNT(collections),
 };
 
 static uint8_t *build(size_t *length)
@@ -55,6 +61,7 @@ static void what_is_built_is_found(TERN_TEST_STATE)
     const struct tern_schema *schema = NULL;
     const struct tern_schema_field *path;
     const struct tern_schema_table *users;
+    const struct tern_schema_collection *faces;
     size_t length;
     uint8_t *section = build(&length);
 
@@ -74,6 +81,13 @@ static void what_is_built_is_found(TERN_TEST_STATE)
     assert_null(tern_schema_find_field(schema, "pat", 3));
     assert_null(tern_schema_find_field(schema, "users", 5));
     assert_null(tern_schema_find_table(schema, "", 0));
+    assert_int_equal(schema->collection_count, 2);
+    faces = tern_schema_find_collection(schema, "faces", 5);
+    assert_non_null(faces);
+    assert_int_equal(faces->id, 2);
+    assert_int_equal(faces->dim, 512);
+    assert_int_equal(faces->metric, TERN_METRIC_L2);
+    assert_null(tern_schema_find_collection(schema, "users", 5));
     free(section);
 }
 
@@ -113,7 +127,9 @@ static void corrupt_sections_are_refused(TERN_TEST_STATE)
         bool text = false; /* another letter in a name, another dim, max or step is well-formed */
         size_t in = (at - 64) % 128;
 
-        if (at >= 64)
+        if (at >= 64 + 10 * 128) /* another dim */
+            text = in == 4 || in == 5 || (in >= 9 && in < 73);
+        else if (at >= 64)
             text = at < 64 + 5 * 128 ? in < 13 || in >= 14 : (in >= 2 && in < 8) || in >= 9;
         if (text && (at >= 64 + 5 * 128 ? in < 73 : in < 78))
             continue;
@@ -123,6 +139,44 @@ static void corrupt_sections_are_refused(TERN_TEST_STATE)
         section[at] ^= 0x80;
     }
     assert_null(schema);
+    free(section);
+}
+
+static const struct tern_schema *open_built(uint8_t **section)
+{
+    const struct tern_schema *schema = NULL;
+    size_t length;
+
+    *section = build(&length);
+    assert_int_equal(tern_schema_open(*section, length, &schema), 0);
+    return schema;
+}
+
+/* Ids of collections are kept by clients, as those of fields and tables are; how they are searched
+ * is no part of what an id means. */
+static void collections_only_join_at_the_end(TERN_TEST_STATE)
+{
+    const struct tern_config_collection before = collections[1];
+    struct tern_error error = {0};
+    uint8_t *section, *other;
+    const struct tern_schema *live = open_built(&section), *next;
+
+    collections[1].shape.metric = TERN_METRIC_DOT;
+    collections[1].shape.m = 32;
+    next = open_built(&other);
+    assert_int_equal(tern_schema_extends(live, next, &error), 0);
+    free(other);
+    collections[1].shape.dim = 256;
+    next = open_built(&other);
+    assert_int_equal(tern_schema_extends(live, next, &error), TERN_EREFUSED);
+    assert_non_null(strstr(error.message, "collection 2 was `faces` (512 dimensions)"));
+    free(other);
+    collections[1] = before;
+    collections[1].name.text = "vaces";
+    next = open_built(&other);
+    assert_int_equal(tern_schema_extends(live, next, &error), TERN_EREFUSED);
+    free(other);
+    collections[1] = before;
     free(section);
 }
 
@@ -146,6 +200,7 @@ int main(void)
         cmocka_unit_test(what_is_built_is_found),
         cmocka_unit_test(the_hash_covers_everything_after_it),
         cmocka_unit_test(corrupt_sections_are_refused),
+        cmocka_unit_test(collections_only_join_at_the_end),
         cmocka_unit_test(every_number_has_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
