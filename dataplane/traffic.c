@@ -13,6 +13,8 @@
 
 #define BUSY_NS       100000000u /* between two looks whether a client's requests are answered */
 #define BATCH_TURN_NS 50000u     /* large batches take this much of a turn, all together */
+#define EXPIRE_LOOKS  64u        /* timers of a turn; most only go round again */
+#define EXPIRE_ENDS   8u         /* of them such that end a connection: system calls each */
 
 /* ---- the life of a connection ---- */
 
@@ -458,15 +460,20 @@ static void expire_stay(struct tern_worker *worker, struct tern_connection *conn
 void tern_worker_expire(struct tern_worker *worker)
 {
     struct tern_counters *counters = &worker->board->counters;
+    unsigned looks = EXPIRE_LOOKS, ends = EXPIRE_ENDS;
     struct tern_timer *timer;
 
-    while ((timer = tern_wheel_expire(&worker->wheel, worker->now_ns)) != NULL) {
+    /* Thousands of clients may have fallen silent at the same instant: the others do not wait until
+     * all of them are closed. */
+    while (ends > 0 &&
+           (timer = tern_wheel_expire(&worker->wheel, worker->now_ns, &looks)) != NULL) {
         struct tern_connection *connection =
             (struct tern_connection *)((char *)timer - offsetof(struct tern_connection, timer));
         uint64_t deadline = deadline_of(worker, connection);
 
         if (connection->until_ns != 0 && worker->now_ns >= connection->until_ns) {
             expire_stay(worker, connection);
+            ends--;
             continue;
         }
         if (deadline > worker->now_ns || has_progressed(worker, connection)) {
@@ -481,5 +488,6 @@ void tern_worker_expire(struct tern_worker *worker)
         else if (connection->state == TERN_CONNECTION_OPEN)
             tern_counter_add(&counters->timeouts_idle, 1);
         tern_worker_close(worker, connection);
+        ends--;
     }
 }

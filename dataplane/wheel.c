@@ -51,7 +51,7 @@ void tern_wheel_set(struct tern_wheel *wheel, struct tern_timer *timer, uint64_t
     insert(wheel, timer);
 }
 
-struct tern_timer *tern_wheel_expire(struct tern_wheel *wheel, uint64_t now_ns)
+struct tern_timer *tern_wheel_expire(struct tern_wheel *wheel, uint64_t now_ns, unsigned *looks)
 {
     uint64_t now_tick = now_ns / TERN_WHEEL_TICK_NS;
 
@@ -65,6 +65,9 @@ struct tern_timer *tern_wheel_expire(struct tern_wheel *wheel, uint64_t now_ns)
             struct tern_timer *timer = head->next;
             bool due = timer->at_tick <= now_tick;
 
+            if (*looks == 0)
+                return NULL;
+            --*looks;
             tern_wheel_cancel(wheel, timer);
             if (due)
                 return timer;

@@ -40,8 +40,11 @@ static inline void tern_wheel_set_sooner(struct tern_wheel *wheel, struct tern_t
         tern_wheel_set(wheel, timer, at_ns);
 }
 
-/* The next timer due at `now_ns`, taken off the wheel, or NULL. Call it until NULL. */
-struct tern_timer *tern_wheel_expire(struct tern_wheel *wheel, uint64_t now_ns);
+/* The next timer due at `now_ns`, taken off the wheel; NULL when none is or `looks` is used up:
+ * every timer that is handed out or goes round again takes one of it. What is left is due at once
+ * (tern_wheel_wait_ns() says 0) and comes with the next call, so that the work of a turn is bounded
+ * however many timers share a slot. */
+struct tern_timer *tern_wheel_expire(struct tern_wheel *wheel, uint64_t now_ns, unsigned *looks);
 
 /* ns until something may be due, UINT64_MAX when nothing is set. */
 uint64_t tern_wheel_wait_ns(const struct tern_wheel *wheel, uint64_t now_ns);
