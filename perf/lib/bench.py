@@ -47,11 +47,11 @@ class Bench:
             raise Failure(f"tern-load ended with {done.returncode}: {done.stdout}{done.stderr}")
         return json.loads(done.stdout)
 
-    def interleave(self, parties):
+    def interleave(self, parties, rounds=None):
         """Runs every party once a round, forwards and backwards in turn (A B, B A, A B, …), so that whatever
         drifts meets all of them alike. Returns the runs by party."""
         runs = {name: [] for name in parties}
-        for i in range(self.rounds):
+        for i in range(self.rounds if rounds is None else rounds):
             names = list(parties) if i % 2 == 0 else list(parties)[::-1]
             for name in names:
                 runs[name].append(parties[name]())

@@ -1,17 +1,35 @@
-"""Figures of many connections and of sudden load."""
+"""Figures of many connections and of sudden load.
+
+What silent connections cost those that ask is a ratio of two p99s, and the p99 of a quiet server is made of whatever
+else ran on its CPU or the client's for a few hundred µs: 1 % of a second is all it takes. Two runs of the very same
+thing, seconds apart, differ by several times on a machine that is not quiet. Therefore:
+
+- the silent connections belong to a process of their own (`tern-load idle`), which sleeps: the client that measures is
+  the same with and without them;
+- runs are short and many, with and without in turn, and the figure is the median of their ratios;
+- before a run without, as many are opened and closed again: what a machine shares out is shared out by what happened
+  just before, and opening 10,000 connections is a second of sleeping and waking;
+- each round measures the state without silent ones twice: the ratio of these two is what the machine makes of nothing,
+  and is reported beside the figure. A figure within its spread says nothing;
+- the io_uring echo and redis take their turns with as many silent connections of their own: what the kernel does by
+  itself is in both."""
 
 import json
 import pathlib
 import subprocess
-from contextlib import closing
+import time
+from contextlib import ExitStack, closing, contextmanager
 
 from . import config
 from .bench import Result, median, ratios
-from .servers import Failure, Tern, pinned, stop, wait_until
+from .servers import Echo, Failure, Redis, Tern, pinned, stop, wait_until
 from .serving import RULES, no_mistakes, prepare, remember, requests
 
 IDLE = 10_000
 ACTIVE = 32
+SHORT_S = 1.0     # of a run with or without silent connections: 20,000 answers
+SETTLE_S = 0.4    # before it, for servers to end with what was closed
+SHORT_ROUNDS = 2  # for each round of other experiments
 SPIKE, SPIKE_AT, SPIKE_FOR, AFTER = 10, 5, 5, 10
 
 
@@ -31,24 +49,68 @@ def memory(pid):
     return sum(int(fields[name].split()[0]) * 1024 for name in ("RssAnon", "RssShmem"))
 
 
-def memory_a_connection(bench, tern, count):
-    """What ternd grows by, for each of so many connections that have been answered once."""
-    def open_now():
-        counters = json.loads(tern.ternctl("stats", "--json"))["counters"]
-        return counters["connections_opened"] - counters["connections_closed"]
-    bench.measure(bench.tcp, *requests(bench), "--connections", ACTIVE, "--depth", 64, seconds=0.5, warmup=0)
-    wait_until(lambda: open_now() == 0, 20, "the connections before are closed")
-    before = memory(tern.pid)
+@contextmanager
+def silent(bench, address, protocol, count):
+    """So many connections of a process of their own that have been answered once."""
     client = subprocess.Popen(
-        pinned(bench.client_cpu, [bench.load, "run", "--target", bench.tcp, "--idle", count, "--rate", 10,
-                                  "--duration", 600]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        pinned(bench.client_cpu, [bench.load, "idle", "--target", address, "--protocol", protocol, "--idle", count]),
+        stdout=subprocess.PIPE, text=True)
     try:
-        wait_until(lambda: client.poll() is not None or open_now() > count, 60, "all connections are open")
-        if client.poll() is not None:
-            raise Failure(f"{count} connections could not be opened (limit of descriptors?)")
-        return (memory(tern.pid) - before) / count
+        if not client.stdout.readline().startswith("ready"):
+            raise Failure(f"{count} connections to {address} could not be opened (limit of descriptors?)")
+        yield
     finally:
         stop(client)
+        client.stdout.close()
+
+
+def memory_a_connection(bench, tern, count):
+    """What ternd grows by, for each of so many connections that have been answered once."""
+    def none_open():
+        counters = json.loads(tern.ternctl("stats", "--json"))["counters"]
+        return counters["connections_opened"] == counters["connections_closed"]
+    bench.measure(bench.tcp, *requests(bench), "--connections", ACTIVE, "--depth", 64, seconds=0.5, warmup=0)
+    wait_until(none_open, 20, "the connections before are closed")
+    before = memory(tern.pid)
+    with silent(bench, bench.tcp, "tern", count):
+        return (memory(tern.pid) - before) / count
+
+
+def beside_silent(bench, servers, rate, count):
+    """Short runs of each server {name: (address, protocol, options, pid)}: with silent connections, without, and the
+    first of them without once more, in turn. Returns the runs by "name idle", "name none", "name again"."""
+    def short(name):
+        address, protocol, options, pid = servers[name]
+        time.sleep(0 if bench.small else SETTLE_S)
+        return bench.measure(address, "--protocol", protocol, "--rate", rate, "--connections", ACTIVE, *options,
+                             server_pid=pid, spin=True, seconds=bench.seconds if bench.small else SHORT_S,
+                             warmup=bench.warmup if bench.small else 0.1)
+
+    def with_silent(name):
+        with silent(bench, *servers[name][:2], count):
+            return short(name)
+
+    def without(name):
+        with silent(bench, *servers[name][:2], count):
+            pass
+        return short(name)
+    parties = {}
+    for name in servers:
+        parties[f"{name} none"] = lambda name=name: without(name)
+        parties[f"{name} idle"] = lambda name=name: with_silent(name)
+        if name == next(iter(servers)):
+            parties[f"{name} again"] = lambda name=name: without(name)
+    return bench.interleave(parties, 1 if bench.small else SHORT_ROUNDS * bench.rounds)
+
+
+def p99_ratios(upper, lower):
+    """Of the rounds in which both runs count."""
+    pairs = [(a, b) for a, b in zip(upper, lower) if a["valid"] and b["valid"]]
+    return ratios([a["latency_ns"]["p99"] for a, _ in pairs], [b["latency_ns"]["p99"] for _, b in pairs])
+
+
+def spread(values):
+    return f"{median(values):.2f}× ({min(values):.2f} to {max(values):.2f})" if values else "no valid pair"
 
 
 def connections(bench):
@@ -57,14 +119,17 @@ def connections(bench):
     path = prepare_many(bench)
     idle = bench.keys(IDLE)
     rate = 2_000 if bench.small else 20_000
-    load = ["--rate", rate, "--connections", ACTIVE, "--check-same", *requests(bench)]
     asking = [1, 64, bench.keys(2_000), bench.keys(10_000)]
-    with closing(Tern(bench, path)) as tern:
+    with ExitStack() as stack:
+        tern = stack.enter_context(closing(Tern(bench, path)))
+        echo = stack.enter_context(closing(Echo(bench, "io_uring")))
+        redis = stack.enter_context(closing(Redis(bench, keys=bench.keys(100_000))))
         bytes_each = [memory_a_connection(bench, tern, idle)]
-        runs = bench.interleave({
-            "none": lambda: bench.measure(bench.tcp, *load, server_pid=tern.pid, spin=True),
-            "idle": lambda: bench.measure(bench.tcp, *load, "--idle", idle, server_pid=tern.pid, spin=True),
-        })
+        runs = beside_silent(bench, {
+            "tern": (bench.tcp, "tern", ["--check-same", *requests(bench)], tern.pid),
+            "echo": (echo.address, "echo", requests(bench), echo.pid),
+            "redis": (redis.address, "resp", redis.keys, redis.pid),
+        }, rate, idle)
         many = [bench.measure(bench.tcp, *requests(bench), "--connections", count, "--check-same",
                               server_pid=tern.pid, seconds=None if count < 2_000 else 2 * bench.seconds)
                 for count in asking]
@@ -74,13 +139,16 @@ def connections(bench):
     memory_figure.note("the kernel's own of a socket is not in it")
     latency = Result("idle-p99", f"p99 of {ACTIVE} connections at {rate:,}/s beside {idle:,} idle ones against none",
                      "≤ 1.2×", "×").no_more(1.2)
-    pairs = [(a, b) for a, b in zip(runs["idle"], runs["none"]) if a["valid"] and b["valid"]]
-    latency.values = ratios([a["latency_ns"]["p99"] for a, _ in pairs],
-                            [b["latency_ns"]["p99"] for _, b in pairs])
-    if len(pairs) < bench.rounds:
-        latency.note(f"{bench.rounds - len(pairs)} of {bench.rounds} rounds were invalid: the client lagged")
-    latency.note(", ".join(f"{name} p99 {median([run['latency_ns']['p99'] for run in party]) / 1e3:.0f} µs"
-                           for name, party in runs.items()))
+    latency.values = p99_ratios(runs["tern idle"], runs["tern none"])
+    for name in ("tern", "echo", "redis"):
+        none, some = runs[f"{name} none"], runs[f"{name} idle"]
+        latency.note(f"{name}: p99 none {p99_us(none):.0f} µs, idle {p99_us(some):.0f} µs, "
+                     f"{spread(p99_ratios(some, none))}")
+    latency.note(f"tern, none against none: {spread(p99_ratios(runs['tern again'], runs['tern none']))}")
+    invalid = sum(not run["valid"] for party in runs.values() for run in party)
+    if invalid:
+        latency.note(f"{invalid} of {sum(len(party) for party in runs.values())} short runs were invalid: the client "
+                     "lagged")
     latency.note("all asking, one request in flight each: "
                  + "; ".join(f"{count:,} connections {run['rps'] / 1e3:.0f} k/s, p99 "
                              f"{run['latency_ns']['p99'] / 1e6:.2f} ms" for count, run in zip(asking, many)))
@@ -88,6 +156,10 @@ def connections(bench):
     remember(latency, runs)
     no_mistakes(latency, runs)
     return [memory_figure, latency]
+
+
+def p99_us(party):
+    return median([run["latency_ns"]["p99"] for run in party]) / 1e3
 
 
 def recovery_s(seconds, end, usual_ns):

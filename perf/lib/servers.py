@@ -81,7 +81,8 @@ class Redis:
         self.address = f"tcp://127.0.0.1:{port}" if transport == "tcp" else f"unix://{path}"
         self.process = subprocess.Popen(
             pinned(bench.server_cpu, ["redis-server", "--port", port, "--bind", "127.0.0.1", "--unixsocket",
-                                      path, "--save", "", "--appendonly", "no", "--dir", folder]),
+                                      path, "--save", "", "--appendonly", "no", "--maxclients", 15_000,
+                                      "--dir", folder]),
             stdout=subprocess.DEVNULL)
         self.pid = self.process.pid
 

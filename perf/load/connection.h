@@ -3,6 +3,7 @@
 #ifndef TERN_LOAD_CONNECTION_H
 #define TERN_LOAD_CONNECTION_H
 
+#include "perf/load/idle.h"
 #include "perf/load/meter.h"
 #include "perf/load/options.h"
 #include "perf/load/source.h"
@@ -39,8 +40,7 @@ struct load_run {
     uint32_t next_frame;
     uint64_t in_flight;
     unsigned down; /* connections that are */
-    int *idle;     /* --idle: descriptors of the silent ones */
-    unsigned idle_count;
+    struct load_idle idle;
     uint64_t last_good_ns;
     int epoll;
     bool measuring;

@@ -1,5 +1,6 @@
 /* A server that sends every frame back unchanged: what is left of a decision server when the
  * deciding is taken out. The ceiling that ternd is measured against, with either backend. */
+#include "perf/load/idle.h"
 #include "perf/load/run.h"
 #include "perf/load/socket.h"
 #include "shared/wire.h"
@@ -187,6 +188,7 @@ int load_echo(const struct load_options *options)
     int code = load_pin(options->cpu, &error);
 
     prctl(PR_SET_TIMERSLACK, 1);
+    load_descriptors_raise();
     if (code == 0)
         code = load_socket_listen(options->listen, &listener, actual, &error);
     if (code != 0) {

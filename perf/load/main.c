@@ -26,6 +26,20 @@ bool load_stopped(void)
     return atomic_load_explicit(&stopped, memory_order_relaxed);
 }
 
+void load_stop_wait(void)
+{
+    sigset_t these, before;
+
+    /* Blocked while it is looked for, so that none comes between the look and the sleep. */
+    sigemptyset(&these);
+    sigaddset(&these, SIGINT);
+    sigaddset(&these, SIGTERM);
+    sigprocmask(SIG_BLOCK, &these, &before);
+    while (!load_stopped())
+        sigsuspend(&before);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
 static int write_frames(const struct load_options *options)
 {
     struct load_source source;
@@ -53,6 +67,8 @@ int main(int argc, char **argv)
         return load_run(&options);
     if (strcmp(options.command, "frames") == 0)
         return write_frames(&options);
+    if (strcmp(options.command, "idle") == 0)
+        return load_idle(&options);
     if (strcmp(options.command, "echo") == 0)
         return load_echo(&options);
     return load_fill(&options);

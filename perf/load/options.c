@@ -12,6 +12,7 @@ static const char help_text[] =
     "  tern-load run --target ADDRESS [--protocol NAME] …              measure\n"
     "  tern-load frames --requests FILE.csv --out FILE …               requests to frames, for "
     "--frames\n"
+    "  tern-load idle --target ADDRESS --idle N …                      open so many, be silent\n"
     "  tern-load echo --listen ADDRESS [--backend io_uring|epoll] …    serve frames back "
     "unchanged\n"
     "  tern-load fill --target ADDRESS --protocol resp|memcached …     set the keys that run gets\n"
@@ -20,7 +21,8 @@ static const char help_text[] =
     "\n"
     "Load\n"
     "  --connections N       default 1\n"
-    "  --idle N              further connections that have said PING once and then nothing (tern)\n"
+    "  --idle N              further connections that have said PING once and then nothing\n"
+    "                        (tern, echo, resp)\n"
     "  --depth N             closed loop: in flight on each connection, default 1\n"
     "  --rate N              open loop: N requests a second over all connections, latency from "
     "the\n"
@@ -225,8 +227,9 @@ static bool choose_token(struct load_options *options)
 static bool require(const struct load_options *options)
 {
     bool run = strcmp(options->command, "run") == 0;
+    bool idle = strcmp(options->command, "idle") == 0;
 
-    if ((run || strcmp(options->command, "fill") == 0) && options->target == NULL)
+    if ((run || idle || strcmp(options->command, "fill") == 0) && options->target == NULL)
         return complain(options->command, "", "--target ADDRESS");
     if (strcmp(options->command, "echo") == 0 && options->listen == NULL)
         return complain(options->command, "", "--listen ADDRESS");
@@ -243,8 +246,10 @@ static bool require(const struct load_options *options)
     if (strcmp(options->command, "fill") == 0 && options->protocol != LOAD_RESP &&
         options->protocol != LOAD_MEMCACHED)
         return complain("fill", "", "--protocol resp or memcached with it");
-    if (options->idle > 0 && options->protocol != LOAD_TERN)
-        return complain("--idle", "", "--protocol tern with it");
+    if (idle && options->idle == 0)
+        return complain("idle", "", "--idle N");
+    if (options->idle > 0 && options->protocol == LOAD_MEMCACHED)
+        return complain("--idle", "", "--protocol tern, echo or resp with it");
     if ((options->per_second || options->spike_for_s > 0) &&
         (options->rate <= 0 || options->count > 0 || options->duration_s > 3600))
         return complain("--per-second and --spike", "",
@@ -258,7 +263,7 @@ static bool require(const struct load_options *options)
 
 bool load_options_parse(int argc, char **argv, struct load_options *options)
 {
-    static const char *const commands[] = {"run", "frames", "echo", "fill", NULL};
+    static const char *const commands[] = {"run", "frames", "idle", "echo", "fill", NULL};
     unsigned command;
 
     *options = (struct load_options){
@@ -281,7 +286,7 @@ bool load_options_parse(int argc, char **argv, struct load_options *options)
         }
     }
     if (argc < 2)
-        return complain("command", "", "run, frames, echo or fill; see --help");
+        return complain("command", "", "run, frames, idle, echo or fill; see --help");
     if (!parse_choice("command", argv[1], commands, &command))
         return false;
     options->command = commands[command];

@@ -8,7 +8,6 @@
 #include <math.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,41 +32,6 @@ struct schedule { /* of the open loop */
     unsigned connection; /* next in turn */
     bool blocked;        /* the next request could already have been sent but for the server */
 };
-
-/* Descriptors for all of them, when the system lets us. */
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit);
-    }
-}
-
-/* Each has had an answer before the next is opened: the server knows all of them. */
-static int open_idle(struct load_run *run, struct tern_error *error)
-{
-    const struct load_options *options = run->options;
-
-    run->idle = calloc(options->idle + 1u, sizeof *run->idle);
-    if (run->idle == NULL)
-        return tern_error_set(error, TERN_ENOMEM, "no memory for idle connections");
-    while (run->idle_count < options->idle) {
-        int fd, code = load_socket_connect(options->target, &fd, error);
-
-        if (code != 0)
-            return code;
-        run->idle[run->idle_count++] = fd;
-        if (options->token[0] != '\0')
-            code = load_socket_introduce(fd, options->token, error);
-        if (code == 0)
-            code = load_socket_ping(fd, error);
-        if (code != 0)
-            return code;
-    }
-    return 0;
-}
 
 static int prepare(struct load_run *run, struct tern_error *error)
 {
@@ -106,7 +70,7 @@ static int prepare(struct load_run *run, struct tern_error *error)
         if (load_connection_open(run, &run->connections[i], error) != 0)
             return TERN_EUNREACHABLE;
     }
-    return open_idle(run, error);
+    return load_idle_open(&run->idle, options, error);
 }
 
 static void clean_up(struct load_run *run)
@@ -114,9 +78,7 @@ static void clean_up(struct load_run *run)
     for (unsigned i = 0; run->connections != NULL && i < run->options->connections; i++)
         load_connection_free(&run->connections[i]);
     free(run->connections);
-    for (unsigned i = 0; i < run->idle_count; i++)
-        load_socket_abort(run->idle[i]);
-    free(run->idle);
+    load_idle_close(&run->idle);
     free(run->first_answers);
     free(run->meter.seconds);
     if (run->epoll >= 0)
@@ -350,7 +312,7 @@ int load_run(const struct load_options *options)
     int code = load_pin(options->cpu, &error);
 
     prctl(PR_SET_TIMERSLACK, 1);
-    raise_descriptor_limit();
+    load_descriptors_raise();
     if (code == 0)
         code = load_source_open(options, &source, &error);
     if (code == 0)

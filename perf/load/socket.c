@@ -170,6 +170,20 @@ int load_socket_ping(int fd, struct tern_error *error)
                : tern_error_set(error, TERN_EREFUSED, "PING: %s", tern_status_name(frame.status));
 }
 
+int load_socket_ping_resp(int fd, struct tern_error *error)
+{
+    static const char ask[] = "PING\r\n", pong[] = "+PONG\r\n";
+    uint8_t bytes[sizeof pong - 1];
+    int code;
+
+    if (send(fd, ask, sizeof ask - 1, MSG_NOSIGNAL) != (ssize_t)sizeof ask - 1)
+        return tern_error_system(error, errno, "PING");
+    code = receive(fd, bytes, sizeof bytes, error);
+    if (code == 0 && memcmp(bytes, pong, sizeof bytes) != 0)
+        code = tern_error_set(error, TERN_EREFUSED, "PING: not answered with PONG");
+    return code;
+}
+
 void load_socket_abort(int fd)
 {
     const struct linger at_once = {.l_onoff = 1};

@@ -11,6 +11,8 @@ int load_socket_connect(const char *address, int *fd, struct tern_error *error);
 int load_socket_introduce(int fd, const char *token, struct tern_error *error);
 /* One PING and its answer. TERN_ETIMEDOUT, TERN_ECLOSED, TERN_EREFUSED. */
 int load_socket_ping(int fd, struct tern_error *error);
+/* The same in redis's protocol. */
+int load_socket_ping_resp(int fd, struct tern_error *error);
 /* Closes with a reset, which leaves no port waiting behind. */
 void load_socket_abort(int fd);
 /* Listens, non-blocking; port 0 picks a free one. Writes the address that clients use to `actual`.

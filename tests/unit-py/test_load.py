@@ -1,6 +1,7 @@
 """tern-load against its own echo server, redis, and a fake tern server: answers are counted, compared,
 and what is wrong is seen. Nothing about time is asserted."""
 
+import contextlib
 import getpass
 import json
 import os
@@ -199,6 +200,46 @@ def test_silent_connections_are_opened_and_answered_once(tmp_path):
             connection.close()
 
 
+@pytest.mark.parametrize("protocol, ask, answer", [
+    ("tern", pack_frame(Op.PING, request_id=1), pack_frame(Op.PING, request_id=1)),
+    ("resp", b"PING\r\n", b"+PONG\r\n"),
+])
+def test_idle_holds_connections_until_it_is_stopped(tmp_path, protocol, ask, answer):
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(64)
+        process = subprocess.Popen([LOAD, "idle", "--target", "unix://%s" % path, "--protocol", protocol,
+                                    "--idle", "20"], stdout=subprocess.PIPE, text=True)
+        held = [listener.accept()[0]]
+        for _ in range(20):
+            assert held[-1].recv(1024) == ask
+            held[-1].sendall(answer)
+            if len(held) < 20:
+                held.append(listener.accept()[0])
+        assert process.stdout.readline() == "ready 20\n"
+        for connection in held:
+            connection.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                connection.recv(1)
+        process.terminate()
+        assert process.wait(20) == 0
+        for connection in held:
+            connection.setblocking(True)
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+            connection.close()
+        process.stdout.close()
+
+
+def test_idle_says_what_is_missing():
+    done = subprocess.run([LOAD, "idle", "--target", "tcp://127.0.0.1:1"], capture_output=True, text=True)
+    assert done.returncode == 2 and "--idle N" in done.stderr
+    done = subprocess.run([LOAD, "idle", "--target", "tcp://127.0.0.1:1", "--idle", "2", "--protocol", "memcached"],
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and "--protocol tern, echo or resp" in done.stderr
+
+
 CSV = '''ip,host,user
 192.0.2.1,a.example,7
 2001:db8::1,"quoted, ""name""",
@@ -309,7 +350,7 @@ def test_nobody_there(tmp_path):
     "arguments, message",
     [
         (["run"], "expected --target"),
-        (["walk"], "expected run or frames or echo or fill"),
+        (["walk"], "expected run or frames or idle or echo or fill"),
         (["run", "--target", "x", "--depth", "0"], "a number from 1 to"),
         (["run", "--target", "x", "--protocol", "http"], "expected tern or resp or echo or memcached"),
         (["run", "--target", "x", "--speed", "1"], "expected one that --help lists"),

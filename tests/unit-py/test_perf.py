@@ -139,6 +139,14 @@ def texts_of(svg):
     return [node.text for node in xml.etree.ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
+def test_idle_p99_compares_runs_of_the_same_round_that_both_count():
+    def runs(*p99s):
+        return [{"valid": p99 > 0, "latency_ns": {"p99": abs(p99)}} for p99 in p99s]
+    assert scaling.p99_ratios(runs(300, 150, -900, 100), runs(100, 100, 100, -1)) == [3, 1.5]
+    assert scaling.spread([3, 1.5, 2]) == "2.00× (1.50 to 3.00)"
+    assert scaling.spread([]) == "no valid pair"
+
+
 def test_plots_show_what_they_are_given():
     shown = texts_of(plot.bars("A <title>", [("one & two", 12.5), ("none", math.nan), ("big", 2.5e6)], "µs"))
     assert shown == ["A <title>", "one & two", "12.5 µs", "none", "– µs", "big", "2.5M µs"]
