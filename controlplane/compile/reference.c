@@ -495,6 +495,19 @@ static void random_value(enum tern_type type, uint64_t *random, uint8_t *scratch
     }
 }
 
+/* Other bytes around a match: mostly a few; now and then more than any register of a scanner has,
+ * so that matches lie at every place of its steps, its last and shortened one included. */
+static uint32_t surround(uint64_t *random, uint8_t *bytes)
+{
+    static const uint8_t filler[] = {'x', '-', '/', '0', 'e', ' ', 0xc3};
+    uint64_t drawn = next_random(random);
+    uint32_t length = (uint32_t)(drawn % 8 == 0 ? drawn / 8 % 300 : drawn / 8 % 4);
+
+    for (uint32_t i = 0; i < length; i++)
+        bytes[i] = filler[next_random(random) % TERN_COUNT(filler)];
+    return length;
+}
+
 /* A value that one of the field's expressions matches, most likely, among other bytes. */
 static bool pattern_value(const struct tern_reference *reference, const struct tern_list *patterns,
                           uint64_t *random, uint8_t *scratch, union tern_value *value)
@@ -502,16 +515,15 @@ static bool pattern_value(const struct tern_reference *reference, const struct t
     uint32_t index = ((const uint32_t *)patterns->data)[next_random(random) % patterns->count];
     const struct tern_regex *regex =
         ((const struct tern_regex *const *)reference->regexes.data)[index];
-    uint32_t before = (uint32_t)(next_random(random) % 4);
-    uint32_t after = (uint32_t)(next_random(random) % 4), length = before;
+    uint32_t length;
 
     if (regex == NULL)
         return false;
-    memset(scratch, 'x', before);
-    length += (uint32_t)tern_regex_sample(regex, random, scratch + before, TERN_STRING_MAX / 2);
-    memset(scratch + length, '-', after);
+    length = surround(random, scratch);
+    length += (uint32_t)tern_regex_sample(regex, random, scratch + length, TERN_STRING_MAX / 2);
+    length += surround(random, scratch + length);
     value->string.bytes = scratch;
-    value->string.length = length + after;
+    value->string.length = length;
     return true;
 }
 
