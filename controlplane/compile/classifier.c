@@ -33,14 +33,17 @@ static void recode_intervals(uint8_t *bytes, const uint32_t *codes)
     const struct tern_intervals_header *header = (const void *)bytes;
     uint8_t *first = bytes + sizeof *header +
                      tern_align_up(((uint64_t)header->bucket_count + 1) * sizeof(uint32_t), 8);
+    struct tern_interval_short *brief = (void *)first;
     struct tern_interval *narrow = (void *)first;
     struct tern_interval_wide *wide = (void *)first;
 
-    for (uint32_t i = 0; i < header->count; i++)
-        if (header->wide)
-            wide[i].class = codes[wide[i].class];
-        else
-            narrow[i].class = codes[narrow[i].class];
+    for (uint32_t i = 0; i < header->count; i++) {
+        uint32_t *class = header->form == TERN_INTERVALS_SHORT  ? &brief[i].class
+                          : header->form == TERN_INTERVALS_LONG ? &narrow[i].class
+                                                                : &wide[i].class;
+
+        *class = codes[*class];
+    }
 }
 
 static void recode_pair(struct tern_trie_pair *pair, const uint32_t *codes)
@@ -48,15 +51,41 @@ static void recode_pair(struct tern_trie_pair *pair, const uint32_t *codes)
     *pair = (struct tern_trie_pair){codes[pair->on], codes[pair->end]};
 }
 
+static void recode_leaves(uint64_t *leaves, unsigned count, unsigned words, const uint32_t *codes)
+{
+    for (uint64_t *last = leaves + words - 1; count > 0; last += words, count--)
+        *last = (uint64_t)codes[tern_trie_leaf_class(*last)] << 32 | (uint32_t)*last;
+}
+
+static void recode_node(struct tern_trie_node *node, uint64_t *leaves, const uint32_t *codes)
+{
+    enum tern_trie_kind kind = tern_trie_head_kind(node->head);
+    struct tern_trie_bunch *bunch = (void *)node;
+    unsigned children = 0;
+
+    if (kind == TERN_TRIE_INLINE) {
+        bunch->on = codes[bunch->on];
+        recode_leaves(bunch->leaves[0], TERN_TRIE_BUNCH, 2, codes);
+        return;
+    }
+    for (unsigned i = 0; i < TERN_TRIE_PAIRS; i++)
+        recode_pair(&node->pairs[i], codes);
+    if (kind != TERN_TRIE_LEAVES && kind != TERN_TRIE_WIDES)
+        return;
+    for (unsigned word = 0; word < 4; word++)
+        children += (unsigned)__builtin_popcountll(node->rest[word]);
+    recode_leaves(leaves + node->first_child, children, kind == TERN_TRIE_WIDES ? 4 : 2, codes);
+}
+
 static void recode_trie(uint8_t *bytes, const uint32_t *codes)
 {
     const struct tern_trie_header *header = (const void *)bytes;
     struct tern_trie_node *nodes = (void *)(bytes + sizeof *header);
-    struct tern_trie_pair *pairs = (void *)(nodes + header->node_count);
+    uint64_t *leaves = (void *)(nodes + header->node_count);
+    struct tern_trie_pair *pairs = (void *)(leaves + header->leaf_words);
 
     for (uint32_t i = 0; i < header->node_count; i++)
-        for (unsigned j = 0; j < TERN_TRIE_PAIRS; j++)
-            recode_pair(&nodes[i].pairs[j], codes);
+        recode_node(&nodes[i], leaves, codes);
     for (uint32_t i = 0; i < header->pair_count; i++)
         recode_pair(&pairs[i], codes);
 }

@@ -1,5 +1,7 @@
 #include "controlplane/compile/classifier.h"
 
+#define NEAR_BUCKETS 4096u /* an index of so many stays in the nearer caches */
+
 struct event { /* an atom begins or ceases to hold */
     struct tern_address key;
     uint32_t atom;
@@ -123,34 +125,65 @@ static int sweep(struct tern_classifier *classifier, const struct tern_list *eve
     return 0;
 }
 
-/* Buckets of equal width up to the last start, about two a start: even literals are found at once.
- */
-static void choose_index(const struct tern_list *boundaries, bool wide,
-                         struct tern_intervals_header *header)
+/* Buckets of equal width from the first literal to the last: two a start, so that even literals are
+ * found at once, as long as all of that is near; of thousands one for two starts, which costs a
+ * step and saves lines. */
+static void choose_index(const struct tern_list *boundaries, struct tern_intervals_header *header)
 {
     const struct boundary *boundary = boundaries->data;
-    uint64_t last = boundary[boundaries->count - 1].key.low;
-    uint64_t most = tern_min_u64(2 * boundaries->count, 1u << 16);
+    uint64_t count = boundaries->count, most = tern_min_u64(2 * count, NEAR_BUCKETS), last;
 
     header->bucket_count = 1;
     header->shift = 63;
-    if (wide)
+    if (header->form == TERN_INTERVALS_WIDE)
         return;
+    if (most < count / 2)
+        most = tern_min_u64(count / 2, 1u << 16);
+    last = boundary[count - 1].key.low - header->base;
     while (header->shift > 0 && last >> (header->shift - 1) < most)
         header->shift--;
     header->bucket_count = (uint32_t)(last >> header->shift) + 1;
+}
+
+static void choose_form(const struct domain *domain, const struct tern_list *boundaries,
+                        struct tern_intervals_header *header)
+{
+    const struct boundary *boundary = boundaries->data;
+    size_t count = boundaries->count;
+
+    if (domain->key_bits == 128) {
+        header->form = TERN_INTERVALS_WIDE;
+        return;
+    }
+    header->base = count > 1 ? boundary[1].key.low - 1 : 0;
+    header->form = boundary[count - 1].key.low - header->base > UINT32_MAX && count > 1
+                       ? TERN_INTERVALS_LONG
+                       : TERN_INTERVALS_SHORT;
+}
+
+static int append_interval(const struct tern_intervals_header *header, struct tern_address start,
+                           uint32_t class, struct tern_buffer *out)
+{
+    uint64_t along = start.low > header->base ? start.low - header->base : 0;
+    const struct tern_interval_short brief = {(uint32_t)along, class};
+    const struct tern_interval narrow = {along, class, 0};
+    const struct tern_interval_wide wide = {start, class, 0};
+
+    return header->form == TERN_INTERVALS_SHORT  ? tern_buffer_append(out, &brief, sizeof brief)
+           : header->form == TERN_INTERVALS_LONG ? tern_buffer_append(out, &narrow, sizeof narrow)
+                                                 : tern_buffer_append(out, &wide, sizeof wide);
 }
 
 static int pack(const struct domain *domain, const struct tern_list *boundaries,
                 struct tern_buffer *out, size_t *header_at)
 {
     const struct boundary *boundary = boundaries->data;
-    bool wide = domain->key_bits == 128;
-    struct tern_intervals_header header = {.count = (uint32_t)boundaries->count, .wide = wide};
+    struct tern_intervals_header header = {.count = (uint32_t)boundaries->count};
     int status = tern_buffer_align(out, 64);
-    size_t at = 0;
+    size_t at = 1; /* the first starts at or before everything */
 
-    choose_index(boundaries, wide, &header);
+    choose_form(domain, boundaries, &header);
+    choose_index(boundaries, &header);
     *header_at = out->length;
     if (status == 0)
         status = tern_buffer_append(out, &header, sizeof header);
@@ -158,20 +191,16 @@ static int pack(const struct domain *domain, const struct tern_list *boundaries,
         uint32_t below;
 
         while (at < boundaries->count && bucket < header.bucket_count &&
-               (wide ? at == 0 : boundary[at].key.low <= bucket << header.shift))
+               header.form != TERN_INTERVALS_WIDE &&
+               boundary[at].key.low - header.base <= bucket << header.shift)
             at++;
         below = (uint32_t)(bucket == header.bucket_count ? boundaries->count : at);
         status = tern_buffer_append(out, &below, sizeof below);
     }
     if (status == 0)
         status = tern_buffer_align(out, 8);
-    for (size_t i = 0; i < boundaries->count && status == 0; i++) {
-        const struct tern_interval narrow = {boundary[i].key.low, boundary[i].class, 0};
-        const struct tern_interval_wide spread = {boundary[i].key, boundary[i].class, 0};
-
-        status = wide ? tern_buffer_append(out, &spread, sizeof spread)
-                      : tern_buffer_append(out, &narrow, sizeof narrow);
-    }
+    for (size_t i = 0; i < boundaries->count && status == 0; i++)
+        status = append_interval(&header, boundary[i].key, boundary[i].class, out);
     return status;
 }
 

@@ -150,7 +150,7 @@ struct pending { /* a node whose children are still to be made */
 
 struct packing {
     const struct group *groups;
-    struct tern_list nodes, pairs, queue;
+    struct tern_list nodes, leaves, pairs, queue;
 };
 
 static uint32_t common_length(const struct group *a, const struct group *b, uint32_t from)
@@ -224,10 +224,10 @@ static int pack_node(struct packing *packing, uint32_t first, uint32_t last, uin
     if (status != 0)
         return status;
     if (length > TERN_TRIE_SHORT) {
-        node.head = length | TERN_TRIE_LONG | (uint64_t)cuts << 32;
+        node.head = tern_trie_head_make(TERN_TRIE_LONG, length) | (uint64_t)cuts << 32;
         memcpy(node.rest, label, length);
     } else {
-        node.head = length | (uint64_t)cuts << 8;
+        node.head = tern_trie_head_make(TERN_TRIE_BRANCH, length) | (uint64_t)cuts << 8;
         for (uint32_t i = 0; i < length; i++)
             node.head |= (uint64_t)label[i] << (16 + 8 * i);
     }
@@ -262,16 +262,112 @@ static int pack_side_by_side(struct packing *packing, uint32_t first, uint32_t e
     return status;
 }
 
+/* What is left of a literal behind the byte that its parent branches by. */
+static uint32_t tail_length(const struct group *group, uint32_t depth)
+{
+    return group->length - depth - 1;
+}
+
+/* Whether the groups below a node are all leaves, each with a byte of its own: how many words each
+ * needs, 0 when they are not. */
+static unsigned leaf_words(const struct group *groups, const struct pending *parent)
+{
+    unsigned words = 2;
+
+    for (uint32_t i = parent->first; i < parent->last; i++) {
+        if (i + 1 < parent->last &&
+            groups[i].bytes[parent->depth] == groups[i + 1].bytes[parent->depth])
+            return 0;
+        if (groups[i].class_on != parent->inherited && groups[i].class_on != groups[i].class_end)
+            return 0;
+        if (tail_length(&groups[i], parent->depth) > TERN_TRIE_WIDE)
+            return 0;
+        if (tail_length(&groups[i], parent->depth) > TERN_TRIE_NARROW)
+            words = 4;
+    }
+    return parent->first < parent->last ? words : 0;
+}
+
+static void write_leaf(uint64_t *leaf, unsigned words, const struct group *group,
+                       const struct pending *parent)
+{
+    uint32_t length = tail_length(group, parent->depth);
+
+    memset(leaf, 0, words * sizeof *leaf);
+    memcpy(leaf, group->bytes + parent->depth + 1, length);
+    leaf[words - 1] |=
+        tern_trie_leaf_last(length, group->class_on == parent->inherited, group->class_end);
+}
+
+/* Leaves in the place of the node's bitmap. */
+static void pack_bunch(const struct packing *packing, const struct pending *parent)
+{
+    struct tern_trie_node *node = (struct tern_trie_node *)packing->nodes.data + parent->node;
+    struct tern_trie_bunch bunch = {
+        .head = (node->head & ~0xffull) |
+                tern_trie_head_make(TERN_TRIE_INLINE, tern_trie_head_length(node->head)),
+        .on = parent->inherited};
+
+    for (uint32_t i = 0; i < TERN_TRIE_BUNCH; i++) {
+        uint32_t child = parent->first + i < parent->last ? i : 0;
+        const struct group *group = &packing->groups[parent->first + child];
+
+        bunch.bytes[i] = group->bytes[parent->depth];
+        if (child == i)
+            write_leaf(bunch.leaves[i], 2, group, parent);
+    }
+    memcpy(node, &bunch, sizeof bunch);
+}
+
+static int pack_leaves(struct packing *packing, const struct pending *parent, unsigned words)
+{
+    struct tern_trie_node *node = (struct tern_trie_node *)packing->nodes.data + parent->node;
+    struct tern_list *leaves = &packing->leaves;
+
+    /* wide ones begin at half a line, so that none lies on two */
+    while (leaves->count % words != 0)
+        if (tern_list_push(leaves, sizeof(uint64_t)) == NULL)
+            return TERN_ENOMEM;
+    node->head = (node->head & ~0xffull) |
+                 tern_trie_head_make(words == 4 ? TERN_TRIE_WIDES : TERN_TRIE_LEAVES,
+                                     tern_trie_head_length(node->head));
+    node->first_child = (uint32_t)leaves->count;
+    if (tern_list_reserve(leaves, (parent->last - parent->first) * words, sizeof(uint64_t)) != 0 ||
+        leaves->count > UINT32_MAX)
+        return TERN_ENOMEM;
+    for (uint32_t i = parent->first; i < parent->last; i++) {
+        const struct group *group = &packing->groups[i];
+        uint8_t byte = group->bytes[parent->depth];
+
+        node->rest[byte >> 6] |= 1ull << (byte & 63);
+        write_leaf((uint64_t *)leaves->data + leaves->count, words, group, parent);
+        leaves->count += words;
+    }
+    return 0;
+}
+
 static int pack_children(struct packing *packing, const struct pending *parent)
 {
     uint32_t first_child = (uint32_t)packing->nodes.count;
-    struct tern_trie_node *node;
+    struct tern_trie_node *node = (struct tern_trie_node *)packing->nodes.data + parent->node;
     uint64_t children[4] = {0};
-    int status = pack_side_by_side(packing, parent->first, parent->last, parent->depth,
-                                   parent->inherited, children);
+    int status;
 
+    if (tern_trie_head_kind(node->head) == TERN_TRIE_BRANCH) {
+        unsigned words = leaf_words(packing->groups, parent);
+
+        if (words == 2 && parent->last - parent->first <= TERN_TRIE_BUNCH &&
+            tern_trie_head_cuts(node->head) == 0) {
+            pack_bunch(packing, parent);
+            return 0;
+        }
+        if (words != 0)
+            return pack_leaves(packing, parent, words);
+    }
+    status = pack_side_by_side(packing, parent->first, parent->last, parent->depth,
+                               parent->inherited, children);
     node = (struct tern_trie_node *)packing->nodes.data + parent->node;
-    if (!tern_trie_head_is_long(node->head)) /* else it has one, or none */
+    if (tern_trie_head_kind(node->head) == TERN_TRIE_BRANCH) /* else it has one, or none */
         memcpy(node->rest, children, sizeof children);
     node->first_child = packing->nodes.count > first_child ? first_child : 0;
     return status;
@@ -302,6 +398,9 @@ static int write_out(const struct packing *packing, const struct tern_trie_heade
         status = tern_buffer_append(out, packing->nodes.data,
                                     packing->nodes.count * sizeof(struct tern_trie_node));
     if (status == 0)
+        status =
+            tern_buffer_append(out, packing->leaves.data, packing->leaves.count * sizeof(uint64_t));
+    if (status == 0)
         status = tern_buffer_append(out, packing->pairs.data,
                                     packing->pairs.count * sizeof(struct tern_trie_pair));
     return status;
@@ -327,10 +426,12 @@ int tern_classifier_trie(struct tern_classifier *classifier, const struct tern_u
         status = pack_children(&packing, &parent);
     }
     header.node_count = (uint32_t)packing.nodes.count;
+    header.leaf_words = (uint32_t)packing.leaves.count;
     header.pair_count = (uint32_t)packing.pairs.count;
     if (status == 0)
         status = write_out(&packing, &header, &classifier->bytes);
     tern_list_free(&packing.nodes);
+    tern_list_free(&packing.leaves);
     tern_list_free(&packing.pairs);
     tern_list_free(&packing.queue);
     tern_list_free(&entries);

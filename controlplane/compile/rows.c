@@ -427,7 +427,7 @@ static int finish_block(struct tern_rows *rows, uint32_t index)
         always |= need == 0;
         levels = need > levels ? need : levels;
     }
-    *block = (struct tern_block){(uint32_t)rows->masks.count, levels};
+    *block = (struct tern_block){.first_need = (uint32_t)rows->masks.count, .level_count = levels};
     for (uint32_t level = 0; level < levels; level++) {
         struct tern_mask *mask = tern_list_push(&rows->masks, sizeof *mask);
 

@@ -25,7 +25,7 @@ struct tern_rows {
     struct tern_list masks;      /* struct tern_mask */
     struct tern_list deltas;     /* struct tern_delta */
     struct tern_list class_rows; /* struct tern_class_row */
-    struct tern_list blocks;     /* struct tern_block, after finish */
+    struct tern_list blocks;     /* struct tern_block, after finish; without their bits */
     struct tern_list always;     /* u32, after finish */
     uint8_t *leaf_based;         /* per leaf: true in its unit's base row */
     uint8_t *leaf_missing;       /* per leaf: true when the value is missing */

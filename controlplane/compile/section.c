@@ -222,23 +222,136 @@ static int write_units(const struct tern_analysis *analysis, const struct tern_r
     return status;
 }
 
-static int write_bits(const struct tern_analysis *analysis, const struct tern_checks *checks,
-                      struct tern_rules_header *header, struct tern_buffer *out)
+#define KINDS_MAX 256 /* things to do that a block's bytes can name */
+
+/* Blocks with what their conjunctions do, as they are written. */
+struct packed_bits {
+    const struct tern_bit *all; /* one by one, in whole blocks */
+    uint32_t bit_count;
+    struct tern_list bits;
+    uint8_t *kinds;
+    size_t run; /* where the things to do begin that blocks share at the moment */
+};
+
+/* The place in the run of what `bit` does, KINDS_MAX when there is no room; adds it. */
+static int find_kind(struct packed_bits *packed, struct tern_bit bit, size_t *kind)
+{
+    const struct tern_bit *known = (const struct tern_bit *)packed->bits.data;
+    struct tern_bit *added;
+
+    bit.rule = 0;
+    for (size_t i = packed->run; i < packed->bits.count; i++)
+        if (memcmp(&known[i], &bit, sizeof bit) == 0) {
+            *kind = i - packed->run;
+            return 0;
+        }
+    *kind = packed->bits.count - packed->run;
+    if (*kind >= KINDS_MAX)
+        return 0;
+    added = tern_list_push(&packed->bits, sizeof *added);
+    if (added == NULL)
+        return TERN_ENOMEM;
+    *added = bit;
+    return 0;
+}
+
+/* Writes the kinds of bits [first, last) of a block; `*fits`: whether the run has room for them
+ * all. */
+static int pack_kinds(struct packed_bits *packed, uint32_t first, uint32_t last, bool *fits)
+{
+    const struct tern_bit *all = packed->all;
+    int status = 0;
+
+    *fits = true;
+    for (uint32_t i = first; i < last && *fits && status == 0; i++) {
+        size_t kind = packed->kinds[i > first ? i - 1 : i];
+
+        if (i == first || all[i].rule != all[i - 1].rule ||
+            all[i].residual != all[i - 1].residual || all[i].lazy != all[i - 1].lazy)
+            status = find_kind(packed, all[i], &kind);
+        *fits = kind < KINDS_MAX;
+        packed->kinds[i] = (uint8_t)kind;
+    }
+    return status;
+}
+
+static int pack_explicit(struct packed_bits *packed, struct tern_block *block, uint32_t first)
+{
+    block->is_explicit = 1;
+    block->first_bit = (uint32_t)packed->bits.count;
+    memset(packed->kinds + first, 0, TERN_BLOCK_BITS);
+    if (tern_list_reserve(&packed->bits, TERN_BLOCK_BITS, sizeof(struct tern_bit)) != 0)
+        return TERN_ENOMEM;
+    memcpy((struct tern_bit *)packed->bits.data + packed->bits.count, packed->all + first,
+           TERN_BLOCK_BITS * sizeof(struct tern_bit));
+    packed->bits.count += TERN_BLOCK_BITS;
+    packed->run = packed->bits.count;
+    return 0;
+}
+
+/* Fills in what the conjunctions from bit `first` on do. */
+static int pack_block(struct packed_bits *packed, struct tern_block *block, uint32_t first)
+{
+    const struct tern_bit *all = packed->all;
+    uint32_t last = (uint32_t)tern_min_u64(first + TERN_BLOCK_BITS, packed->bit_count), rank = 0;
+    size_t count = packed->bits.count;
+    bool fits;
+    int status = pack_kinds(packed, first, last, &fits);
+
+    if (status == 0 && !fits && packed->run < count) { /* once more, with a run of its own */
+        packed->bits.count = packed->run = count;
+        status = pack_kinds(packed, first, last, &fits);
+    }
+    if (status != 0)
+        return status;
+    for (uint32_t i = first + 1; i < last && fits; i++)
+        fits = all[i].rule - all[i - 1].rule <= 1;
+    if (!fits) {
+        packed->bits.count = count;
+        return pack_explicit(packed, block, first);
+    }
+    block->first_bit = (uint32_t)packed->run;
+    block->first_rule = all[first].rule;
+    for (uint32_t i = first; i < last; i++)
+        if (i == first || all[i].rule != all[i - 1].rule)
+            block->starts[(i - first) / 64] |= 1ull << (i & 63);
+    for (unsigned word = 0; word < 8; word++) {
+        block->ranks[word] = (uint16_t)rank;
+        rank += (uint32_t)__builtin_popcountll(block->starts[word]);
+    }
+    return 0;
+}
+
+/* Blocks, and what their conjunctions do; whole blocks, so that no bit of any mask points past the
+ * end. */
+static int write_blocks(const struct tern_analysis *analysis, const struct tern_rows *rows,
+                        const struct tern_checks *checks, struct tern_rules_header *header,
+                        struct tern_buffer *out)
 {
     const struct tern_normal *normal = analysis->normal;
     const struct tern_conjunction *conjunctions = normal->conjunctions.data;
+    const struct tern_config *config = analysis->program->config;
     size_t count = (size_t)header->block_count * TERN_BLOCK_BITS;
     struct tern_bit *bits = calloc(count + 1, sizeof *bits);
-    int status = bits == NULL ? TERN_ENOMEM : 0;
+    struct packed_bits packed = {bits, rows->bit_count, {0}, calloc(count + 1, 1), 0};
+    struct tern_block *blocks = rows->blocks.data;
+    int status = bits == NULL || packed.kinds == NULL ? TERN_ENOMEM : 0;
 
     for (size_t i = 0; i < normal->conjunctions.count && status == 0; i++) {
-        bits[i] =
-            bit_of(&analysis->program->config->rules[conjunctions[i].rule], conjunctions[i].rule);
+        bits[i] = bit_of(&config->rules[conjunctions[i].rule], conjunctions[i].rule);
         bits[i].residual = checks->bit_lists[i];
         bits[i].lazy = tern_scan_lazy(normal, &conjunctions[i]);
     }
-    if (status == 0) /* whole blocks, so that no bit of any mask points past the end */
-        status = append_span(out, &header->bits, bits, count, sizeof *bits);
+    for (uint32_t i = 0; i < header->block_count && status == 0; i++)
+        status = pack_block(&packed, &blocks[i], i * TERN_BLOCK_BITS);
+    if (status == 0)
+        status = append_list(out, &header->blocks, &rows->blocks, sizeof *blocks);
+    if (status == 0)
+        status = append_list(out, &header->bits, &packed.bits, sizeof *bits);
+    if (status == 0)
+        status = append_span(out, &header->kinds, packed.kinds, count, 1);
+    tern_list_free(&packed.bits);
+    free(packed.kinds);
     free(bits);
     return status;
 }
@@ -290,11 +403,9 @@ int tern_section_write(const struct tern_analysis *analysis, const struct tern_t
     if (status == 0)
         status = append_list(out, &header.masks, &rows->masks, sizeof(struct tern_mask));
     if (status == 0)
-        status = append_list(out, &header.blocks, &rows->blocks, sizeof(struct tern_block));
+        status = write_blocks(analysis, rows, &checks, &header, out);
     if (status == 0)
         status = append_list(out, &header.always, &rows->always, sizeof(uint32_t));
-    if (status == 0)
-        status = write_bits(analysis, &checks, &header, out);
     if (status == 0)
         status = write_checks(&checks, &header, out);
     if (status == 0)

@@ -404,8 +404,10 @@ enum tern_action tern_rules_action(const struct tern_rules *rules, uint32_t inde
 void tern_rules_roles(const struct tern_rules *rules, uint8_t *roles)
 {
     memset(roles, TERN_RULE_ROLE_NONE, rules->rule_count);
-    for (uint32_t i = 0; i < rules->bit_count; i++)
-        roles[rules->bits[i].rule] = rules->bits[i].effect & TERN_EFFECT_SHADOW
-                                         ? TERN_RULE_ROLE_SHADOW
-                                         : TERN_RULE_ROLE_LIVE;
+    for (uint32_t i = 0; i < rules->bit_count; i++) {
+        struct tern_bit bit = tern_rules_bit(rules, i);
+
+        roles[bit.rule] =
+            bit.effect & TERN_EFFECT_SHADOW ? TERN_RULE_ROLE_SHADOW : TERN_RULE_ROLE_LIVE;
+    }
 }

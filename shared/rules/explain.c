@@ -228,22 +228,22 @@ static int append_rule(const struct told *told, uint32_t first, uint32_t last, b
                        bool comma, struct tern_buffer *out)
 {
     const struct tern_rules *rules = told->rules;
-    const struct tern_bit *rule = &rules->bits[first];
-    uint32_t index = rule->rule;
+    const struct tern_bit rule = tern_rules_bit(rules, first);
+    uint32_t index = rule.rule;
     int status = tern_buffer_printf(out, "%s{\"rule\":%u,\"name\":", comma ? "," : "", index + 1);
 
     if (status == 0)
         status = append_name(rules, index + 1, out);
     if (status == 0)
         status = tern_buffer_printf(out, ",\"mode\":\"%s\",\"then\":\"%s\"",
-                                    rule->effect & TERN_EFFECT_SHADOW ? "shadow" : "live",
-                                    (rule->effect & ~TERN_EFFECT_SHADOW) == TERN_EFFECT_ADD
+                                    rule.effect & TERN_EFFECT_SHADOW ? "shadow" : "live",
+                                    (rule.effect & ~TERN_EFFECT_SHADOW) == TERN_EFFECT_ADD
                                         ? "add"
-                                        : tern_action_name((enum tern_action)rule->action));
+                                        : tern_action_name((enum tern_action)rule.action));
     if (status == 0)
         status = tern_buffer_printf(out, ",\"score\":");
     if (status == 0)
-        status = append_number(out, rule->score);
+        status = append_number(out, rule.score);
     if (status == 0)
         status = tern_buffer_printf(out, ",\"matched\":%s,\"conjunctions\":[",
                                     matched ? "true" : "false");
@@ -263,10 +263,10 @@ static int append_rules(const struct told *told, const struct tern_verdict *verd
     int status = tern_buffer_printf(out, ",\"rules\":[");
 
     for (uint32_t bit = 0; bit < rules->bit_count && status == 0;) {
-        uint32_t last = bit, index = rules->bits[bit].rule;
+        uint32_t last = bit, index = tern_rules_bit(rules, bit).rule;
         bool matched = false;
 
-        while (last < rules->bit_count && rules->bits[last].rule == index)
+        while (last < rules->bit_count && tern_rules_bit(rules, last).rule == index)
             matched |= bit_holds(told, last++);
         if (verdict->rule != 0 && index + 1 > verdict->rule)
             break;

@@ -39,8 +39,8 @@ static int open_header(struct opening *opening)
         header->bit_count > header->block_count * TERN_BLOCK_BITS ||
         header->units.count > TERN_UNITS_MAX || header->default_action > TERN_UNDECIDED ||
         header->blocks.count != header->block_count ||
-        header->bits.count != (uint64_t)header->block_count * TERN_BLOCK_BITS ||
-        header->rules.count != header->rule_count ||
+        header->kinds.count != (uint64_t)header->block_count * TERN_BLOCK_BITS ||
+        header->bits.count > UINT32_MAX || header->rules.count != header->rule_count ||
         header->thresholds.count > TERN_THRESHOLDS_MAX ||
         header->bit_terms.count != (uint64_t)header->bit_count + 1 ||
         header->always.count > header->block_count || header->class_rows.count > UINT32_MAX ||
@@ -61,6 +61,7 @@ static int open_arrays(struct opening *opening)
     rules->blocks = array_of(opening, &header->blocks, sizeof(struct tern_block));
     rules->always = array_of(opening, &header->always, sizeof(uint32_t));
     rules->bits = array_of(opening, &header->bits, sizeof(struct tern_bit));
+    rules->kinds = array_of(opening, &header->kinds, 1);
     rules->rules = array_of(opening, &header->rules, sizeof(struct tern_rule));
     rules->thresholds = array_of(opening, &header->thresholds, sizeof(struct tern_threshold));
     rules->bit_terms = array_of(opening, &header->bit_terms, sizeof(uint32_t));
@@ -68,9 +69,9 @@ static int open_arrays(struct opening *opening)
     rules->texts = array_of(opening, &header->texts, sizeof(struct tern_text_span));
     rules->bytes = array_of(opening, &header->bytes, 1);
     if (rules->deltas == NULL || rules->masks == NULL || rules->blocks == NULL ||
-        rules->always == NULL || rules->bits == NULL || rules->rules == NULL ||
-        rules->thresholds == NULL || rules->bit_terms == NULL || rules->terms == NULL ||
-        rules->texts == NULL || rules->bytes == NULL)
+        rules->always == NULL || rules->bits == NULL || rules->kinds == NULL ||
+        rules->rules == NULL || rules->thresholds == NULL || rules->bit_terms == NULL ||
+        rules->terms == NULL || rules->texts == NULL || rules->bytes == NULL)
         return tern_error_set(opening->error, TERN_ECORRUPT, "rules: a part leaves the section");
     rules->always_count = (uint32_t)header->always.count;
     rules->threshold_count = (uint32_t)header->thresholds.count;
@@ -82,6 +83,26 @@ static int open_arrays(struct opening *opening)
     return 0;
 }
 
+/* Whatever conjunction of the block is asked for, what it does is there, and its rule. */
+static bool bits_fit(const struct tern_rules_header *header, const struct tern_block *block,
+                     const uint8_t *kinds)
+{
+    uint32_t rules = 0;
+
+    if (block->is_explicit)
+        return tern_range_inside(block->first_bit, TERN_BLOCK_BITS, header->bits.count);
+    for (unsigned word = 0; word < 8; word++) {
+        if (block->ranks[word] != rules)
+            return false;
+        rules += (uint32_t)__builtin_popcountll(block->starts[word]);
+    }
+    for (unsigned i = 0; i < TERN_BLOCK_BITS; i++)
+        if (!tern_range_inside(block->first_bit, kinds[i] + 1ull, header->bits.count))
+            return false;
+    return (block->starts[0] & 1) != 0 &&
+           tern_range_inside(block->first_rule, rules, header->rule_count);
+}
+
 static int check_blocks(struct opening *opening)
 {
     const struct tern_rules_header *header = opening->header;
@@ -90,7 +111,8 @@ static int check_blocks(struct opening *opening)
     for (uint32_t i = 0; i < header->block_count; i++)
         if (rules->blocks[i].level_count > header->level_max ||
             !tern_range_inside(rules->blocks[i].first_need, rules->blocks[i].level_count,
-                               header->masks.count))
+                               header->masks.count) ||
+            !bits_fit(header, &rules->blocks[i], &rules->kinds[(size_t)i * TERN_BLOCK_BITS]))
             return corrupt(opening, "block", i);
     for (uint32_t i = 0; i < rules->always_count; i++)
         if (rules->always[i] >= header->block_count ||

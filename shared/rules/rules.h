@@ -34,6 +34,7 @@ struct tern_rules {
     const uint32_t *always;
     uint32_t always_count;
     const struct tern_bit *bits;
+    const uint8_t *kinds;
     const struct tern_rule *rules;
     const struct tern_threshold *thresholds;
     uint32_t threshold_count;
@@ -63,6 +64,23 @@ struct tern_rules {
     const struct tern_class_row *unit_rows[TERN_UNITS_MAX]; /* units[i].rows, side by side */
     struct tern_unit_view units[];
 };
+
+/* Conjunction `index`, one of whole blocks. */
+static inline __attribute__((always_inline)) struct tern_bit
+tern_rules_bit(const struct tern_rules *rules, uint32_t index)
+{
+    const struct tern_block *block = &rules->blocks[index / TERN_BLOCK_BITS];
+    uint32_t within = index % TERN_BLOCK_BITS, word = within / 64;
+    struct tern_bit bit;
+
+    if (block->is_explicit)
+        return rules->bits[block->first_bit + within];
+    bit = rules->bits[block->first_bit + rules->kinds[index]];
+    bit.rule = block->first_rule + block->ranks[word] +
+               (uint32_t)__builtin_popcountll(block->starts[word] & ~0ull >> (63 - within % 64)) -
+               1;
+    return bit;
+}
 
 struct tern_cursor {      /* into the deltas of one unit's row */
     uint32_t place, mask; /* the next one */

@@ -47,7 +47,8 @@ INLINE void start(struct walk *walk, const struct tern_trie_key *key, bool rever
 
 INLINE uint8_t first_byte(const struct tern_trie_node *node)
 {
-    return (uint8_t)(tern_trie_head_is_long(node->head) ? node->rest[0] : node->head >> 16);
+    return (uint8_t)(tern_trie_head_kind(node->head) == TERN_TRIE_LONG ? node->rest[0]
+                                                                       : node->head >> 16);
 }
 
 /* The next eight bytes from `at` in reading order; those past the end of the value are 0. Near the
@@ -109,6 +110,41 @@ INLINE uint32_t class_at(const struct walk *walk, const struct tern_trie *trie, 
     return walk->at == walk->length && cuts >> (same - 1) & 1 ? pair->end : pair->on;
 }
 
+/* The class of a value at a leaf of `words` words; `on`: when it is another one. The walk stands
+ * behind the byte that led here. */
+INLINE uint32_t leaf_class(const struct walk *walk, const uint64_t *leaf, unsigned words,
+                           uint32_t on, bool reversed)
+{
+    uint64_t last = leaf[words - 1];
+    unsigned length = tern_trie_leaf_length(last);
+    uint32_t left = walk->length - walk->at;
+
+    if (left < length || (left > length && tern_trie_leaf_is_exact(last)))
+        return on;
+    for (unsigned i = 0; i < length; i += 8) {
+        uint64_t differs = leaf[i / 8] ^ word_at(walk, walk->at + i, reversed);
+
+        if (differs << (length - i < 8 ? 64 - 8 * (length - i) : 0) != 0)
+            return on;
+    }
+    return tern_trie_leaf_class(last);
+}
+
+/* The class of a value that stands behind the label of a bunch. */
+INLINE uint32_t bunch_class(struct walk *walk, const struct tern_trie_bunch *bunch, bool reversed)
+{
+    uint8_t byte = byte_at(walk, walk->at, reversed);
+    unsigned leaf;
+
+    for (leaf = 0; leaf < TERN_TRIE_BUNCH; leaf++)
+        if (bunch->bytes[leaf] == byte)
+            break;
+    if (leaf == TERN_TRIE_BUNCH)
+        return bunch->on;
+    walk->at++;
+    return leaf_class(walk, bunch->leaves[leaf], 2, bunch->on, reversed);
+}
+
 INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_key *key,
                          bool reversed)
 {
@@ -124,11 +160,12 @@ INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_ke
     walk.node = &trie->nodes[first - 1];
     for (;;) {
         const struct tern_trie_node *node = walk.node;
-        unsigned length = tern_trie_head_length(node->head), same;
-        uint32_t cuts;
+        enum tern_trie_kind kind = tern_trie_head_kind(node->head);
+        unsigned length = tern_trie_head_length(node->head), same, words;
+        uint32_t cuts, on;
         uint8_t byte;
 
-        if (tern_trie_head_is_long(node->head)) {
+        if (kind == TERN_TRIE_LONG) {
             cuts = (uint32_t)(node->head >> 32);
             same = matched_long(&walk, length, reversed);
             walk.at += same;
@@ -142,15 +179,29 @@ INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_ke
             }
             continue;
         }
-        cuts = (uint32_t)(node->head >> 8) & 0xff;
         same = matched_short(&walk, length, reversed);
         walk.at += same;
+        if (kind == TERN_TRIE_INLINE) {
+            const struct tern_trie_bunch *bunch = (const void *)node;
+
+            return same < length || walk.at == walk.length ? bunch->on
+                                                           : bunch_class(&walk, bunch, reversed);
+        }
+        cuts = (uint32_t)(node->head >> 8) & 0xff;
         if (same < length || walk.at == walk.length)
             return class_at(&walk, trie, cuts, same);
         byte = byte_at(&walk, walk.at, reversed);
         if (!has(node->rest, byte))
             return class_at(&walk, trie, cuts, same);
-        walk.node = &trie->nodes[node->first_child + rank(node->rest, byte)];
+        if (kind == TERN_TRIE_BRANCH) {
+            walk.node = &trie->nodes[node->first_child + rank(node->rest, byte)];
+            continue;
+        }
+        words = kind == TERN_TRIE_WIDES ? 4 : 2;
+        on = class_at(&walk, trie, cuts, same);
+        walk.at++;
+        return leaf_class(&walk, &trie->leaves[node->first_child + words * rank(node->rest, byte)],
+                          words, on, reversed);
     }
 }
 
@@ -182,28 +233,72 @@ find_popcount(const struct tern_trie *trie, const struct tern_trie_key *keys, un
 }
 #endif
 
-static bool node_is_sound(const struct tern_trie_header *header, const struct tern_trie_node *nodes,
-                          uint32_t index, const struct tern_class_bounds *bounds)
+static bool leaves_are_sound(const uint64_t *leaves, unsigned count, unsigned words,
+                             const struct tern_class_bounds *bounds)
+{
+    for (unsigned i = 0; i < count; i++) {
+        uint64_t last = leaves[i * words + words - 1];
+
+        if (tern_trie_leaf_length(last) > words * 8 - 5 ||
+            !tern_class_fits(bounds, tern_trie_leaf_class(last)))
+            return false;
+    }
+    return true;
+}
+
+static bool bunch_is_sound(const struct tern_trie_bunch *bunch,
+                           const struct tern_class_bounds *bounds)
+{
+    unsigned length = tern_trie_head_length(bunch->head);
+
+    return length > 0 && length <= TERN_TRIE_SHORT && tern_trie_head_cuts(bunch->head) == 0 &&
+           tern_class_fits(bounds, bunch->on) &&
+           leaves_are_sound(bunch->leaves[0], TERN_TRIE_BUNCH, 2, bounds);
+}
+
+static bool children_are_sound(const struct tern_trie_header *header,
+                               const struct tern_trie_node *nodes, const uint64_t *leaves,
+                               uint32_t index, const struct tern_class_bounds *bounds)
 {
     const struct tern_trie_node *node = &nodes[index];
-    bool is_long = tern_trie_head_is_long(node->head);
+    enum tern_trie_kind kind = tern_trie_head_kind(node->head);
+    unsigned words = kind == TERN_TRIE_WIDES ? 4 : 2;
+    unsigned children = kind == TERN_TRIE_LONG && node->first_child != 0;
+
+    for (unsigned word = 0; word < 4 && kind != TERN_TRIE_LONG; word++)
+        children += (unsigned)__builtin_popcountll(node->rest[word]);
+    if (children == 0)
+        return true;
+    if (kind == TERN_TRIE_LEAVES || kind == TERN_TRIE_WIDES)
+        return tern_range_inside(node->first_child, (uint64_t)children * words,
+                                 header->leaf_words) &&
+               leaves_are_sound(leaves + node->first_child, children, words, bounds);
+    return node->first_child > index &&
+           tern_range_inside(node->first_child, children, header->node_count);
+}
+
+static bool node_is_sound(const struct tern_trie_header *header, const struct tern_trie_node *nodes,
+                          const uint64_t *leaves, uint32_t index,
+                          const struct tern_class_bounds *bounds)
+{
+    const struct tern_trie_node *node = &nodes[index];
+    enum tern_trie_kind kind = tern_trie_head_kind(node->head);
     unsigned length = tern_trie_head_length(node->head);
     uint32_t cuts = tern_trie_head_cuts(node->head);
     unsigned pairs = 1 + (unsigned)__builtin_popcount(cuts);
-    unsigned children = is_long && node->first_child != 0;
 
-    for (unsigned word = 0; word < 4 && !is_long; word++)
-        children += (unsigned)__builtin_popcountll(node->rest[word]);
+    if (kind == TERN_TRIE_INLINE)
+        return bunch_is_sound((const void *)node, bounds);
     for (unsigned i = 0; i < TERN_TRIE_PAIRS; i++)
         if (!tern_class_fits(bounds, node->pairs[i].on) ||
             !tern_class_fits(bounds, node->pairs[i].end))
             return false;
-    return length > 0 && length <= (is_long ? TERN_TRIE_LABEL : TERN_TRIE_SHORT) &&
+    return kind <= TERN_TRIE_INLINE && length > 0 &&
+           length <= (kind == TERN_TRIE_LONG ? TERN_TRIE_LABEL : TERN_TRIE_SHORT) &&
            cuts >> length == 0 &&
            (pairs <= TERN_TRIE_PAIRS ||
             tern_range_inside(node->more_pairs, pairs - TERN_TRIE_PAIRS, header->pair_count)) &&
-           (children == 0 || (node->first_child > index &&
-                              tern_range_inside(node->first_child, children, header->node_count)));
+           children_are_sound(header, nodes, leaves, index, bounds);
 }
 
 int tern_trie_open(struct tern_trie *trie, const void *data, size_t length,
@@ -212,15 +307,17 @@ int tern_trie_open(struct tern_trie *trie, const void *data, size_t length,
     const struct tern_trie_header *header = data;
     const struct tern_trie_node *nodes = (const void *)(header + 1);
     const struct tern_trie_pair *pairs;
+    const uint64_t *leaves;
 
     if (length < sizeof *header || (uintptr_t)data % TERN_CACHE_LINE != 0 ||
         header->pair_count == 0 ||
         length != sizeof *header + header->node_count * sizeof *nodes +
-                      header->pair_count * sizeof *pairs)
+                      header->leaf_words * sizeof *leaves + header->pair_count * sizeof *pairs)
         return tern_error_set(error, TERN_ECORRUPT, "trie: %zu bytes are not what it says", length);
-    pairs = (const void *)(nodes + header->node_count);
+    leaves = (const void *)(nodes + header->node_count);
+    pairs = (const void *)(leaves + header->leaf_words);
     for (uint32_t i = 0; i < header->node_count; i++)
-        if (!node_is_sound(header, nodes, i, bounds))
+        if (!node_is_sound(header, nodes, leaves, i, bounds))
             return tern_error_set(error, TERN_ECORRUPT, "trie: node %u of %u is out of bounds", i,
                                   header->node_count);
     for (unsigned byte = 0; byte < 256; byte++)
@@ -231,7 +328,7 @@ int tern_trie_open(struct tern_trie *trie, const void *data, size_t length,
         if (!tern_class_fits(bounds, pairs[i].on) || !tern_class_fits(bounds, pairs[i].end))
             return tern_error_set(error, TERN_ECORRUPT, "trie: pair %u of %u is out of bounds", i,
                                   header->pair_count);
-    *trie = (struct tern_trie){header->first, nodes, pairs, find_plain};
+    *trie = (struct tern_trie){header->first, nodes, leaves, pairs, find_plain};
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("popcnt") && __builtin_cpu_supports("bmi") &&
         __builtin_cpu_supports("bmi2"))

@@ -6,6 +6,11 @@
  * visits a node only where literals branch. Where they do, the label is short and a bitmap has the
  * rest of the line; elsewhere the label has it. Longer labels make a chain.
  *
+ * Most literals part ways with all others near their end: what is left of such a one is a leaf, a
+ * quarter or half of a line. Up to three of them stand in the node itself, which then needs no
+ * bitmap: in tens of thousands of literals the last step, the one that waits for memory, is one
+ * line (docs/decisions/0020-leaves.md).
+ *
  * Classes come in pairs: one for the entry of the label, then one for each cut.
  * `on` is the class of a value that goes on, `end` of one that ends right there; both hold what the
  * shorter literals say already. */
@@ -18,24 +23,28 @@
 #include "shared/limits.h"
 #include "shared/rules/class.h"
 
-#define TERN_TRIE_SHORT 6  /* bytes of a label beside a bitmap */
-#define TERN_TRIE_LABEL 31 /* of one that has the line for itself */
-#define TERN_TRIE_PAIRS 2  /* in the node itself; most need no more */
-#define TERN_TRIE_LONG  0x80u
+#define TERN_TRIE_SHORT  6  /* bytes of a label beside a bitmap */
+#define TERN_TRIE_LABEL  31 /* of one that has the line for itself */
+#define TERN_TRIE_PAIRS  2  /* in the node itself; most need no more */
+#define TERN_TRIE_NARROW 11 /* bytes of a leaf of two words */
+#define TERN_TRIE_WIDE   27 /* of four */
+#define TERN_TRIE_BUNCH  3  /* leaves in a node */
 
-/* Classifier bytes: this header, `node_count` nodes, `pair_count` pairs. There is no root node:
- * `first` is its children by their first byte, pair 0 its classes (of a value that no literal
- * begins with, and of the empty one). */
+/* Classifier bytes: this header, `node_count` nodes, `leaf_words` words of leaves, `pair_count`
+ * pairs. There is no root node: `first` is its children by their first byte, pair 0 its classes (of
+ * a value that no literal begins with, and of the empty one). */
 struct tern_trie_header {
     uint32_t node_count;
     uint32_t pair_count; /* at least 1 */
-    uint8_t reserved[56];
+    uint32_t leaf_words;
+    uint8_t reserved[52];
     uint32_t first[256]; /* 1 + the node's index, 0: none */
 };
 TERN_LAYOUT_SIZE(tern_trie_header, 1088);
 TERN_LAYOUT_FIELD(tern_trie_header, node_count, 0);
 TERN_LAYOUT_FIELD(tern_trie_header, pair_count, 4);
-TERN_LAYOUT_FIELD(tern_trie_header, reserved, 8);
+TERN_LAYOUT_FIELD(tern_trie_header, leaf_words, 8);
+TERN_LAYOUT_FIELD(tern_trie_header, reserved, 12);
 TERN_LAYOUT_FIELD(tern_trie_header, first, 64);
 
 struct tern_trie_pair {
@@ -45,16 +54,24 @@ TERN_LAYOUT_SIZE(tern_trie_pair, 8);
 TERN_LAYOUT_FIELD(tern_trie_pair, on, 0);
 TERN_LAYOUT_FIELD(tern_trie_pair, end, 4);
 
+enum tern_trie_kind {
+    TERN_TRIE_BRANCH = 0, /* a short label, then nodes */
+    TERN_TRIE_LONG = 1,   /* a long label, then at most one node */
+    TERN_TRIE_LEAVES = 2, /* a short label, then narrow leaves */
+    TERN_TRIE_WIDES = 3,  /* a short label, then wide leaves */
+    TERN_TRIE_INLINE = 4, /* struct tern_trie_bunch */
+};
+
 struct tern_trie_node {
-    /* Byte 0: the label's length, at least 1, | TERN_TRIE_LONG. Of a short label byte 1 has the
-     * cuts (bit i: a literal ends after byte i of it) and bytes 2… the label itself; of a long one
-     * the upper half has the cuts. */
+    /* Byte 0: the label's length, at least 1, | enum tern_trie_kind << 5. Of a short label byte 1
+     * has the cuts (bit i: a literal ends after byte i of it) and bytes 2… the label itself; of a
+     * long one the upper half has the cuts. */
     uint64_t head;
-    uint32_t first_child; /* children stand side by side, in the order of their bytes; 0: none */
+    uint32_t first_child; /* children stand side by side, in the order of their bytes: a node, or
+                             the first word of a leaf; long: 0: none */
     uint32_t more_pairs;  /* where the rest of its 1 + popcount(cuts) pairs begins */
     struct tern_trie_pair pairs[TERN_TRIE_PAIRS];
-    uint64_t rest[4]; /* short: bitmap of children over the byte after the label; long: the label,
-                         which at most one child follows */
+    uint64_t rest[4]; /* short: bitmap of children over the byte after the label; long: the label */
 };
 TERN_LAYOUT_SIZE(tern_trie_node, 64);
 TERN_LAYOUT_FIELD(tern_trie_node, head, 0);
@@ -63,20 +80,68 @@ TERN_LAYOUT_FIELD(tern_trie_node, more_pairs, 12);
 TERN_LAYOUT_FIELD(tern_trie_node, pairs, 16);
 TERN_LAYOUT_FIELD(tern_trie_node, rest, 32);
 
+/* A node with a short label without cuts whose one to three children are narrow leaves. */
+struct tern_trie_bunch {
+    uint64_t head;
+    uint32_t on;                    /* the class of what belongs to none of them */
+    uint8_t bytes[TERN_TRIE_BUNCH]; /* the byte before each leaf; where there is no leaf, the first
+                                       one again */
+    uint8_t reserved;
+    uint64_t leaves[TERN_TRIE_BUNCH][2];
+};
+TERN_LAYOUT_SIZE(tern_trie_bunch, 64);
+TERN_LAYOUT_FIELD(tern_trie_bunch, head, 0);
+TERN_LAYOUT_FIELD(tern_trie_bunch, on, 8);
+TERN_LAYOUT_FIELD(tern_trie_bunch, bytes, 12);
+TERN_LAYOUT_FIELD(tern_trie_bunch, reserved, 15);
+TERN_LAYOUT_FIELD(tern_trie_bunch, leaves, 16);
+
 /* The parts of a head. */
 static inline unsigned tern_trie_head_length(uint64_t head)
 {
-    return (unsigned)head & (TERN_TRIE_LONG - 1);
+    return (unsigned)head & 31;
 }
 
-static inline bool tern_trie_head_is_long(uint64_t head)
+static inline enum tern_trie_kind tern_trie_head_kind(uint64_t head)
 {
-    return head & TERN_TRIE_LONG;
+    return (enum tern_trie_kind)((unsigned)head >> 5 & 7);
+}
+
+static inline uint64_t tern_trie_head_make(enum tern_trie_kind kind, unsigned length)
+{
+    return (uint64_t)kind << 5 | length;
 }
 
 static inline uint32_t tern_trie_head_cuts(uint64_t head)
 {
-    return tern_trie_head_is_long(head) ? (uint32_t)(head >> 32) : (uint32_t)(head >> 8) & 0xff;
+    return tern_trie_head_kind(head) == TERN_TRIE_LONG ? (uint32_t)(head >> 32)
+                                                       : (uint32_t)(head >> 8) & 0xff;
+}
+
+/* A leaf: the bytes of the one literal that is left, behind the one that its parent branches by.
+ * Its last word: the last three bytes, their number | TERN_TRIE_EXACT, the class; before it one
+ * word of bytes, or three. The class is that of values that go on like this, EXACT: that end there;
+ * of all others it is the parent's. */
+#define TERN_TRIE_EXACT 0x80u
+
+static inline uint64_t tern_trie_leaf_last(unsigned length, bool exact, uint32_t class)
+{
+    return (uint64_t) class << 32 | (uint64_t)(length | (exact ? TERN_TRIE_EXACT : 0)) << 24;
+}
+
+static inline unsigned tern_trie_leaf_length(uint64_t last)
+{
+    return (unsigned)(last >> 24) & (TERN_TRIE_EXACT - 1);
+}
+
+static inline bool tern_trie_leaf_is_exact(uint64_t last)
+{
+    return last >> 24 & TERN_TRIE_EXACT;
+}
+
+static inline uint32_t tern_trie_leaf_class(uint64_t last)
+{
+    return (uint32_t)(last >> 32);
 }
 
 struct tern_trie_key {
@@ -87,6 +152,7 @@ struct tern_trie_key {
 struct tern_trie { /* a handle; nothing to free */
     const uint32_t *first;
     const struct tern_trie_node *nodes;
+    const uint64_t *leaves;
     const struct tern_trie_pair *pairs;
     /* as the processor allows: with its population count or without */
     void (*find)(const struct tern_trie *trie, const struct tern_trie_key *keys, unsigned count,

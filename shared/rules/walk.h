@@ -26,13 +26,13 @@ static inline void finish_terminal(const struct tern_bit *bit, float sum,
 
 /* Only this thread writes the counter, so a load and a store make no lost update; others read it as
  * it goes (relaxed: a count orders nothing). */
-static inline void count_hit(const struct tern_hits *hits, const struct tern_bit *bit)
+static inline void count_hit(const struct tern_hits *hits, uint32_t rule)
 {
     _Atomic uint64_t *counter;
 
     if (hits->counters == NULL)
         return;
-    counter = &hits->counters[hits->slots[bit->rule]];
+    counter = &hits->counters[hits->slots[rule]];
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
                           memory_order_relaxed);
 }
@@ -271,12 +271,12 @@ WALK_TARGET void WALK_NAME(const struct tern_rules *rules, struct tern_scratch *
             for (uint64_t left = words[word]; left != 0; left &= left - 1) {
                 uint32_t index =
                     block * TERN_BLOCK_BITS + word * 64 + (unsigned)__builtin_ctzll(left);
-                const struct tern_bit *bit = &rules->bits[index];
-                uint32_t lazy = bit->lazy & scratch->unscanned;
+                const struct tern_bit bit = tern_rules_bit(rules, index);
+                uint32_t lazy = bit.lazy & scratch->unscanned;
 
-                if (bit->rule == last) /* several of its conjunctions may hold */
+                if (bit.rule == last) /* several of its conjunctions may hold */
                     continue;
-                if (bit->residual != 0 && !tern_checks_hold(rules, &candidate, bit->residual - 1))
+                if (bit.residual != 0 && !tern_checks_hold(rules, &candidate, bit.residual - 1))
                     continue;
                 if (TERN_UNLIKELY(lazy != 0)) {
                     active = scan_lazily(rules, scratch, facts, classes, lazy, block);
@@ -284,12 +284,12 @@ WALK_TARGET void WALK_NAME(const struct tern_rules *rules, struct tern_scratch *
                     from = index;
                     goto again;
                 }
-                last = bit->rule;
-                count_hit(&scratch->hits, bit);
-                if (bit->effect == TERN_EFFECT_ADD) {
-                    sum += bit->score;
-                } else if (!(bit->effect & TERN_EFFECT_SHADOW)) {
-                    finish_terminal(bit, sum, verdict);
+                last = bit.rule;
+                count_hit(&scratch->hits, bit.rule);
+                if (bit.effect == TERN_EFFECT_ADD) {
+                    sum += bit.score;
+                } else if (!(bit.effect & TERN_EFFECT_SHADOW)) {
+                    finish_terminal(&bit, sum, verdict);
                     return;
                 }
             }
