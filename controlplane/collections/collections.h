@@ -12,11 +12,18 @@
 
 #include "controlplane/build/graph.h"
 
+#define TERN_COLLECTION_BATCH_MAX   1024u      /* writes of one batch */
+#define TERN_COLLECTION_BATCH_BYTES (8u << 20) /* of its vectors and payloads */
+#define TERN_COLLECTION_OWNER_MAX   32u        /* batches of one owner that are not collected yet */
+#define TERN_COLLECTION_QUEUE_BYTES (128u << 20) /* of all that waits */
+
 struct tern_collections;
 
 struct tern_collections_options {
-    const char *state_dir;              /* the store: STATE_DIR/vectors.db */
-    const struct tern_graph_host *host; /* `allocate` takes offsets within the arena */
+    const char *state_dir; /* the store: STATE_DIR/vectors.db */
+    /* `allocate` takes offsets within the arena. Called by the thread and, within prepare and
+     * attach, by their caller. Copied; its context outlives the collections. */
+    const struct tern_graph_host *host;
     int wake_fd; /* an eventfd, written when there are acknowledgements or progress */
 };
 
@@ -35,7 +42,7 @@ struct tern_collection_spec {
     struct tern_graph_parameters parameters;
 };
 
-/* --- for the builder's thread --- */
+/* --- for one thread, the builder's --- */
 
 struct tern_collection_place { /* an object in the arena */
     uint8_t *object;
@@ -44,16 +51,20 @@ struct tern_collection_place { /* an object in the arena */
     uint8_t object_id[16];
 };
 
-/* Formats an object at `place` (zeroed address space) and begins to fill it from the store. With
- * `wait`, returns once it has everything the store has (progress through `report`, which may return
- * false to cancel); without, at once. */
+/* Formats an object at `place` (zeroed address space; sets place->object_id) and begins to fill it
+ * from the store. With `wait`, returns once it has everything the store has (progress through
+ * `report`, NULL or a function that may return false to cancel); without, at once. Rows whose
+ * vectors have another dimension stay in the store and are passed over. TERN_ENOSPC the store holds
+ * more than fits, or there are no pages; TERN_ECANCELLED; on any failure the object is forgotten.
+ */
 int tern_collections_prepare(struct tern_collections *collections,
                              const struct tern_collection_spec *spec,
                              struct tern_collection_place *place, bool wait,
                              bool (*report)(void *context, uint64_t done, uint64_t total),
                              void *context, struct tern_error *error);
 /* Takes over an object found in the arena: recovers it, compares store_id and applied_seq with the
- * store, replays what is past. TERN_ECORRUPT when it has to be built anew. */
+ * store and begins to replay what is past. Reads nothing of the store that the object has applied.
+ * TERN_ECORRUPT when it has to be built anew. */
 int tern_collections_attach(struct tern_collections *collections,
                             const struct tern_collection_spec *spec,
                             const struct tern_collection_place *place, struct tern_error *error);
@@ -73,23 +84,27 @@ struct tern_collection_write {
     const struct tern_graph_value *payload; /* in the collection's column order; NULL with remove */
 };
 
-/* What became of a batch, in order of submission per owner. */
+/* What became of a batch. */
 struct tern_collection_ack {
     uint64_t owner, ticket;
-    int rc;             /* of the whole batch: nothing of it was written unless 0 */
-    uint32_t first_bad; /* index of the write that was refused, when rc is not 0 */
-    uint32_t removed;   /* removes that found their id */
-    uint64_t seq;       /* of the last write */
+    /* Of the whole batch: nothing of it was written unless 0. TERN_ENOSPC: capacity. TERN_EBUSY,
+     * TERN_EIO, …: the store. TERN_EINVAL: the collection has changed meanwhile. */
+    int rc;
+    uint32_t written; /* puts */
+    uint32_t removed; /* removes that found their id */
+    uint64_t seq;     /* of the last write; 0: the batch changed nothing */
     struct tern_error error;
 };
 
-/* Submits `count` writes as one batch, all or nothing; copies them. The acknowledgement comes
- * through tern_collections_collect. TERN_EAGAIN: too much waits, try after the next collect.
- * TERN_ENOENT: no such collection. TERN_EINVAL with the first bad write's reason (checked at once,
- * nothing queued). */
+/* Submits `count` writes as one batch, all or nothing; copies them. Of two writes of one id the
+ * later one counts. The acknowledgement comes through tern_collections_collect; those of one owner
+ * come in the order of their submission. Owners take turns: one that submits much delays no other.
+ * Refused at once, and nothing is queued: TERN_EAGAIN too much waits, try after the next collect;
+ * TERN_ENOENT no such collection; TERN_ELIMIT too large a batch; TERN_EINVAL with the first bad
+ * write's reason and `*first_bad` (may be NULL), its index. */
 int tern_collections_submit(struct tern_collections *collections, const char *name, uint64_t owner,
                             uint64_t ticket, const struct tern_collection_write *writes,
-                            unsigned count, struct tern_error *error);
+                            unsigned count, uint32_t *first_bad, struct tern_error *error);
 /* The next acknowledgement; false when there is none. */
 bool tern_collections_collect(struct tern_collections *collections,
                               struct tern_collection_ack *ack);
@@ -106,12 +121,14 @@ struct tern_collection_status {
     bool served;  /* a root names it */
     bool filling; /* from the store: `done` of `total` */
     uint64_t done, total;
-    double rate; /* vectors a second; time left = (total - done) / rate */
+    double rate;      /* vectors a second; time left = (total - done) / rate */
+    uint64_t skipped; /* rows of another dimension, which it passed over */
     uint64_t live, deleted, tail, capacity;
-    uint64_t bytes, payload_bytes; /* backed by pages */
+    uint64_t bytes, payload_bytes; /* of the slots in use */
     uint64_t stored_seq, applied_seq;
     uint64_t writes_waiting;
-    uint64_t commit_p99_us, ack_p99_us; /* of the last minute or so */
+    uint64_t commit_p99_us, ack_p99_us; /* of the last minute or so; of the whole store */
+    char error[256];                    /* why filling stands still; empty: it does not */
 };
 unsigned tern_collections_status(struct tern_collections *collections,
                                  struct tern_collection_status *statuses, unsigned max);

@@ -126,6 +126,20 @@ int tern_payload_encode(struct tern_buffer *out, uint32_t shape,
     return 0;
 }
 
+size_t tern_payload_bytes(const uint8_t *bytes, const struct tern_graph_column *columns,
+                          unsigned count)
+{
+    uint16_t present = tern_load_u16(bytes + 4);
+    size_t at = PREFIX_BYTES;
+
+    for (unsigned i = 0; i < count; i++)
+        if (present & 1u << i) {
+            at += columns[i].type == TERN_TYPE_STRING ? tern_load_u16(bytes + at) : 0u;
+            at += value_bytes(columns[i].type);
+        }
+    return at;
+}
+
 uint32_t tern_payload_shape(const uint8_t *bytes, size_t length)
 {
     return length >= PREFIX_BYTES ? tern_load_u32(bytes) : 0;

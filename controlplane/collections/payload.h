@@ -20,6 +20,10 @@ int tern_payload_encode(struct tern_buffer *out, uint32_t shape,
                         const struct tern_graph_column *columns, unsigned count,
                         const struct tern_graph_value *values);
 
+/* How many bytes encode wrote at `bytes` for these columns. */
+size_t tern_payload_bytes(const uint8_t *bytes, const struct tern_graph_column *columns,
+                          unsigned count);
+
 /* The shape that the bytes were written under; 0: they are too short to say. */
 uint32_t tern_payload_shape(const uint8_t *bytes, size_t length);
 

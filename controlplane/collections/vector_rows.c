@@ -264,8 +264,18 @@ int tern_vector_store_purge(struct tern_vector_store *store, uint32_t collection
                             unsigned limit, unsigned *purged, struct tern_error *error)
 {
     struct tern_vector_table *table = tern_vector_store_table(store, collection);
+    uint64_t first = 0;
     unsigned changes = 0;
-    int rc = tern_vector_store_begin(store, error);
+    int rc = read_number(store, collection,
+                         "SELECT coalesce(min(seq), 0) FROM vectors_%u WHERE vector IS NULL",
+                         &first, error);
+
+    if (rc == 0 && (first == 0 || first > seq)) { /* nothing to do costs no commit */
+        *purged = 0;
+        return 0;
+    }
+    if (rc == 0)
+        rc = tern_vector_store_begin(store, error);
 
     if (rc != 0)
         return rc;

@@ -1,0 +1,247 @@
+/* Objects that are filled from the store beside the one that is served, while both are written to;
+ * and all of it against a dictionary. */
+#include "tests/unit/collections_world.h"
+
+#include "shared/schema.h"
+
+/* --- Beside the one that is served --- */
+
+static bool count_reports(void *context, uint64_t done, uint64_t total)
+{
+    unsigned *reports = context;
+
+    assert_true(done <= total);
+    (*reports)++;
+    return true;
+}
+
+static bool cancel(TERN_UNUSED void *context, TERN_UNUSED uint64_t done, TERN_UNUSED uint64_t total)
+{
+    return false;
+}
+
+static void a_new_object_is_filled_beside_the_old(TERN_TEST_STATE)
+{
+    struct tern_collection_spec spec = make_spec("docs", DIM, 3000), next = spec;
+    const struct tern_graph_value payload[2] = {{.present = true, .string = {"spam", 4}},
+                                                {.present = true, .u64 = 12}};
+    struct tern_collection_place old, place, places[1];
+    struct tern_collection_write writes[250];
+    struct tern_collection_status statuses[2];
+    float vector[DIM] = {0, 2, 3, 4};
+    struct tern_error error;
+    unsigned reports = 0;
+
+    start();
+    old = serve(&spec);
+    for (uint64_t first = 0; first < 2000; first += TERN_COUNT(writes)) {
+        for (unsigned i = 0; i < TERN_COUNT(writes); i++)
+            writes[i] = put_of(first + i, vector, payload);
+        assert_int_equal(tern_collections_submit(collections, "docs", 1, 1, writes,
+                                                 TERN_COUNT(writes), NULL, &error),
+                         0);
+        assert_int_equal(collect().rc, 0);
+    }
+    /* other columns: moved, and a new one */
+    next.shape.m = 32;
+    next.shape.column_count = 3;
+    next.shape.columns[0] = spec.shape.columns[1];
+    next.shape.columns[1] = spec.shape.columns[0];
+    next.shape.columns[2] = (struct tern_graph_column){"weight", TERN_TYPE_F32};
+    place = new_place(&next);
+    graph_double_hold(true);
+    assert_int_equal(
+        tern_collections_prepare(collections, &next, &place, false, NULL, NULL, &error), 0);
+    vector[0] = 7;
+    writes[0] = put_of(5, vector, payload);
+    writes[1] = put_of(1999, NULL, NULL);
+    assert_int_equal(tern_collections_submit(collections, "docs", 1, 1, writes, 2, NULL, &error),
+                     0);
+    graph_double_hold(false);
+    assert_int_equal(collect().removed, 1);
+    await_current("docs");
+    assert_int_equal(tern_collections_status(collections, statuses, 2), 2);
+    assert_int_equal(statuses[1].live, 1999);
+    assert_false(statuses[1].served);
+    assert_true(graph_double_find(old.object, 5)->first == 7);
+    assert_true(graph_double_find(place.object, 5)->first == 7);
+    assert_int_equal(graph_double_find(place.object, 5)->values[0].number, 12);
+    assert_string_equal(graph_double_find(place.object, 5)->values[1].text, "spam");
+    assert_false(graph_double_find(place.object, 5)->values[2].present);
+    assert_null(graph_double_find(place.object, 1999));
+    /* both are current until one is let go of */
+    assert_int_equal(write_one("docs", 2500, vector).rc, 0);
+    assert_non_null(graph_double_find(place.object, 2500));
+    places[0] = place;
+    tern_collections_commit(collections, &next, places, 1);
+    assert_int_equal(tern_collections_status(collections, statuses, 2), 1);
+    assert_int_equal(write_one("docs", 2501, vector).rc, 0);
+    assert_null(graph_double_find(old.object, 2501));
+    assert_non_null(graph_double_find(place.object, 2501));
+
+    /* one that is not wanted in the end */
+    place = new_place(&spec);
+    assert_int_equal(
+        tern_collections_prepare(collections, &spec, &place, true, count_reports, &reports, &error),
+        0);
+    assert_true(reports > 0);
+    tern_collections_abandon(collections);
+    assert_int_equal(write_one("docs", 2502, vector).rc, 0);
+    assert_null(graph_double_find(place.object, 2502));
+    place = new_place(&spec);
+    graph_double_hold(true);
+    assert_int_equal(
+        tern_collections_prepare(collections, &spec, &place, false, NULL, NULL, &error), 0);
+    graph_double_hold(false);
+    tern_collections_abandon(collections);
+    assert_int_equal(tern_collections_status(collections, statuses, 2), 1);
+
+    /* one that cannot hold it, one that gets no pages, one that is cancelled */
+    spec.shape.capacity = 100;
+    place = new_place(&spec);
+    assert_int_equal(tern_collections_prepare(collections, &spec, &place, true, NULL, NULL, &error),
+                     TERN_ENOSPC);
+    assert_string_equal(error.message,
+                        "collection docs: the store holds 2002 vectors, its `capacity` is 100");
+    spec.shape.capacity = 3000;
+    place = new_place(&spec);
+    graph_double_fail_after(50);
+    assert_int_equal(tern_collections_prepare(collections, &spec, &place, true, NULL, NULL, &error),
+                     TERN_ENOSPC);
+    graph_double_fail_after(-1);
+    place = new_place(&spec);
+    assert_int_equal(
+        tern_collections_prepare(collections, &spec, &place, true, cancel, NULL, &error),
+        TERN_ECANCELLED);
+    assert_int_equal(tern_collections_status(collections, statuses, 2), 1);
+    assert_int_equal(write_one("docs", 2503, vector).rc, 0);
+    stop();
+}
+
+static void another_dimension_passes_over_what_was(TERN_TEST_STATE)
+{
+    struct tern_collection_spec spec = make_spec("docs", DIM, 100), wide;
+    const float vector[2 * DIM] = {1, 2, 3, 4, 5, 6, 7, 8};
+    struct tern_collection_place place;
+    struct tern_collection_status statuses[2];
+
+    start();
+    serve(&spec);
+    for (uint64_t id = 0; id < 10; id++)
+        assert_int_equal(write_one("docs", id, vector).rc, 0);
+    wide = make_spec("docs", 2 * DIM, 100);
+    place = prepare(&wide);
+    assert_int_equal(tern_collections_status(collections, statuses, 2), 2);
+    assert_int_equal(statuses[1].live, 0);
+    assert_int_equal(statuses[1].skipped, 10);
+    /* still the old shape, until it is served */
+    assert_int_equal(write_one("docs", 10, vector).rc, 0);
+    assert_null(graph_double_find(place.object, 10));
+    tern_collections_commit(collections, &wide, &place, 1);
+    assert_int_equal(write_one("docs", 3, vector).rc, 0);
+    assert_true(graph_double_find(place.object, 3)->last == 8);
+    /* going back finds all but what was overwritten */
+    place = serve(&spec);
+    assert_null(graph_double_find(place.object, 3));
+    assert_non_null(graph_double_find(place.object, 10));
+    assert_int_equal(tern_collections_status(collections, statuses, 2), 1);
+    assert_int_equal(statuses[0].live, 10);
+    stop();
+}
+
+/* --- Against a dictionary --- */
+
+enum { IDS = 150, OWNERS = 3 };
+
+struct word {
+    bool live;
+    float first;
+};
+
+static void random_batch(uint64_t owner, uint64_t ticket, struct word *words, uint64_t *seed,
+                         struct tern_error *error)
+{
+    static float vectors[40][DIM];
+    struct tern_collection_write writes[40];
+    unsigned count = 1 + (unsigned)(tern_test_random(seed) % 40);
+
+    for (unsigned i = 0; i < count; i++) {
+        /* ids of different owners differ: between owners the order is the thread's */
+        uint64_t id = tern_test_random(seed) % IDS * OWNERS + owner;
+        bool remove = tern_test_random(seed) % 3 == 0;
+
+        vectors[i][0] = (float)(tern_test_random(seed) % 100000);
+        writes[i] = put_of(id, remove ? NULL : vectors[i], NULL);
+        words[id] = (struct word){!remove, vectors[i][0]};
+    }
+    if (tern_collections_submit(collections, "docs", owner, ticket, writes, count, NULL, error) !=
+        0)
+        fail_msg("%s", error->message);
+}
+
+static void compare(const struct tern_collection_place *place, const struct word *words)
+{
+    for (uint64_t id = 0; id < IDS * OWNERS; id++) {
+        const struct graph_double_entry *entry = graph_double_find(place->object, id);
+
+        assert_int_equal(entry != NULL, words[id].live);
+        if (entry != NULL)
+            assert_true(entry->first == words[id].first);
+    }
+}
+
+static void agrees_with_a_dictionary(TERN_TEST_STATE)
+{
+    static struct word words[IDS * OWNERS];
+    struct tern_collection_spec spec = make_spec("docs", DIM, IDS * OWNERS);
+    uint64_t seed = 31337, ticket = 0;
+    struct tern_collection_place place;
+    struct tern_error error;
+
+    memset(words, 0, sizeof words);
+    start();
+    place = serve(&spec);
+    for (unsigned round = 0; round < 120; round++) {
+        unsigned batches = (unsigned)(tern_test_random(&seed) % 20), kind;
+        struct tern_collection_place beside = {0};
+
+        for (unsigned i = 0; i < batches; i++)
+            random_batch(tern_test_random(&seed) % OWNERS, ++ticket, words, &seed, &error);
+        kind = (unsigned)(tern_test_random(&seed) % 6);
+        if (kind == 0 && arena.used < arena.size / 2) { /* a new one, while writes wait */
+            beside = new_place(&spec);
+            assert_int_equal(tern_collections_prepare(collections, &spec, &beside, round % 2 == 0,
+                                                      NULL, NULL, &error),
+                             0);
+            random_batch(0, ++ticket, words, &seed, &error);
+            batches++;
+        }
+        for (unsigned i = 0; i < batches; i++)
+            assert_int_equal(collect().rc, 0);
+        compare(&place, words);
+        if (beside.object != NULL) {
+            await_current("docs");
+            compare(&beside, words);
+            tern_collections_commit(collections, &spec, &beside, 1);
+            place = beside;
+        } else if (kind == 1) {
+            stop();
+            start();
+            assert_int_equal(tern_collections_attach(collections, &spec, &place, &error), 0);
+            tern_collections_commit(collections, &spec, &place, 1);
+        }
+    }
+    stop();
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(a_new_object_is_filled_beside_the_old),
+        TEST(another_dimension_passes_over_what_was),
+        TEST(agrees_with_a_dictionary),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,43 @@
+/* Collections over a private arena, the real store and the double of the graph; what the tests of
+ * the thread share. */
+#ifndef TERN_TESTS_COLLECTIONS_WORLD_H
+#define TERN_TESTS_COLLECTIONS_WORLD_H
+
+#include "tests/unit/unit.h"
+
+#include "controlplane/collections/collections.h"
+#include "tests/unit/graph_double.h"
+
+#define DIM 4u
+
+struct collections_arena {
+    uint8_t *memory;
+    uint64_t used, size;
+};
+extern struct collections_arena arena;
+extern struct tern_collections *collections;
+extern char database_path[96];
+
+/* Of a test: an empty state directory and arena. */
+int set_up(void **state);
+int tear_down(void **state);
+
+void start(void);
+void stop(void);
+/* Columns: label (string), tenant (u32). */
+struct tern_collection_spec make_spec(const char *name, uint32_t dim, uint32_t capacity);
+struct tern_collection_place new_place(const struct tern_collection_spec *spec);
+/* Prepared and filled; and served as the only one. */
+struct tern_collection_place prepare(const struct tern_collection_spec *spec);
+struct tern_collection_place serve(const struct tern_collection_spec *spec);
+
+/* The next acknowledgement; waits for it on the descriptor, as the API does. */
+struct tern_collection_ack collect(void);
+/* Until no object of the name is filled. */
+void await_current(const char *name);
+/* `vector` NULL: a removal. */
+struct tern_collection_write put_of(uint64_t id, const float *vector,
+                                    const struct tern_graph_value *payload);
+struct tern_collection_ack write_one(const char *name, uint64_t id, const float *vector);
+
+#endif
