@@ -29,6 +29,16 @@ struct tern_collection {
 int tern_collection_open(struct tern_collection *collection, const void *object, uint64_t length,
                          struct tern_error *error);
 
+/* XXH3-64 of the header's constants. */
+uint64_t tern_collection_checksum(const struct tern_collection_header *header);
+
+/* Bytes of a slot's part of each array; 0 where there is none. */
+uint32_t tern_collection_links_stride(uint32_t m);
+uint32_t tern_collection_upper_stride(uint32_t m);
+uint32_t tern_collection_code_stride(uint32_t dim, enum tern_quantize quantize);
+uint32_t tern_collection_vector_stride(uint32_t dim);
+uint8_t tern_collection_column_width(uint8_t type); /* 0: no type of a payload */
+
 /* The payload column of that name, or -1. */
 int tern_collection_find_column(const struct tern_collection *collection, const char *name,
                                 size_t length);

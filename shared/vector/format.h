@@ -64,7 +64,8 @@ struct tern_vector_meta {
     uint64_t id;     /* the caller's */
     uint64_t seq;    /* of the write in the store that put it here */
     uint32_t upper;  /* index of its first upper line; unused at level 0 */
-    uint32_t anchor; /* the slot whose list holds its protected in-edge; TERN_SLOT_NONE: root */
+    uint32_t anchor; /* the slot whose list holds its protected in-edge; its own number: the root;
+                        TERN_SLOT_NONE: not linked yet */
     float norm;      /* cosine: length before normalizing; l2: squared length; dot: length */
     _Atomic uint32_t state; /* enum tern_slot_state | level << 8 | use count << 16 */
 };
@@ -144,6 +145,8 @@ struct tern_collection_header {
     uint64_t dictionary_index; /* of u32 */
     uint32_t column_count;
     uint32_t dictionary_index_mask; /* its size − 1: a power of two, over twice the capacity */
+    uint32_t vector_capacity;       /* live vectors; the slots beyond it are for tombstones */
+    uint32_t constants_reserved;
     struct tern_payload_column columns[TERN_PAYLOAD_COLUMNS_MAX];
 
     /* changed in place by an apply */

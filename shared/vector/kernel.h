@@ -1,0 +1,162 @@
+/* Distances and walks, written once for every instruction set: included by kernel_scalar.c and
+ * kernel_avx2.c, which define KERNEL_FUNCTION and these:
+ *
+ *     code_dots   four int8 products of a probe's code with code lines
+ *     float_dots  four sums of products of a probe's values with vector lines
+ *     float_l2s   four sums of squared differences
+ *
+ * Every set gives the same bits: integers are exact, sums of floats are 32 partial sums (float i
+ * goes to sum i modulo 32) added in one fixed order, and no product is fused into its sum
+ * (no set is compiled for FMA). */
+
+#define LINES 4 /* scored together: enough to keep loads in flight, few enough for registers */
+
+/* Both are of no effect on what is computed: hints by measurement (docs/performance.md). */
+KERNEL_FUNCTION void prefetch_line(const uint8_t *line, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < bytes; i += TERN_CACHE_LINE)
+        __builtin_prefetch(line + i);
+}
+
+KERNEL_FUNCTION void measure_in(const struct tern_collection *collection, enum tern_space space,
+                                const struct tern_probe *probe, const uint32_t *slots,
+                                unsigned count, float *distances)
+{
+    bool is_code = space == TERN_SPACE_CODE_DOT || space == TERN_SPACE_CODE_L2;
+    const uint8_t *base = is_code ? collection->code : collection->vector;
+    uint64_t stride = is_code ? collection->code_stride : collection->vector_stride;
+
+    for (unsigned at = 0; at < count; at += LINES) {
+        const uint8_t *lines[LINES];
+        int32_t dots[LINES];
+        float sums[LINES];
+
+        for (unsigned i = 0; i < LINES; i++)
+            lines[i] = base + stride * slots[at + i < count ? at + i : count - 1];
+        if (is_code) {
+            code_dots(probe, lines, collection->code_stride, dots);
+            for (unsigned i = 0; i < LINES; i++) {
+                const struct tern_vector_code *code =
+                    (const struct tern_vector_code *)(const void *)lines[i];
+                float product = probe->scale * (code->scale * (float)dots[i]);
+
+                distances[at + i] = space == TERN_SPACE_CODE_L2 ? code->squared + product : product;
+            }
+        } else {
+            if (space == TERN_SPACE_FLOAT_L2)
+                float_l2s(probe->values, lines, collection->vector_stride, sums);
+            else
+                float_dots(probe->values, lines, collection->vector_stride, sums);
+            for (unsigned i = 0; i < LINES; i++)
+                distances[at + i] = space == TERN_SPACE_FLOAT_L2 ? sums[i] : -sums[i];
+        }
+    }
+}
+
+/* The neighbours of a list that are within bounds and not seen, with `once` from now on; their
+ * lines are on their way when it returns. Links are loaded with acquire (pairs with the writer's
+ * release store): what a link leads to was written before it. */
+KERNEL_FUNCTION unsigned gather(const struct tern_walk *walk, enum tern_space space, uint32_t slot,
+                                unsigned level, bool once, uint32_t *slots)
+{
+    const struct tern_collection *collection = walk->collection;
+    bool is_code = space == TERN_SPACE_CODE_DOT || space == TERN_SPACE_CODE_L2;
+    const uint8_t *base = is_code ? collection->code : collection->vector;
+    uint32_t stride = is_code ? collection->code_stride : collection->vector_stride;
+    const _Atomic uint32_t *list = tern_collection_list(collection, slot, level);
+    unsigned length = tern_collection_list_length(collection, level), count = 0;
+
+    for (unsigned i = 0; i < length; i++) {
+        uint32_t link = atomic_load_explicit(&list[i], memory_order_acquire);
+
+        if (link >= walk->slot_count ||
+            (once ? !tern_seen_add(walk->seen, link) : tern_seen_test(walk->seen, link)))
+            continue; /* a hole, one newer than this search, one seen */
+        slots[count++] = link;
+        prefetch_line(base + (uint64_t)stride * link, stride);
+    }
+    return count;
+}
+
+KERNEL_FUNCTION void descend_in(const struct tern_walk *walk, enum tern_space space, unsigned level,
+                                struct tern_candidate *nearest)
+{
+    uint32_t slots[TERN_BATCH_MAX];
+    float distances[TERN_BATCH_MAX];
+    uint32_t from;
+
+    do {
+        unsigned count = gather(walk, space, nearest->slot, level, false, slots);
+
+        from = nearest->slot;
+        measure_in(walk->collection, space, walk->probe, slots, count, distances);
+        for (unsigned i = 0; i < count; i++)
+            if (distances[i] < nearest->distance)
+                *nearest = (struct tern_candidate){distances[i], slots[i]};
+    } while (nearest->slot != from);
+}
+
+KERNEL_FUNCTION void explore_in(const struct tern_walk *walk, enum tern_space space, unsigned level,
+                                struct tern_pool *pool)
+{
+    uint32_t slots[TERN_BATCH_MAX];
+    float distances[TERN_BATCH_MAX];
+
+    while (pool->next < pool->count) {
+        struct tern_candidate *item = &pool->items[pool->next];
+        unsigned count;
+
+        if ((item->slot & TERN_CANDIDATE_DONE) != 0) {
+            pool->next++;
+            continue;
+        }
+        count = gather(walk, space, item->slot, level, true, slots);
+        item->slot |= TERN_CANDIDATE_DONE;
+        pool->next++;
+        measure_in(walk->collection, space, walk->probe, slots, count, distances);
+        for (unsigned i = 0; i < count; i++)
+            tern_pool_put(pool, distances[i], slots[i]);
+    }
+}
+
+/* The space is a constant in each call below: one loop is made for each. */
+#define IN_SPACE(space, function, ...)                                                             \
+    switch (space) {                                                                               \
+    case TERN_SPACE_CODE_DOT:                                                                      \
+        function(__VA_ARGS__(TERN_SPACE_CODE_DOT));                                                \
+        break;                                                                                     \
+    case TERN_SPACE_CODE_L2:                                                                       \
+        function(__VA_ARGS__(TERN_SPACE_CODE_L2));                                                 \
+        break;                                                                                     \
+    case TERN_SPACE_FLOAT_DOT:                                                                     \
+        function(__VA_ARGS__(TERN_SPACE_FLOAT_DOT));                                               \
+        break;                                                                                     \
+    case TERN_SPACE_FLOAT_L2:                                                                      \
+        function(__VA_ARGS__(TERN_SPACE_FLOAT_L2));                                                \
+        break;                                                                                     \
+    }
+
+KERNEL_TARGET static void measure(const struct tern_collection *collection, enum tern_space space,
+                                  const struct tern_probe *probe, const uint32_t *slots,
+                                  unsigned count, float *distances){
+#define ARGUMENTS(space) collection, space, probe, slots, count, distances
+    IN_SPACE(space, measure_in, ARGUMENTS)
+#undef ARGUMENTS
+}
+
+KERNEL_TARGET static void descend(const struct tern_walk *walk, unsigned level,
+                                  struct tern_candidate *nearest){
+#define ARGUMENTS(space) walk, space, level, nearest
+    IN_SPACE(walk->space, descend_in, ARGUMENTS)
+#undef ARGUMENTS
+}
+
+KERNEL_TARGET
+    static void explore(const struct tern_walk *walk, unsigned level, struct tern_pool *pool)
+{
+#define ARGUMENTS(space) walk, space, level, pool
+    IN_SPACE(walk->space, explore_in, ARGUMENTS)
+#undef ARGUMENTS
+}
+
+static const struct tern_kernel kernel = {KERNEL_NAME, measure, descend, explore};

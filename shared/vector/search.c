@@ -1,0 +1,374 @@
+#include "shared/vector/search.h"
+
+#include "shared/vector/scratch.h"
+
+#define RERANK_MIN 32u
+#define ROUNDS_MAX 4u /* of looking again at what was put meanwhile */
+#define SCAN_BATCH 64u
+
+/* One search in progress. */
+struct search {
+    const struct tern_collection *collection;
+    struct tern_search_scratch *scratch;
+    const struct tern_search *asked;
+    struct tern_probe probe;
+    struct tern_walk walk;
+    struct tern_pool pool, fresh;
+    uint32_t places_mask;
+    uint32_t rerank;   /* live candidates to rank by f32 */
+    uint32_t tail_end; /* positions before it were looked at */
+};
+
+static void prepare(struct search *search)
+{
+    const struct tern_collection *collection = search->collection;
+    struct tern_search_scratch *scratch = search->scratch;
+    bool quantized = collection->quantize != TERN_QUANTIZE_NONE;
+
+    tern_vector_prepare(collection, search->asked->query, scratch->values);
+    if (quantized)
+        tern_vector_encode(collection, scratch->values, scratch->line);
+    tern_probe_of_code(collection, quantized ? scratch->line : NULL, scratch->values, scratch->code,
+                       scratch->magnitude, &search->probe);
+    search->walk = (struct tern_walk){.collection = collection,
+                                      .space = tern_space_of_graph(collection),
+                                      .probe = &search->probe,
+                                      .seen = &scratch->seen};
+    search->rerank = 2 * search->asked->k;
+    if (search->rerank < RERANK_MIN)
+        search->rerank = RERANK_MIN;
+    search->fresh = (struct tern_pool){.items = scratch->fresh, .limit = search->rerank};
+    search->places_mask = 2 * RERANK_MIN - 1;
+    while (search->places_mask < 2 * search->rerank)
+        search->places_mask = 2 * search->places_mask + 1;
+}
+
+static enum tern_slot_state state_of(const struct tern_collection *collection, uint32_t slot)
+{
+    /* Acquire pairs with the release that made the slot live: its values were written before. */
+    return (enum tern_slot_state)(
+        atomic_load_explicit(&collection->meta[slot].state, memory_order_acquire) & 0xff);
+}
+
+/* Keeps of slots[0..count) what the filter lets through. */
+static unsigned keep_passing(const struct search *search, uint32_t *slots, unsigned count)
+{
+    const struct tern_search_filter *filter = search->asked->filter;
+    uint8_t matches[SCAN_BATCH];
+    unsigned kept = 0;
+
+    if (filter == NULL || count == 0)
+        return count;
+    filter->match(filter->context, search->collection, slots, count, matches);
+    for (unsigned i = 0; i < count; i++)
+        if (matches[i] != 0)
+            slots[kept++] = slots[i];
+    return kept;
+}
+
+/* Measures at most SCAN_BATCH slots into a pool. */
+static void scan_batch(const struct search *search, struct tern_pool *pool, uint32_t *slots,
+                       unsigned count)
+{
+    float distances[SCAN_BATCH];
+
+    count = keep_passing(search, slots, count);
+    search->scratch->kernel->measure(search->collection, search->walk.space, &search->probe, slots,
+                                     count, distances);
+    for (unsigned i = 0; i < count; i++)
+        tern_pool_put(pool, distances[i], slots[i]);
+}
+
+/* Positions from `first` to the tail's end into `fresh`. False when the writer has come around and
+ * overwritten some: the search starts again. */
+static bool scan_tail(struct search *search, uint32_t first, uint32_t end)
+{
+    const struct tern_collection_header *header = search->collection->header;
+    uint32_t slots[SCAN_BATCH];
+    unsigned count = 0;
+
+    if (end - first > TERN_TAIL_MAX)
+        return false;
+    for (; first != end; first++) {
+        slots[count] =
+            atomic_load_explicit(&header->tail_slots[first % TERN_TAIL_MAX], memory_order_acquire);
+        if (slots[count] < search->walk.slot_count &&
+            state_of(search->collection, slots[count]) == TERN_SLOT_LIVE)
+            count++;
+        if (count == SCAN_BATCH) {
+            scan_batch(search, &search->fresh, slots, count);
+            count = 0;
+        }
+    }
+    scan_batch(search, &search->fresh, slots, count);
+    return true;
+}
+
+/* All vectors, live ones among [0, slot_count). */
+static void scan_all(struct search *search)
+{
+    uint32_t slots[SCAN_BATCH];
+    unsigned count = 0;
+
+    search->pool = (struct tern_pool){.items = search->scratch->pool, .limit = search->rerank};
+    for (uint32_t slot = 0; slot < search->walk.slot_count; slot++) {
+        if (state_of(search->collection, slot) != TERN_SLOT_LIVE)
+            continue;
+        slots[count++] = slot;
+        if (count == SCAN_BATCH) {
+            scan_batch(search, &search->pool, slots, count);
+            count = 0;
+        }
+    }
+    scan_batch(search, &search->pool, slots, count);
+}
+
+/* Down from the entry to the lowest level, and there with a pool of `ef`. */
+static void walk_graph(struct search *search, uint64_t entry, uint32_t ef)
+{
+    const struct tern_kernel *kernel = search->scratch->kernel;
+    uint32_t slot = (uint32_t)entry;
+    unsigned level = entry >> 32 & 0xff;
+    struct tern_candidate nearest = {.slot = slot};
+    float distances[4];
+
+    search->pool = (struct tern_pool){.items = search->scratch->pool, .limit = ef};
+    if (slot >= search->walk.slot_count)
+        return; /* nothing is linked yet */
+    kernel->measure(search->collection, search->walk.space, &search->probe, &slot, 1, distances);
+    nearest.distance = distances[0];
+    for (; level > 0; level--)
+        kernel->descend(&search->walk, level, &nearest);
+    tern_seen_add(search->walk.seen, nearest.slot);
+    tern_pool_put(&search->pool, nearest.distance, nearest.slot);
+    kernel->explore(&search->walk, 0, &search->pool);
+    tern_seen_clear(search->walk.seen);
+}
+
+/* Puts a live candidate among the ranked ones, unless its id is there: while an upsert is under way
+ * both values of an id are live for a moment, and the newer one is meant. `places` is open
+ * addressing over ids, at most half full: 1 + index into ranked. */
+static uint32_t add_ranked(const struct search *search, uint32_t count,
+                           struct tern_candidate candidate)
+{
+    const struct tern_vector_meta *meta = search->collection->meta;
+    struct tern_candidate *ranked = search->scratch->ranked;
+    uint16_t *places = search->scratch->places;
+    uint64_t id = meta[candidate.slot].id;
+    uint32_t at = (uint32_t)((id * 0x9e3779b97f4a7c15ull) >> 32) & search->places_mask;
+
+    for (; places[at] != 0; at = (at + 1) & search->places_mask) {
+        struct tern_candidate *other = &ranked[places[at] - 1];
+
+        if (meta[other->slot].id == id) {
+            if (meta[other->slot].seq < meta[candidate.slot].seq)
+                *other = candidate;
+            return count;
+        }
+    }
+    ranked[count] = candidate;
+    places[at] = (uint16_t)(count + 1);
+    return count + 1;
+}
+
+/* The best live candidates of both pools, at most `rerank`, into scratch->ranked. */
+static uint32_t collect_live(const struct search *search, bool *replaced)
+{
+    const struct tern_pool *graph = &search->pool, *fresh = &search->fresh;
+    uint32_t of_graph = 0, of_fresh = 0, count = 0;
+
+    *replaced = false;
+    memset(search->scratch->places, 0, (search->places_mask + 1) * sizeof *search->scratch->places);
+    while (count < search->rerank && (of_graph < graph->count || of_fresh < fresh->count)) {
+        struct tern_candidate candidate;
+        enum tern_slot_state state;
+
+        if (of_graph == graph->count ||
+            (of_fresh < fresh->count &&
+             fresh->items[of_fresh].distance < graph->items[of_graph].distance))
+            candidate = fresh->items[of_fresh++];
+        else
+            candidate = graph->items[of_graph++];
+        candidate.slot &= ~TERN_CANDIDATE_DONE;
+        state = state_of(search->collection, candidate.slot);
+        if (state == TERN_SLOT_LIVE)
+            count = add_ranked(search, count, candidate);
+        else
+            *replaced = *replaced || state != TERN_SLOT_DELETED;
+    }
+    return count;
+}
+
+/* Distances of the ranked candidates from their f32 vectors. */
+static void measure_exactly(const struct search *search, uint32_t count)
+{
+    struct tern_candidate *ranked = search->scratch->ranked;
+
+    for (uint32_t i = 0; i < count; i += SCAN_BATCH) {
+        uint32_t slots[SCAN_BATCH], taken = count - i < SCAN_BATCH ? count - i : SCAN_BATCH;
+        float distances[SCAN_BATCH];
+
+        for (uint32_t j = 0; j < taken; j++)
+            slots[j] = ranked[i + j].slot;
+        search->scratch->kernel->measure(search->collection,
+                                         tern_space_of_vectors(search->collection), &search->probe,
+                                         slots, taken, distances);
+        for (uint32_t j = 0; j < taken; j++)
+            ranked[i + j].distance = distances[j];
+    }
+}
+
+static bool is_before(const struct tern_vector_meta *meta, const struct tern_candidate *a,
+                      const struct tern_candidate *b)
+{
+    return a->distance < b->distance ||
+           (a->distance == b->distance && meta[a->slot].id < meta[b->slot].id);
+}
+
+/* Shell sort: no memory, and nearly sorted is what it gets. */
+static void sort_ranked(const struct search *search, uint32_t count)
+{
+    static const uint32_t gaps[] = {701, 301, 132, 57, 23, 10, 4, 1};
+    const struct tern_vector_meta *meta = search->collection->meta;
+    struct tern_candidate *ranked = search->scratch->ranked;
+
+    for (size_t g = 0; g < TERN_COUNT(gaps); g++) {
+        for (uint32_t i = gaps[g]; i < count; i++) {
+            struct tern_candidate moved = ranked[i];
+            uint32_t at = i;
+
+            for (; at >= gaps[g] && is_before(meta, &moved, &ranked[at - gaps[g]]); at -= gaps[g])
+                ranked[at] = ranked[at - gaps[g]];
+            ranked[at] = moved;
+        }
+    }
+}
+
+static unsigned give_hits(const struct search *search, uint32_t count, struct tern_search_hit *hits)
+{
+    const struct tern_candidate *ranked = search->scratch->ranked;
+    uint32_t given = count < search->asked->k ? count : search->asked->k;
+
+    for (uint32_t i = 0; i < given; i++)
+        hits[i] = (struct tern_search_hit){
+            .id = search->collection->meta[ranked[i].slot].id,
+            .score = tern_vector_score(search->collection, ranked[i].distance),
+            .slot = ranked[i].slot};
+    return given;
+}
+
+/* Fills the pools. False: the writer has overtaken this search, which starts again. */
+static bool fill_pools(struct search *search, bool scan, uint32_t ef)
+{
+    const struct tern_collection_header *header = search->collection->header;
+    uint64_t tail, entry;
+
+    /* Acquire, and in this order. The tail first: what leaves it afterwards is linked and was
+     * scanned, what left it before is linked for this search. The slots' count last: it covers the
+     * other two. Pairs with the writer's releases in the opposite order. */
+    tail = atomic_load_explicit(&header->tail, memory_order_acquire);
+    entry = atomic_load_explicit(&header->entry, memory_order_acquire);
+    search->walk.slot_count = atomic_load_explicit(&header->slot_count, memory_order_acquire);
+    search->tail_end = (uint32_t)(tail >> 32);
+    search->fresh.count = 0;
+    if (scan) {
+        scan_all(search);
+        return true;
+    }
+    if (!scan_tail(search, (uint32_t)tail, search->tail_end))
+        return false;
+    walk_graph(search, entry, ef);
+    return true;
+}
+
+/* A candidate that was replaced while this search ran has its new value among the puts since.
+ * Returns how many are ranked, or −1: overtaken. */
+static int64_t rank(struct search *search)
+{
+    const struct tern_collection_header *header = search->collection->header;
+    bool replaced;
+    uint32_t count = collect_live(search, &replaced);
+
+    for (unsigned round = 0; replaced && round < ROUNDS_MAX; round++) {
+        uint32_t end = (uint32_t)(atomic_load_explicit(&header->tail, memory_order_acquire) >> 32);
+        uint32_t first = search->tail_end;
+
+        if (end == first)
+            break;
+        search->walk.slot_count = atomic_load_explicit(&header->slot_count, memory_order_acquire);
+        search->tail_end = end;
+        if (!scan_tail(search, first, end))
+            return -1;
+        count = collect_live(search, &replaced);
+    }
+    return count;
+}
+
+unsigned tern_search_run(const struct tern_collection *collection,
+                         struct tern_search_scratch *scratch, const struct tern_search *asked,
+                         struct tern_search_hit *hits)
+{
+    const struct tern_collection_header *header = collection->header;
+    struct search search = {.collection = collection, .scratch = scratch, .asked = asked};
+    uint32_t live = atomic_load_explicit(&header->live_count, memory_order_relaxed);
+    bool scan_exactly =
+        asked->exact || live <= atomic_load_explicit(&header->full_scan, memory_order_relaxed);
+    bool scan = scan_exactly || asked->filter != NULL;
+    uint32_t ef =
+        asked->ef != 0 ? asked->ef : atomic_load_explicit(&header->ef_search, memory_order_relaxed);
+    int64_t count = 0;
+
+    prepare(&search);
+    if (scan_exactly)
+        search.walk.space = tern_space_of_vectors(collection);
+    if (ef < asked->k)
+        ef = asked->k;
+    if (ef > TERN_SEARCH_EF_MAX)
+        ef = TERN_SEARCH_EF_MAX;
+    for (;;) {
+        bool filled = fill_pools(&search, scan, ef);
+
+        count = filled ? rank(&search) : -1;
+        if (count < 0)
+            continue; /* the writer has put TERN_TAIL_MAX vectors meanwhile */
+        /* Tombstones fill a pool like live ones: look farther where they left too few. */
+        if (count >= asked->k || scan || search.pool.count < ef || ef == TERN_SEARCH_EF_MAX)
+            break;
+        ef = ef <= TERN_SEARCH_EF_MAX / 2 ? 2 * ef : TERN_SEARCH_EF_MAX;
+    }
+    measure_exactly(&search, (uint32_t)count);
+    sort_ranked(&search, (uint32_t)count);
+    return give_hits(&search, (uint32_t)count, hits);
+}
+
+int tern_search_check(const struct tern_collection *collection, const struct tern_search *search,
+                      struct tern_error *error)
+{
+    if (search->k == 0 || search->k > TERN_SEARCH_K_MAX)
+        return tern_error_set(error, TERN_EINVAL, "k is %u; it may be 1 to %u", search->k,
+                              TERN_SEARCH_K_MAX);
+    if (search->ef > TERN_SEARCH_EF_MAX)
+        return tern_error_set(error, TERN_EINVAL, "ef is %u; it may be at most %u", search->ef,
+                              TERN_SEARCH_EF_MAX);
+    return tern_vector_check(search->query, collection->dim, error);
+}
+
+uint64_t tern_search_estimate(const struct tern_collection *collection,
+                              const struct tern_search *search)
+{
+    const struct tern_collection_header *header = collection->header;
+    uint64_t slots = atomic_load_explicit(&header->slot_count, memory_order_relaxed);
+    uint64_t tail = atomic_load_explicit(&header->tail, memory_order_relaxed);
+    uint64_t ef = search->ef != 0 ? search->ef
+                                  : atomic_load_explicit(&header->ef_search, memory_order_relaxed);
+
+    if (search->exact || search->filter != NULL ||
+        atomic_load_explicit(&header->live_count, memory_order_relaxed) <=
+            atomic_load_explicit(&header->full_scan, memory_order_relaxed))
+        return slots;
+    if (ef < search->k)
+        ef = search->k;
+    /* About m new neighbours for each candidate that is expanded, and those of the way down. */
+    return tern_min_u64(slots, (ef + 8) * collection->m) +
+           (uint32_t)((uint32_t)(tail >> 32) - (uint32_t)tail) + 2 * search->k;
+}
