@@ -1,5 +1,7 @@
 #include "shared/view.h"
 
+#include "shared/collection_list.h"
+
 #include <errno.h>
 #include <sys/mman.h>
 
@@ -159,6 +161,52 @@ static int open_tables(const struct tern_arena *arena, const struct tern_view *b
     return 0;
 }
 
+static int open_collection(const struct tern_arena *arena, struct tern_view *view,
+                           const struct tern_collection_entry *entry, struct tern_error *error)
+{
+    const uint8_t *object = arena->base + entry->offset;
+    const struct tern_schema_collection *described;
+    struct tern_collection *collection;
+    struct tern_error why;
+    int result;
+
+    if (entry->id > view->collection_count)
+        return tern_error_set(error, TERN_ECORRUPT, "collection %u has no place", entry->id);
+    described = &tern_schema_collections(view->schema)[entry->id - 1];
+    collection = &view->collections[entry->id];
+    madvise((void *)object,
+            tern_align_up(tern_min_u64(entry->length, sizeof *collection->header), TERN_PAGE),
+            MADV_POPULATE_READ);
+    result = tern_collection_open(collection, object, entry->length, &why);
+    if (result == 0 &&
+        memcmp(collection->header->object_id, entry->object_id, sizeof entry->object_id) != 0)
+        result = tern_error_set(&why, TERN_ECORRUPT, "another object lies in its place");
+    if (result == 0 &&
+        (collection->dim != described->dim || (unsigned)collection->metric != described->metric))
+        result = tern_error_set(&why, TERN_ECORRUPT, "it is not what its schema says");
+    if (result != 0)
+        return tern_error_set(error, result, "collection %s: %s", described->name, why.message);
+    return 0;
+}
+
+static int open_collections(const struct tern_arena *arena, struct tern_view *view,
+                            struct tern_error *error)
+{
+    const struct tern_collection_list *list;
+    int result = tern_collection_list_find(arena, view->root_offset, &list);
+
+    if (result != 0)
+        return tern_error_set(error, result, "the list of collections is damaged");
+    view->collection_count = view->schema->collection_count;
+    view->collections = calloc(view->collection_count + 1, sizeof *view->collections);
+    if (view->collections == NULL)
+        return tern_error_set(error, TERN_ENOMEM, "no memory for %u collections",
+                              view->collection_count);
+    for (uint32_t i = 0; result == 0 && list != NULL && i < list->count; i++)
+        result = open_collection(arena, view, &list->entries[i], error);
+    return result;
+}
+
 static int open_rules(const struct tern_arena *arena, struct tern_view *view,
                       struct tern_error *error)
 {
@@ -222,6 +270,8 @@ static int open_view(const struct tern_arena *arena, uint64_t root_offset,
     if (result == 0)
         result = open_tables(arena, base, view, error);
     if (result == 0)
+        result = open_collections(arena, view, error);
+    if (result == 0)
         result = open_rules(arena, view, error);
     return result;
 }
@@ -249,6 +299,7 @@ void tern_view_close(struct tern_view *view)
         return;
     tern_rules_close(view->rules);
     free(view->tables);
+    free(view->collections);
     free(view->sections);
     free(view);
 }

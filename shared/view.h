@@ -9,6 +9,7 @@
 #include "shared/schema.h"
 #include "shared/settings.h"
 #include "shared/tables/table.h"
+#include "shared/vector/collection.h"
 
 struct tern_view {
     uint64_t root_offset;
@@ -19,6 +20,8 @@ struct tern_view {
     const struct tern_settings *settings;
     struct tern_table *tables; /* by id; [0] unused */
     unsigned table_count;
+    struct tern_collection *collections; /* by id; [0] unused; header NULL: it has no object now */
+    unsigned collection_count;
     struct tern_rules *rules;
     uint64_t bytes; /* of all its sections */
     /* a copy of the manifest's list: what the next view need not validate again */
@@ -27,7 +30,8 @@ struct tern_view {
 };
 
 /* Validates and resolves the root at `root_offset`: bounds, checksums of root, manifest and every
- * section, then each section's own structure; prefaults every section (MADV_POPULATE_READ).
+ * section, then each section's own structure; prefaults every section (MADV_POPULATE_READ). Of a
+ * collection only the header is read: the rest is as old as the collection, and changes.
  *
  * Sections that `base` (an open view of the same arena, or NULL) already holds are not read again:
  * a one-line change validates and prefaults the new sections only. The base's own root may be

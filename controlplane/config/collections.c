@@ -1,5 +1,6 @@
 /* collections: vectors that are searched by likeness; what makes their objects, and what changes in
  * place. */
+#include "controlplane/config/quantity.h"
 #include "controlplane/config/reader.h"
 
 /* ---- Payload ---- */
@@ -202,10 +203,52 @@ static void check_name(struct tern_config_reader *reader, const struct tern_text
                               config->tables[i].name.place.line);
 }
 
+/* Rounded up to what people would write. */
+static uint64_t round_up(uint64_t bytes)
+{
+    return tern_align_up(bytes, bytes < 1ull << 30 ? 64ull << 20 : 1ull << 30);
+}
+
+/* What collections reserve is known before anything is built: the arena has to have it, and should
+ * have room to build the largest of them anew beside itself, and for everything else. */
+static void check_room(struct tern_config_reader *reader)
+{
+    const struct tern_config *config = reader->config;
+    const struct tern_config_collection *first = NULL;
+    uint64_t reserved = 0, largest = 0;
+
+    for (unsigned i = 0; i < config->collection_count; i++) {
+        const struct tern_config_collection *collection = &config->collections[i];
+        uint64_t length;
+
+        if (collection->shape.dim == 0)
+            return; /* its own error has been reported */
+        length = tern_align_up(tern_graph_length(&collection->shape), TERN_EXTENT);
+        reserved += length;
+        largest = tern_max_u64(largest, length);
+        if (first == NULL && reserved + TERN_EXTENT > config->arena_bytes)
+            first = collection;
+    }
+    if (first != NULL) {
+        char arena[TERN_QUANTITY_TEXT], needed[TERN_QUANTITY_TEXT], enough[TERN_QUANTITY_TEXT];
+
+        tern_quantity_format_size(config->arena_bytes, arena);
+        tern_quantity_format_size(tern_align_up(reserved, 1u << 20), needed);
+        tern_quantity_format_size(round_up(reserved + largest + (64u << 20)), enough);
+        TERN_CONFIG_ERROR(
+            reader, first->name.place,
+            "collection '%s' does not fit 'arena' (%s): all collections reserve %s of "
+            "address space at their 'capacity'; 'arena: %s' would have room to build "
+            "the largest anew beside itself as well",
+            first->name.text, arena, needed, enough);
+    }
+}
+
 void tern_config_check_collections(struct tern_config_reader *reader)
 {
     const struct tern_config *config = reader->config;
 
     for (unsigned i = 0; i < config->collection_count; i++)
         check_name(reader, &config->collections[i].name);
+    check_room(reader);
 }
