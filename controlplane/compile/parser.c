@@ -630,14 +630,13 @@ int tern_expression_parse(const struct tern_config *config, const struct tern_te
                           struct tern_region *region, struct tern_diagnostics *diagnostics,
                           struct tern_node **node)
 {
-    struct parser parser = {
-        .config = config,
-        .text = text,
-        .region = region,
-        .diagnostics = diagnostics,
-        /* a rule of a broken configuration may have no `when` at all */
-        .lexer = {text->text != NULL ? text->text : "", text->length, 0,
-                  tern_region_take(region, text->length)}};
+    struct parser parser = {.config = config,
+                            .text = text,
+                            .region = region,
+                            .diagnostics = diagnostics,
+                            /* a rule of a broken configuration may have no `when` at all */
+                            .lexer = {text->text != NULL ? text->text : "", text->length, 0,
+                                      tern_region_take(region, text->length)}};
     struct tern_node *root;
 
     if (parser.lexer.decoded == NULL)
