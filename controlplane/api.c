@@ -3,6 +3,7 @@
 #include "controlplane/log.h"
 #include "controlplane/message.h"
 #include "controlplane/reply.h"
+#include "controlplane/writes.h"
 #include "shared/clock.h"
 #include "shared/proto/tern.pb-c.h"
 
@@ -16,6 +17,7 @@
 #define HALF_FRAME_US   (10 * 1000000ull)  /* a request once begun arrives within */
 #define STALLED_US      (30 * 1000000ull)  /* a reply is taken within */
 #define IDLE_US         (300 * 1000000ull) /* without a request or a job */
+#define UNSENT_MOST     65536u /* replies that were not taken, beyond which no request is looked at */
 #define HISTORY_DEFAULT 50u
 #define FAILURE_SEARCH  64u /* newest rows among which the last failure is looked for */
 
@@ -26,6 +28,8 @@ struct connection {
     struct tern_buffer in, out;
     size_t sent;        /* of `out` */
     bool pending;       /* a job of this connection is queued or runs */
+    bool held;          /* its next request is a write that has to wait for others */
+    unsigned writes;    /* batches whose acknowledgements are to come */
     bool closing;       /* once `out` is sent */
     uint64_t sequence;  /* of the builder's state last told */
     uint64_t active_us; /* the last byte in or out */
@@ -65,6 +69,8 @@ static void drop(struct tern_api *api, struct connection *connection)
         return;
     if (connection->pending)
         tern_builder_cancel(api->options.builder, connection->id);
+    if (connection->writes != 0)
+        tern_collections_forget(api->options.collections, connection->id);
     close(connection->fd);
     tern_buffer_free(&connection->in);
     tern_buffer_free(&connection->out);
@@ -316,9 +322,20 @@ static int answer_audit(struct tern_api *api, struct connection *connection,
     return rc;
 }
 
+/* What became of a write's submission: 0, TERN_EAGAIN when it is not to be taken yet, or an error.
+ */
+static int submitted(struct connection *connection, int rc)
+{
+    if (rc == 0)
+        connection->writes++;
+    connection->held = rc == TERN_EAGAIN;
+    return rc == TERN_EREFUSED ? 0 : rc;
+}
+
 static int answer(struct tern_api *api, struct connection *connection, const uint8_t *data,
                   size_t length)
 {
+    struct tern_collections *collections = api->options.collections;
     Tern__Control__Request *request = tern__control__request__unpack(NULL, length, data);
     int rc;
 
@@ -346,6 +363,17 @@ static int answer(struct tern_api *api, struct connection *connection, const uin
     case TERN__CONTROL__REQUEST__BODY_AUDIT:
         rc = answer_audit(api, connection, request->audit);
         break;
+    case TERN__CONTROL__REQUEST__BODY_UPSERT:
+        rc = submitted(connection, tern_writes_upsert(collections, connection->id, request->upsert,
+                                                      &connection->out));
+        break;
+    case TERN__CONTROL__REQUEST__BODY_DELETE:
+        rc = submitted(connection, tern_writes_delete(collections, connection->id, request->delete_,
+                                                      &connection->out));
+        break;
+    case TERN__CONTROL__REQUEST__BODY_COLLECTION:
+        rc = tern_writes_describe(collections, request->collection->name, &connection->out);
+        break;
     default:
         rc = tern_reply_failure(&connection->out, TERN_ENOTSUP,
                                 "this tern-control does not know that request");
@@ -354,11 +382,12 @@ static int answer(struct tern_api *api, struct connection *connection, const uin
     return rc;
 }
 
-/* Answers the requests that have arrived whole, one at a time: the next one waits until the reply
- * to this one has left. Anything that fails here ends the connection. */
+/* Answers the requests that have arrived whole, in their order, as long as the client takes the
+ * replies. Anything that fails here ends the connection. */
 static int take_requests(struct tern_api *api, struct connection *connection)
 {
-    while (!connection->pending && !connection->closing && connection->out.length == 0) {
+    while (!connection->pending && !connection->closing && !connection->held &&
+           connection->writes < TERN_COLLECTION_OWNER_MAX && connection->out.length < UNSENT_MOST) {
         size_t frame;
         int rc = tern_message_peek(connection->in.data, connection->in.length, &frame);
 
@@ -370,6 +399,8 @@ static int take_requests(struct tern_api *api, struct connection *connection)
         }
         rc = answer(api, connection, connection->in.data + TERN_MESSAGE_HEADER,
                     frame - TERN_MESSAGE_HEADER);
+        if (rc == TERN_EAGAIN)
+            return 0;
         if (rc != 0)
             return rc;
         connection->in.length -= frame;
@@ -419,7 +450,7 @@ static bool is_overdue(const struct connection *connection, uint64_t now_us)
 
     if (connection->out.length != 0)
         return quiet_us > STALLED_US;
-    if (connection->pending)
+    if (connection->pending || connection->held || connection->writes != 0)
         return false;
     return quiet_us > (connection->in.length != 0 ? HALF_FRAME_US : IDLE_US);
 }
@@ -460,6 +491,27 @@ static void relay_builder(struct tern_api *api)
         if (tern_reply_progress(&connection->out, &state, state.owner != connection->id) != 0)
             drop(api, connection);
     }
+}
+
+/* Hands acknowledgements to whoever waits for them. Each makes room for a write that was held. */
+static void relay_writes(struct tern_api *api)
+{
+    struct tern_collection_ack ack;
+    bool any = false;
+
+    while (api->options.collections != NULL &&
+           tern_collections_collect(api->options.collections, &ack)) {
+        struct connection *connection = find(api, ack.owner);
+
+        any = true;
+        if (connection == NULL)
+            continue;
+        connection->writes--;
+        if (tern_writes_acknowledge(&connection->out, &ack) != 0)
+            drop(api, connection);
+    }
+    for (unsigned i = 0; i < TERN_API_CONNECTIONS_MAX && any; i++)
+        api->connections[i].held = false;
 }
 
 static void turn(struct tern_api *api, struct connection *connection, short events)
@@ -534,8 +586,10 @@ void tern_api_serve(struct tern_api *api, int stop_fd)
         if (polled[WAKE].revents != 0) {
             uint64_t count;
 
-            if (read(api->options.wake_fd, &count, sizeof count) > 0)
+            if (read(api->options.wake_fd, &count, sizeof count) > 0) {
                 relay_builder(api);
+                relay_writes(api);
+            }
         }
         for (unsigned i = 0; i < TERN_API_CONNECTIONS_MAX; i++)
             if (api->connections[i].fd >= 0)

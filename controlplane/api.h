@@ -5,6 +5,7 @@
 #define TERN_API_H
 
 #include "controlplane/builder.h"
+#include "controlplane/collections/collections.h"
 #include "controlplane/decisions/drain.h"
 #include "controlplane/directory.h"
 #include "shared/notify.h"
@@ -17,10 +18,11 @@ struct tern_api_options {
     const struct tern_directories *directories;
     struct tern_pipeline *pipeline; /* for its status */
     struct tern_builder *builder;
-    struct tern_store *store;     /* for reading; not the builder's handle */
-    struct tern_sources *sources; /* for copies of it */
-    struct tern_drain *drain;     /* for its status; NULL: none */
-    int wake_fd;                  /* the builder's eventfd */
+    struct tern_store *store;             /* for reading; not the builder's handle */
+    struct tern_sources *sources;         /* for copies of it */
+    struct tern_drain *drain;             /* for its status; NULL: none */
+    struct tern_collections *collections; /* vectors are written to; NULL: none */
+    int wake_fd;                          /* the eventfd of builder and collections */
     uint64_t started_at_us;
     const struct tern_notify *notify; /* whose watchdog is told that the API turns */
 };

@@ -53,9 +53,10 @@ struct tern_collection_place { /* an object in the arena */
 
 /* Formats an object at `place` (zeroed address space; sets place->object_id) and begins to fill it
  * from the store. With `wait`, returns once it has everything the store has (progress through
- * `report`, NULL or a function that may return false to cancel); without, at once. Rows whose
- * vectors have another dimension stay in the store and are passed over. TERN_ENOSPC the store holds
- * more than fits, or there are no pages; TERN_ECANCELLED; on any failure the object is forgotten.
+ * `report`, NULL or a function that may return false to cancel; called at least once); without, at
+ * once. Rows whose vectors have another dimension stay in the store and are passed over.
+ * TERN_ENOSPC the store holds more than fits, or there are no pages; TERN_ECANCELLED; on any
+ * failure the object is forgotten.
  */
 int tern_collections_prepare(struct tern_collections *collections,
                              const struct tern_collection_spec *spec,
@@ -113,7 +114,7 @@ void tern_collections_forget(struct tern_collections *collections, uint64_t owne
 
 /* The shape under which writes of that name are taken now. TERN_ENOENT. */
 int tern_collections_describe(struct tern_collections *collections, const char *name,
-                              struct tern_collection_spec *spec);
+                              struct tern_collection_spec *spec, struct tern_error *error);
 
 struct tern_collection_status {
     char name[TERN_NAME_MAX + 1];

@@ -279,12 +279,12 @@ static int await_filled(struct tern_collections *collections,
                         bool (*report)(void *context, uint64_t done, uint64_t total), void *context,
                         struct tern_error *error)
 {
+    uint64_t done, total;
     int rc = 0;
 
     pthread_mutex_lock(&collections->mutex);
     while (object->filling && rc == 0) {
-        uint64_t until_us = tern_clock_now_us() + REPORT_US, done = object->done,
-                 total = object->total;
+        uint64_t until_us = tern_clock_now_us() + REPORT_US;
         const struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
                                        .tv_nsec = (long)(until_us % 1000000) * 1000};
 
@@ -293,6 +293,8 @@ static int await_filled(struct tern_collections *collections,
                                 object->spec.name, object->failure.message);
             break;
         }
+        done = object->done;
+        total = tern_max_u64(object->total, done);
         if (report != NULL) {
             pthread_mutex_unlock(&collections->mutex);
             if (!report(context, done, total))
@@ -303,7 +305,10 @@ static int await_filled(struct tern_collections *collections,
         if (rc == 0 && object->filling)
             pthread_cond_timedwait(&collections->changed, &collections->mutex, &until);
     }
+    done = object->done;
     pthread_mutex_unlock(&collections->mutex);
+    if (rc == 0 && report != NULL)
+        (void)report(context, done, done); /* too late to cancel */
     return rc;
 }
 

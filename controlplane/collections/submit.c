@@ -361,10 +361,10 @@ void tern_collections_forget(struct tern_collections *collections, uint64_t id)
 }
 
 int tern_collections_describe(struct tern_collections *collections, const char *name,
-                              struct tern_collection_spec *spec)
+                              struct tern_collection_spec *spec, struct tern_error *error)
 {
     struct target target;
-    int rc = find_target(collections, name, &target, NULL);
+    int rc = find_target(collections, name, &target, error);
 
     if (rc == 0)
         *spec = target.spec;

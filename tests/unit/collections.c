@@ -152,8 +152,8 @@ static void bad_writes_leave_nothing(TERN_TEST_STATE)
     assert_int_equal(tern_collections_submit(collections, "dogs", 1, 1, writes, 1, NULL, &error),
                      TERN_ENOENT);
     assert_string_equal(error.message, "there is no collection 'dogs'; there are: docs");
-    assert_int_equal(tern_collections_describe(collections, "dogs", &read), TERN_ENOENT);
-    assert_int_equal(tern_collections_describe(collections, "docs", &read), 0);
+    assert_int_equal(tern_collections_describe(collections, "dogs", &read, &error), TERN_ENOENT);
+    assert_int_equal(tern_collections_describe(collections, "docs", &read, &error), 0);
     assert_int_equal(read.shape.dim, DIM);
     writes[1] = put_of(2, bad, NULL);
     assert_int_equal(

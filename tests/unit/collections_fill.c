@@ -15,8 +15,10 @@ static bool count_reports(void *context, uint64_t done, uint64_t total)
     return true;
 }
 
+/* The thread waits for it, so that there is something left to cancel. */
 static bool cancel(TERN_UNUSED void *context, TERN_UNUSED uint64_t done, TERN_UNUSED uint64_t total)
 {
+    graph_double_hold(false);
     return false;
 }
 
@@ -110,6 +112,7 @@ static void a_new_object_is_filled_beside_the_old(TERN_TEST_STATE)
                      TERN_ENOSPC);
     graph_double_fail_after(-1);
     place = new_place(&spec);
+    graph_double_hold(true);
     assert_int_equal(
         tern_collections_prepare(collections, &spec, &place, true, cancel, NULL, &error),
         TERN_ECANCELLED);
@@ -208,7 +211,7 @@ static void agrees_with_a_dictionary(TERN_TEST_STATE)
         for (unsigned i = 0; i < batches; i++)
             random_batch(tern_test_random(&seed) % OWNERS, ++ticket, words, &seed, &error);
         kind = (unsigned)(tern_test_random(&seed) % 6);
-        if (kind == 0 && arena.used < arena.size / 2) { /* a new one, while writes wait */
+        if (kind == 0 && world.used < world.size / 2) { /* a new one, while writes wait */
             beside = new_place(&spec);
             assert_int_equal(tern_collections_prepare(collections, &spec, &beside, round % 2 == 0,
                                                       NULL, NULL, &error),

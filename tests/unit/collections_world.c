@@ -4,7 +4,7 @@
 #include "shared/clock.h"
 #include "shared/schema.h"
 
-#include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -14,17 +14,17 @@
 
 char database_path[96];
 struct tern_collections *collections;
-struct collections_arena arena;
+struct collections_world world;
 
-static char directory[64];
-static int wake_fd = -1;
+char state_directory[64];
+int wake_fd = -1;
 
 /* --- An arena --- */
 
 static int allocate(TERN_UNUSED void *context, uint64_t offset, uint64_t length,
                     struct tern_error *error)
 {
-    if (offset + length > arena.size)
+    if (offset + length > world.size)
         return tern_error_set(error, TERN_ENOSPC, "the arena ends there");
     return 0;
 }
@@ -43,12 +43,12 @@ static const struct tern_graph_host host = {NULL, allocate, grace_begin, grace_o
 
 struct tern_collection_place new_place(const struct tern_collection_spec *spec)
 {
-    struct tern_collection_place place = {.offset = arena.used,
+    struct tern_collection_place place = {.offset = world.used,
                                           .length = tern_graph_length(&spec->shape)};
 
-    place.object = arena.memory + arena.used;
-    arena.used += tern_align_up(place.length, TERN_EXTENT);
-    assert_true(arena.used <= arena.size);
+    place.object = world.memory + world.used;
+    world.used += tern_align_up(place.length, TERN_EXTENT);
+    assert_true(world.used <= world.size);
     return place;
 }
 
@@ -56,36 +56,35 @@ struct tern_collection_place new_place(const struct tern_collection_spec *spec)
 
 int set_up(TERN_TEST_STATE)
 {
-    strcpy(directory, "/dev/shm/tern-unit-collections-XXXXXX");
-    if (mkdtemp(directory) == NULL)
+    strcpy(state_directory, "/dev/shm/tern-unit-collections-XXXXXX");
+    if (mkdtemp(state_directory) == NULL)
         return 1;
-    snprintf(database_path, sizeof database_path, "%s/%s", directory, TERN_VECTOR_STORE_FILE);
-    arena.size = 256u << 20;
-    arena.memory = mmap(NULL, arena.size, PROT_READ | PROT_WRITE,
+    snprintf(database_path, sizeof database_path, "%s/%s", state_directory, TERN_VECTOR_STORE_FILE);
+    world.size = 256u << 20;
+    world.memory = mmap(NULL, world.size, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    arena.used = TERN_EXTENT;
+    world.used = TERN_EXTENT;
     wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     graph_double_fail_after(-1);
-    return arena.memory == MAP_FAILED;
+    return world.memory == MAP_FAILED;
+}
+
+static int remove_entry(const char *path, TERN_UNUSED const struct stat *status,
+                        TERN_UNUSED int type, TERN_UNUSED struct FTW *ftw)
+{
+    return remove(path);
 }
 
 int tear_down(TERN_TEST_STATE)
 {
-    static const char *const names[] = {"vectors.db", "vectors.db-wal", "vectors.db-shm",
-                                        "vectors.lock"};
-    int fd = open(directory, O_RDONLY | O_DIRECTORY);
-
-    for (unsigned i = 0; i < TERN_COUNT(names); i++)
-        unlinkat(fd, names[i], 0);
-    close(fd);
     close(wake_fd);
-    munmap(arena.memory, arena.size);
-    return rmdir(directory);
+    munmap(world.memory, world.size);
+    return nftw(state_directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 void start(void)
 {
-    const struct tern_collections_options options = {directory, &host, wake_fd};
+    const struct tern_collections_options options = {state_directory, &host, wake_fd};
     struct tern_error error;
 
     if (tern_collections_start(&options, &collections, &error) != 0)

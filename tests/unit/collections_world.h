@@ -10,13 +10,14 @@
 
 #define DIM 4u
 
-struct collections_arena {
+struct collections_world {
     uint8_t *memory;
     uint64_t used, size;
 };
-extern struct collections_arena arena;
+extern struct collections_world world;
 extern struct tern_collections *collections;
-extern char database_path[96];
+extern char state_directory[64], database_path[96];
+extern int wake_fd; /* the eventfd of the collections */
 
 /* Of a test: an empty state directory and arena. */
 int set_up(void **state);
