@@ -37,7 +37,7 @@ LIBRARIES = {
 # What runs for every request: it neither allocates nor locks, sleeps, logs or asks the kernel. Every file of
 # these patterns, and what in it is allowed all the same, because it runs at start, on adoption, on an error
 # or once a turn.
-HOT = re.compile(r"(shared/(rules|tables|vector)/\w+|shared/(decode|host|idna|normalize|utf8|histogram|address|facts)|"
+HOT = re.compile(r"(shared/(language|rules|tables|vector)/\w+|shared/(decode|host|idna|normalize|utf8|histogram|address|facts)|"
                  r"clients/c/local/(decide|query)|"
                  r"dataplane/(batch|connection|decide|decode|pool|request|traffic|wheel|worker))\.[ch]$")
 HOT_NAMES = re.compile(
@@ -60,6 +60,7 @@ HOT_ALLOWED = {
     "shared/rules/open.c": "calloc free",         # validation
     "shared/rules/room.c": "calloc free",         # a loop's part of a generation, before it is served
     "shared/tables/prefix.c": "calloc free",      # validation
+    "shared/vector/filter.c": "snprintf vsnprintf",  # a refusal's message
     "shared/vector/scratch.c": "aligned_alloc calloc free malloc",  # a thread's, at start
 }
 # The network client is linked into other people's programs: all it may know of the server is the wire. The

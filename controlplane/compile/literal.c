@@ -1,10 +1,9 @@
 #include "controlplane/compile/literal.h"
 
-#include <errno.h>
-#include <math.h>
 #include <stdarg.h>
 
 #include "controlplane/config/host_name.h"
+#include "shared/number.h"
 
 const char *tern_operand_type_name(const struct tern_operand *operand)
 {
@@ -51,39 +50,25 @@ static int mismatch(const struct tern_operand *operand, const struct tern_token 
                 tern_operand_type_name(operand), token_name(token));
 }
 
-/* NUL-terminated copy of a number's text; numbers longer than this are malformed anyway. */
-static bool number_text(const struct tern_token *token, char text[64])
-{
-    if (token->length >= 64)
-        return false;
-    memcpy(text, token->text, token->length);
-    text[token->length] = '\0';
-    return true;
-}
-
 static int convert_integer(const struct tern_operand *operand, const struct tern_token *token,
                            union tern_value *value, char *message)
 {
-    char text[64], *end;
+    const char *text = token->text;
+    size_t length = token->length, sign = length > 0 && (text[0] == '-' || text[0] == '+');
+    int code;
 
     if (token->kind != TERN_TOKEN_NUMBER)
         return mismatch(operand, token, "a whole number", message);
-    if (memchr(token->text, '.', token->length) != NULL ||
-        memchr(token->text, 'e', token->length) != NULL ||
-        memchr(token->text, 'E', token->length) != NULL)
+    if (operand->type == TERN_TYPE_I64)
+        code = tern_number_parse_i64(text, length, &value->i64);
+    else
+        code = tern_number_parse_u64(text + sign, length - sign, &value->u64);
+    if (code == TERN_EINVAL)
         return fail(message, "expected a whole number because the left side is of type %s",
                     tern_operand_type_name(operand));
-    errno = 0;
-    if (!number_text(token, text))
-        return fail(message, "number is too long");
-    if (operand->type == TERN_TYPE_I64) {
-        value->i64 = strtoll(text, &end, 10);
-    } else {
-        if (text[0] == '-' && strtoull(text + 1, &end, 10) != 0)
-            return fail(message, "%s is never negative", tern_operand_type_name(operand));
-        value->u64 = strtoull(text, &end, 10);
-    }
-    if (errno != 0 || *end != '\0' || (operand->type == TERN_TYPE_U32 && value->u64 > UINT32_MAX))
+    if (operand->type != TERN_TYPE_I64 && text[0] == '-' && (code != 0 || value->u64 != 0))
+        return fail(message, "%s is never negative", tern_operand_type_name(operand));
+    if (code != 0 || (operand->type == TERN_TYPE_U32 && value->u64 > UINT32_MAX))
         return fail(message, "number does not fit the left side's type %s",
                     tern_operand_type_name(operand));
     return 0;
@@ -92,17 +77,10 @@ static int convert_integer(const struct tern_operand *operand, const struct tern
 static int convert_float(const struct tern_operand *operand, const struct tern_token *token,
                          union tern_value *value, char *message)
 {
-    char text[64], *end;
-
     if (token->kind != TERN_TOKEN_NUMBER)
         return mismatch(operand, token, "a number", message);
-    if (!number_text(token, text))
-        return fail(message, "number is too long");
-    value->f32 = strtof(text, &end);
-    if (*end != '\0' || !isfinite(value->f32))
+    if (tern_number_parse_f32(token->text, token->length, &value->f32) != 0)
         return fail(message, "number does not fit the left side's type f32");
-    if (value->f32 == 0)
-        value->f32 = 0; /* -0 equals 0 */
     return 0;
 }
 
