@@ -91,6 +91,9 @@ bool tern_graph_work(struct tern_graph *graph, uint64_t budget_us);
 /* Links everything in the tail. */
 void tern_graph_link(struct tern_graph *graph);
 
+/* Does all that waits, however long it takes; what is left then waits for readers. */
+void tern_graph_settle(struct tern_graph *graph);
+
 /* Everything up to `seq` is in the index (release). Call it after the puts and removes. */
 void tern_graph_set_applied(struct tern_graph *graph, uint64_t seq);
 uint64_t tern_graph_applied(const struct tern_graph *graph);

@@ -55,7 +55,8 @@ static unsigned find(struct tern_graph *graph, uint32_t slot, unsigned level, ui
 
             found.slot &= ~TERN_CANDIDATE_DONE;
             state = tern_graph_state(graph, found.slot);
-            if (found.slot != slot &&
+            /* A tombstone without an anchor is repaired: nobody links to it again. */
+            if (found.slot != slot && graph->meta[found.slot].anchor != TERN_SLOT_NONE &&
                 (state == TERN_SLOT_LIVE ||
                  (pass == 1 && (state == TERN_SLOT_DELETED || state == TERN_SLOT_REPLACED))))
                 candidates[live++] = found;
@@ -65,6 +66,13 @@ static unsigned find(struct tern_graph *graph, uint32_t slot, unsigned level, ui
         *nearest = (struct tern_candidate){pool.items[0].distance,
                                            pool.items[0].slot & ~TERN_CANDIDATE_DONE};
     return live;
+}
+
+uint32_t tern_graph_clamp_ef(const struct tern_graph *graph, uint32_t ef)
+{
+    if (ef < graph->header->m)
+        return graph->header->m;
+    return ef < TERN_GRAPH_CANDIDATES_MAX ? ef : TERN_GRAPH_CANDIDATES_MAX;
 }
 
 static struct tern_candidate start_at(struct tern_graph *graph, uint32_t slot)
@@ -160,7 +168,7 @@ bool tern_graph_set_anchor(struct tern_graph *graph, uint32_t slot, uint32_t anc
         !tern_graph_connect(graph, slot, anchor, 0, true))
         return false;
     /* After both links: an anchor that is named is there. */
-    graph->meta[slot].anchor = anchor;
+    tern_graph_store_anchor(graph, slot, anchor);
     return true;
 }
 
@@ -173,6 +181,7 @@ static void anchor_slot(struct tern_graph *graph, uint32_t slot,
     for (unsigned i = 0; i < count; i++)
         if (tern_graph_set_anchor(graph, slot, candidates[i].slot))
             return;
+    (void)tern_graph_anchor_anywhere(graph, slot, (uint32_t)entry_of(graph), TERN_SLOT_NONE);
 }
 
 /* One level of a slot: its own list, the anchor, then the links back. */
@@ -196,7 +205,7 @@ static void link_level(struct tern_graph *graph, uint32_t slot, unsigned level,
         tern_graph_connect(graph, targets[i], slot, level, false);
 }
 
-static void set_entry(struct tern_graph *graph, uint32_t slot, unsigned level)
+void tern_graph_set_entry(struct tern_graph *graph, uint32_t slot, unsigned level)
 {
     uint64_t changes = (entry_of(graph) >> 40) + 1;
 
@@ -213,14 +222,11 @@ static void link_slot(struct tern_graph *graph, uint32_t slot)
     struct tern_candidate nearest;
 
     if ((uint32_t)entry == TERN_SLOT_NONE) {
-        graph->meta[slot].anchor = slot;
-        set_entry(graph, slot, level);
+        tern_graph_store_anchor(graph, slot, slot);
+        tern_graph_set_entry(graph, slot, level);
         return;
     }
-    if (ef < graph->header->m)
-        ef = graph->header->m;
-    if (ef > TERN_GRAPH_CANDIDATES_MAX)
-        ef = TERN_GRAPH_CANDIDATES_MAX;
+    ef = tern_graph_clamp_ef(graph, ef);
     tern_graph_probe_slot(graph, &graph->query, slot);
     nearest = start_at(graph, (uint32_t)entry);
     reached = top;
@@ -233,7 +239,7 @@ static void link_slot(struct tern_graph *graph, uint32_t slot)
             break;
     }
     if (level > top)
-        set_entry(graph, slot, level);
+        tern_graph_set_entry(graph, slot, level);
 }
 
 bool tern_graph_link_first(struct tern_graph *graph)
@@ -251,7 +257,7 @@ bool tern_graph_link_first(struct tern_graph *graph)
         tern_graph_set_intent(graph, TERN_GRAPH_INTENT_LINK, slot);
         link_slot(graph, slot);
     } else if (graph->meta[slot].anchor == TERN_SLOT_NONE) {
-        tern_graph_set_state(graph, slot, TERN_SLOT_DETACHED);
+        tern_graph_detach(graph, slot);
     }
     /* Release: a search that does not find it in the tail finds it linked. */
     atomic_store_explicit(&header->tail, (tail & ~0xffffffffull) | (uint32_t)(first + 1),

@@ -72,6 +72,16 @@ void tern_graph_list_remove(_Atomic uint32_t *list, unsigned length, uint32_t ta
     close_holes(list, length);
 }
 
+void tern_graph_list_replace(_Atomic uint32_t *list, unsigned length, uint32_t from, uint32_t to)
+{
+    for (unsigned i = 0; i < length; i++) {
+        if (get(list, i) == from) {
+            set(list, i, to);
+            return;
+        }
+    }
+}
+
 void tern_graph_list_set(_Atomic uint32_t *list, unsigned length, const uint32_t *targets,
                          unsigned count)
 {

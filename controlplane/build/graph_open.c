@@ -191,6 +191,8 @@ int tern_graph_open(struct tern_graph **graph, void *object, uint64_t length,
     if (status == 0)
         status = open_slots(opened, error);
     if (status == 0)
+        status = tern_graph_recover(opened);
+    if (status == 0)
         complete_link(opened);
     if (status != 0) {
         tern_graph_close(opened);
@@ -213,6 +215,7 @@ void tern_graph_close(struct tern_graph *graph)
     tern_key_map_free(&graph->keys);
     tern_search_scratch_free(graph->scratch);
     free(graph->free_slots.slots);
+    tern_graph_mending_free(&graph->mending);
     free(graph->candidates);
     free_probe(&graph->query);
     free_probe(&graph->center);

@@ -8,6 +8,12 @@
  *     graph_insert.c   a slot of the tail into the graph
  *     graph_select.c   which neighbours a node keeps
  *     graph_lists.c    lists changed in place
+ *     graph_remove.c   a vector out of the results
+ *     graph_repair.c   the graph closed around it
+ *     graph_sweep.c    the last links to it taken away; its slot given back
+ *     graph_recover.c  what an object taken over still needs
+ *     graph_census.c   what can be reached
+ *     graph_work.c     the order of what waits
  *
  * The anchors form a tree over all linked slots: a node's anchor has it in its lowest list, and
  * the node has its anchor in its own. Neither link is ever evicted, so from every node every other
@@ -23,16 +29,12 @@
 /* What a crash would leave half done, in the header's `intent`: code | slot << 8. The operation
  * stores the intent (release) before its first change and 0 after its last.
  *
- * A put needs none: its slot is FREE until it is LIVE, and from there on its state, the tail and
- * its anchor say what is missing (graph_open.c). A link is completed by linking again, which
- * changes nothing that is right already. */
+ * A link is completed by linking again, which changes nothing that is right already. Nothing else
+ * needs an intent: a slot's state, its anchor and whether the tail has it say how far a put, a
+ * removal, a repair and a sweep have come (graph_recover.c). */
 enum tern_graph_intent {
     TERN_GRAPH_INTENT_NONE = 0,
     TERN_GRAPH_INTENT_LINK = 1,
-    TERN_GRAPH_INTENT_REMOVE = 2,
-    TERN_GRAPH_INTENT_REPAIR = 3,
-    TERN_GRAPH_INTENT_SWEEP = 4,
-    TERN_GRAPH_INTENT_FREE = 5,
 };
 
 /* One array of the object, and how much of it has pages. */
@@ -66,6 +68,24 @@ struct tern_graph_slots { /* a stack */
     uint32_t count, limit;
 };
 
+/* Slots on their way from a vector to the next one (graph_sweep.c). */
+struct tern_graph_mending {
+    struct tern_graph_slots tombstones; /* to be repaired */
+    struct tern_graph_slots repaired;   /* for the next sweep */
+    struct tern_graph_slots sweeping;   /* of the one under way */
+    struct tern_graph_slots detached;   /* for the next grace */
+    struct tern_graph_slots leaving;    /* free when `grace` is over */
+    struct tern_graph_slots strays;     /* found by a census: to be linked again */
+    uint64_t *batch;                    /* a bit a slot: is in `sweeping` */
+    uint64_t grace;
+    uint64_t swept_us; /* when the last sweep ended */
+    uint32_t cursor;   /* of the sweep */
+    uint32_t checked;  /* since the open: slots before it are anchored */
+    uint32_t root;     /* which that check has met */
+    bool is_over;      /* `grace` */
+    bool is_checked, hurry, turn;
+};
+
 struct tern_graph {
     struct tern_collection collection;
     struct tern_collection_header *header;
@@ -75,7 +95,8 @@ struct tern_graph {
     struct tern_graph_array arrays[TERN_GRAPH_ARRAYS];
     struct tern_key_map keys;
     struct tern_graph_slots free_slots; /* may be taken */
-    uint64_t dictionary_end;            /* bytes of strings in use */
+    struct tern_graph_mending mending;
+    uint64_t dictionary_end; /* bytes of strings in use */
     struct tern_search_scratch *scratch;
     const struct tern_kernel *kernel;
     enum tern_space space;
@@ -114,6 +135,15 @@ static inline void tern_graph_set_intent(struct tern_graph *graph, enum tern_gra
     /* Release: after a crash, what was stored before it is complete. */
     atomic_store_explicit(&graph->header->intent, (uint64_t)code | (uint64_t)slot << 8,
                           memory_order_release);
+}
+
+/* Stores a slot's anchor after everything before it: only the compiler could swap them, and only a
+ * kill between the two would show it. */
+static inline void tern_graph_store_anchor(struct tern_graph *graph, uint32_t slot, uint32_t anchor)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    graph->meta[slot].anchor = anchor;
+    atomic_signal_fence(memory_order_seq_cst);
 }
 
 static inline uint32_t tern_graph_slot_count(const struct tern_graph *graph)
@@ -183,6 +213,46 @@ bool tern_graph_is_below(const struct tern_graph *graph, uint32_t slot, uint32_t
  */
 bool tern_graph_is_protected(const struct tern_graph *graph, uint32_t owner, uint32_t target);
 
+void tern_graph_set_entry(struct tern_graph *graph, uint32_t slot, unsigned level);
+/* How far an insertion looks: ef_construct within its bounds. */
+uint32_t tern_graph_clamp_ef(const struct tern_graph *graph, uint32_t ef);
+
+/* graph_remove.c: makes a live slot a tombstone: DELETED or REPLACED. */
+void tern_graph_bury(struct tern_graph *graph, uint32_t slot, enum tern_slot_state state);
+
+/* graph_repair.c */
+void tern_graph_repair(struct tern_graph *graph, uint32_t slot);
+/* Gives a slot another anchor than `leaving`: one of its neighbours or of near[0..count), the
+ * nearest that can take it. False when none can. */
+bool tern_graph_anchor_again(struct tern_graph *graph, uint32_t slot, uint32_t leaving,
+                             const uint32_t *near, unsigned count);
+/* Hangs a slot into the tree at `start`, which is not below it, or where there is room below
+ * that, past `avoided`. */
+bool tern_graph_anchor_anywhere(struct tern_graph *graph, uint32_t slot, uint32_t start,
+                                uint32_t avoided);
+/* Takes the link to a tombstone out of a list; the best of near[0..count) come in its place. */
+void tern_graph_replace_link(struct tern_graph *graph, uint32_t owner, uint32_t tombstone,
+                             unsigned level, const uint32_t *near, unsigned count);
+
+/* graph_sweep.c: steps; false: there is nothing to do now. */
+bool tern_graph_repair_step(struct tern_graph *graph);
+bool tern_graph_sweep_step(struct tern_graph *graph);
+bool tern_graph_grace_step(struct tern_graph *graph);
+/* A slot that no link leads to. */
+void tern_graph_detach(struct tern_graph *graph, uint32_t slot);
+bool tern_graph_is_short_of_slots(const struct tern_graph *graph);
+/* Before a put. */
+void tern_graph_keep_up(struct tern_graph *graph);
+/* When no slot is left: waits a moment for readers if it must. */
+void tern_graph_free_slots(struct tern_graph *graph);
+
+/* graph_recover.c */
+int tern_graph_recover(struct tern_graph *graph);
+void tern_graph_mending_free(struct tern_graph_mending *mending);
+bool tern_graph_check_step(struct tern_graph *graph);
+/* Gives a slot an anchor that a search from the entry finds. */
+void tern_graph_relink(struct tern_graph *graph, uint32_t slot);
+
 /* graph_select.c */
 void tern_graph_probe_slot(struct tern_graph *graph, struct tern_graph_probe *probe, uint32_t slot);
 /* Distances of slots from the slot that a probe was made of. */
@@ -198,6 +268,8 @@ unsigned tern_graph_list_read(const _Atomic uint32_t *list, unsigned length, uin
 bool tern_graph_list_has(const _Atomic uint32_t *list, unsigned length, uint32_t target);
 /* Into the first hole; true when it is there afterwards. */
 bool tern_graph_list_add(_Atomic uint32_t *list, unsigned length, uint32_t target);
+/* `to`, which is not there, in the place of `from`, which is: one store. */
+void tern_graph_list_replace(_Atomic uint32_t *list, unsigned length, uint32_t from, uint32_t to);
 /* The last link moves into the place of the one removed. */
 void tern_graph_list_remove(_Atomic uint32_t *list, unsigned length, uint32_t target);
 /* Makes the list hold exactly `targets`: what stays is not touched. count ≤ length ≤ 2·M_MAX. */

@@ -62,6 +62,7 @@ int tern_graph_put(struct tern_graph *graph, uint64_t id, uint64_t seq, const fl
         return tern_error_set(error, TERN_ENOSPC,
                               "the collection holds the %u vectors of its capacity",
                               header->vector_capacity);
+    tern_graph_keep_up(graph);
     status = tern_graph_payload_check(graph, payload, error);
     if (status == 0)
         status = tern_graph_payload_intern(graph, payload, strings, error);
@@ -86,8 +87,7 @@ int tern_graph_put(struct tern_graph *graph, uint64_t id, uint64_t seq, const fl
     } else {
         /* After the new value is in the tail: a search that finds the old one replaced looks there.
          */
-        tern_graph_set_state(graph, old, TERN_SLOT_REPLACED);
-        tern_graph_count(&header->deleted_count, 1);
+        tern_graph_bury(graph, old, TERN_SLOT_REPLACED);
     }
     return 0;
 }

@@ -106,6 +106,8 @@ static int take_new(struct tern_graph *graph, uint32_t *slot, struct tern_error 
 
 int tern_graph_slot_take(struct tern_graph *graph, uint32_t *slot, struct tern_error *error)
 {
+    if (graph->free_slots.count == 0 && tern_graph_slot_count(graph) == graph->header->capacity)
+        tern_graph_free_slots(graph);
     if (graph->free_slots.count > 0) {
         *slot = graph->free_slots.slots[--graph->free_slots.count];
     } else {
