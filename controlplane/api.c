@@ -160,6 +160,7 @@ static int answer_status(struct tern_api *api, struct connection *connection)
     struct tern_builder_state builder;
     struct tern_drain_status log;
     unsigned live_count = 0, recent_count = 0;
+    struct tern_collection_status collections[2 * TERN_COLLECTIONS_MAX]; /* one beside each */
     struct tern_sources_copy sources = {0};
     struct tern_error error;
     int rc;
@@ -175,6 +176,11 @@ static int answer_status(struct tern_api *api, struct connection *connection)
     if (api->options.drain != NULL) {
         tern_drain_status(api->options.drain, &log);
         status.decision_log = &log;
+    }
+    if (api->options.collections != NULL) {
+        status.collection_count =
+            tern_collections_status(api->options.collections, collections, TERN_COUNT(collections));
+        status.collections = collections;
     }
     /* A status without its history is still worth having. */
     if (tern_store_history(api->options.store, &query, &live, &live_count, &error) != 0)

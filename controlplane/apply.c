@@ -215,16 +215,6 @@ static void warn_of_restart(const struct tern_settings *live, const struct tern_
                              "when ternd is started again");
 }
 
-static void warn_of_collections(const struct tern_config *config,
-                                struct tern_diagnostics *diagnostics)
-{
-    for (unsigned i = 0; i < config->collection_count; i++)
-        tern_diagnostics_add(diagnostics, TERN_SEVERITY_WARNING, config->collections[i].name.place,
-                             "collection '%s' has an id from now on, and nothing in it: this "
-                             "version does not build collections yet",
-                             config->collections[i].name.text);
-}
-
 static int build(struct tern_pipeline *pipeline, struct tern_image *image,
                  const struct tern_config *config, const struct tern_apply_options *options,
                  struct tern_apply_result *result, uint64_t *schema_hash,
@@ -259,8 +249,6 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
         warn_of_restart(pipeline->live->settings, config, diagnostics);
     if (pipeline->live != NULL)
         failed = check_schema(pipeline->live->schema, schema, config, options, diagnostics, error);
-    if (!options->only_changes)
-        warn_of_collections(config, diagnostics);
     before = image->new_bytes;
     if (failed == 0)
         failed =
@@ -278,7 +266,13 @@ static int build(struct tern_pipeline *pipeline, struct tern_image *image,
     if (failed == 0 && options->only_changes)
         tern_diagnostics_forget(diagnostics, &mark); /* said when it was applied */
     result->compile_ms = tern_clock_ms_since(start);
-    return failed;
+    if (failed != 0)
+        return failed;
+    /* last: it may take long, and everything else that could be wrong is known */
+    if (options->only_changes)
+        return tern_objects_of_live(image, &pipeline->live_image, error);
+    failed = tern_objects_of_config(image, config, error);
+    return failed != 0 ? failed : tern_objects_prepare(pipeline, image, options, result, error);
 }
 
 int tern_pipeline_apply(struct tern_pipeline *pipeline, const struct tern_config *config,

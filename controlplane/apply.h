@@ -3,6 +3,7 @@
 #ifndef TERN_APPLY_H
 #define TERN_APPLY_H
 
+#include "controlplane/collections/collections.h"
 #include "controlplane/config/config.h"
 #include "shared/buffer.h"
 #include "shared/error.h"
@@ -38,11 +39,21 @@ struct tern_pipeline_options {
 int tern_pipeline_open(const struct tern_pipeline_options *options, struct tern_pipeline **pipeline,
                        struct tern_error *error);
 void tern_pipeline_close(struct tern_pipeline *pipeline);
+/* What the arena does for the thread that writes vectors; as long as the pipeline is open. */
+struct tern_graph_host tern_pipeline_host(struct tern_pipeline *pipeline);
+/* Hands the pipeline that thread, before it is asked to publish: what is served is taken over. NULL
+ * with the reason in `unusable`: collections that would have to be built are refused with it, what
+ * is served of them answers as it is. An error says why one has to be built anew. */
+int tern_pipeline_attach(struct tern_pipeline *pipeline, struct tern_collections *collections,
+                         const struct tern_error *unusable, struct tern_error *error);
+/* A collection of what is served has to be built anew, or has no object: restoring that generation
+ * makes it. */
+bool tern_pipeline_lacks_objects(const struct tern_pipeline *pipeline);
 /* Where it keeps packed sections; lives as long as the pipeline. */
 const char *tern_pipeline_state_dir(const struct tern_pipeline *pipeline);
 
 struct tern_progress { /* one step of a long build, for bars */
-    const char *step;  /* "table users", "rules", "verify", "announce", "publish" */
+    const char *step;  /* "table users", "collection docs", "rules", "verify", "announce", … */
     unsigned permille; /* of this step */
     uint64_t rows;     /* read so far, 0 when it does not apply */
 };
@@ -57,7 +68,8 @@ struct tern_apply_options {
     bool only_changes; /* the configuration is the one served: publish only what sources changed */
     bool force_change; /* max_change is not checked */
     bool new_schema;   /* ids of fields and tables may change their meaning */
-    bool tests_only_warn; /* the configuration's failing tests do not refuse it */
+    bool collections_may_lack; /* one that cannot be made is published without an object */
+    bool tests_only_warn;      /* the configuration's failing tests do not refuse it */
     void (*progress)(void *context, const struct tern_progress *progress); /* may be NULL */
     /* called right before the swap (state "publishing") with the numbers to record; may be NULL */
     int (*publishing)(void *context, uint64_t generation,
@@ -82,6 +94,23 @@ struct tern_apply_table {
     char error[320]; /* of the source; empty: none */
 };
 
+enum tern_collection_change {
+    TERN_COLLECTION_SAME,
+    TERN_COLLECTION_ADJUSTED, /* how it is searched, in place */
+    TERN_COLLECTION_ADDED,
+    TERN_COLLECTION_REBUILT, /* beside the one before */
+};
+
+struct tern_apply_collection {
+    char name[TERN_NAME_MAX + 1];
+    enum tern_collection_change change;
+    uint64_t capacity;       /* vectors */
+    uint64_t reserved_bytes; /* address space */
+    uint64_t vectors;        /* put into it before it was published */
+    double build_ms;
+    char error[320]; /* why it has no object; empty: it has */
+};
+
 struct tern_apply_seat {
     unsigned seat;
     uint32_t pid;
@@ -104,6 +133,8 @@ struct tern_apply_result {
     uint8_t config_hash[16];
     struct tern_apply_table *tables; /* in the order of the configuration */
     unsigned table_count;
+    struct tern_apply_collection *collections; /* likewise */
+    unsigned collection_count;
     unsigned tests_run, tests_failed;
     struct tern_apply_seat *seats;
     unsigned seat_count;
@@ -158,7 +189,9 @@ struct tern_pipeline_reader { /* a process that decides by itself */
 struct tern_pipeline_status {
     uint64_t generation, seq, epoch;
     uint64_t arena_bytes, used_bytes, quarantined_bytes, free_bytes;
+    uint64_t reserved_bytes; /* address space of collections; what is used of it, they say */
     bool huge_pages;
+    uint64_t collections_huge_bytes; /* put on huge pages since the start */
     uint64_t published_at_us;
     struct tern_pipeline_seat seats[16];
     unsigned seat_count;

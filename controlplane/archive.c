@@ -1,6 +1,7 @@
 #include "controlplane/archive.h"
 
 #include "shared/race.h"
+#include "shared/schema.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -155,6 +156,21 @@ static unsigned list_generations(const char *state_dir, uint64_t *generations, u
     return count;
 }
 
+/* "collection" and what makes it, then its columns on lines of their own. */
+static int print_spec(struct tern_buffer *text, const struct tern_collection_spec *spec)
+{
+    const struct tern_graph_shape *shape = &spec->shape;
+    int result = tern_buffer_printf(
+        text, "collection %u %s %u %u %u %u %u %u %u %u\n", spec->id, spec->name, shape->dim,
+        (unsigned)shape->metric, (unsigned)shape->quantize, shape->m, shape->capacity,
+        spec->parameters.ef_search, spec->parameters.ef_construct, spec->parameters.full_scan);
+
+    for (unsigned i = 0; result == 0 && i < shape->column_count; i++)
+        result = tern_buffer_printf(text, "column %s %u\n", shape->columns[i].name,
+                                    shape->columns[i].type);
+    return result;
+}
+
 static int save_list(const char *path, const struct tern_archive_list *list, bool sync,
                      struct tern_error *error)
 {
@@ -180,6 +196,8 @@ static int save_list(const char *path, const struct tern_archive_list *list, boo
                                     info->name[0] != '\0' ? info->name : "-", info->source_bytes,
                                     info->loaded_at_us, definition);
     }
+    for (unsigned i = 0; result == 0 && i < list->spec_count; i++)
+        result = print_spec(&text, &list->specs[i]);
     if (result == 0)
         result = tern_buffer_printf(&text, "end %016llx\n",
                                     (unsigned long long)XXH3_64bits(text.data, text.length));
@@ -342,6 +360,53 @@ static int parse_section(char *line, struct tern_archive_list *list)
     return 0;
 }
 
+static int parse_collection(const char *line, struct tern_archive_list *list)
+{
+    struct tern_collection_spec spec = {0};
+    struct tern_graph_shape *shape = &spec.shape;
+    unsigned metric, quantize;
+
+    if (list->spec_count == TERN_COLLECTIONS_MAX ||
+        sscanf(line, "collection %u %63s %u %u %u %u %u %u %u %u", &spec.id, spec.name, &shape->dim,
+               &metric, &quantize, &shape->m, &shape->capacity, &spec.parameters.ef_search,
+               &spec.parameters.ef_construct, &spec.parameters.full_scan) != 10 ||
+        spec.id != list->spec_count + 1 || metric < TERN_METRIC_COSINE ||
+        metric > TERN_METRIC_DOT || quantize > TERN_QUANTIZE_INT8)
+        return TERN_ECORRUPT;
+    shape->metric = (enum tern_metric)metric;
+    shape->quantize = (enum tern_quantize)quantize;
+    list->specs[list->spec_count++] = spec;
+    return 0;
+}
+
+static int parse_column(const char *line, struct tern_archive_list *list)
+{
+    struct tern_graph_column column = {0};
+    struct tern_graph_shape *shape;
+    unsigned type;
+
+    if (list->spec_count == 0 || sscanf(line, "column %63s %u", column.name, &type) != 2 ||
+        type > TERN_TYPE_U32)
+        return TERN_ECORRUPT;
+    shape = &list->specs[list->spec_count - 1].shape;
+    if (shape->column_count == TERN_PAYLOAD_COLUMNS_MAX)
+        return TERN_ECORRUPT;
+    column.type = (uint8_t)type;
+    shape->columns[shape->column_count++] = column;
+    return 0;
+}
+
+static int parse_line(char *line, struct tern_archive_list *list)
+{
+    if (strncmp(line, "section ", 8) == 0)
+        return parse_section(line, list);
+    if (strncmp(line, "collection ", 11) == 0)
+        return parse_collection(line, list);
+    if (strncmp(line, "column ", 7) == 0)
+        return parse_column(line, list);
+    return 0;
+}
+
 static int parse_list(char *text, size_t length, struct tern_archive_list *list)
 {
     char *end = strstr(text, "\nend ");
@@ -363,13 +428,14 @@ static int parse_list(char *text, size_t length, struct tern_archive_list *list)
         return TERN_ECORRUPT;
     list->sections = calloc(TERN_SECTIONS_MAX, sizeof *list->sections);
     list->infos = calloc(TERN_SECTIONS_MAX, sizeof *list->infos);
-    if (list->sections == NULL || list->infos == NULL)
+    list->specs = calloc(TERN_COLLECTIONS_MAX, sizeof *list->specs);
+    if (list->sections == NULL || list->infos == NULL || list->specs == NULL)
         return TERN_ENOMEM;
     for (char *line = text; line != NULL; line = next) {
         next = strchr(line, '\n');
         if (next != NULL)
             *next++ = '\0';
-        if (strncmp(line, "section ", 8) == 0 && parse_section(line, list) != 0)
+        if (parse_line(line, list) != 0)
             return TERN_ECORRUPT;
     }
     return list->count > 0 ? 0 : TERN_ECORRUPT;
@@ -379,7 +445,10 @@ static int read_list(const char *path, struct tern_archive_list *list, struct te
 {
     struct tern_archive_list read = {0};
     struct tern_buffer text = {0};
-    int result = read_file(path, TERN_SECTIONS_MAX * 320ul + 4096, &text, error);
+    int result = read_file(path,
+                           TERN_SECTIONS_MAX * 320ul +
+                               TERN_COLLECTIONS_MAX * TERN_PAYLOAD_COLUMNS_MAX * 128ul + 4096,
+                           &text, error);
 
     if (result == 0)
         result = tern_buffer_append(&text, "", 1);
@@ -467,6 +536,7 @@ void tern_archive_list_free(struct tern_archive_list *list)
 {
     free(list->sections);
     free(list->infos);
+    free(list->specs);
     *list = (struct tern_archive_list){0};
 }
 

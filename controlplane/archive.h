@@ -5,6 +5,7 @@
 #ifndef TERN_ARCHIVE_H
 #define TERN_ARCHIVE_H
 
+#include "controlplane/collections/collections.h"
 #include "shared/buffer.h"
 #include "shared/error.h"
 #include "shared/limits.h"
@@ -30,6 +31,8 @@ struct tern_archive_list {
     struct tern_section *sections; /* offsets are 0 */
     struct tern_section_info *infos;
     unsigned count;
+    struct tern_collection_spec *specs; /* of its collections, whose vectors are kept elsewhere */
+    unsigned spec_count;
 };
 
 /* Saves the sections that are not there yet (bytes at base + section.offset), then the list, then

@@ -23,6 +23,8 @@ void tern_candidate_discard(struct tern_pipeline *pipeline)
 {
     struct tern_writer *writer = &pipeline->writer;
 
+    if (pipeline->collections != NULL)
+        tern_collections_abandon(pipeline->collections); /* before its space is given back */
     for (size_t i = writer->extents.count; i-- > 0;)
         if (writer->extents.items[i].state == TERN_EXTENT_BUILDING)
             tern_writer_discard(writer, writer->extents.items[i].offset);
@@ -77,6 +79,8 @@ static struct tern_archive_list list_of(const struct tern_image *image, uint64_t
         .sections = image->sections,
         .infos = image->infos,
         .count = image->count,
+        .specs = image->specs,
+        .spec_count = image->object_count,
     };
 
     memcpy(list.config_hash, result->config_hash, sizeof list.config_hash);
@@ -137,6 +141,8 @@ static int publish(struct tern_pipeline *pipeline, struct tern_image *image, uin
     tern_image_free(&pipeline->live_image);
     pipeline->live_image = *image;
     *image = (struct tern_image){0};
+    TERN_RACE_POINT("collections-committing");
+    tern_objects_commit(pipeline);
     tern_reclaim_collect(writer);
     return 0;
 }
@@ -165,10 +171,13 @@ int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *im
                            struct tern_error *error)
 {
     struct tern_writer *writer = &pipeline->writer;
+    struct tern_collection_entry collections[TERN_COLLECTIONS_MAX];
     const struct tern_publish_root root = {
         .generation = writer->generation + 1,
         .schema_hash = schema_hash,
         .published_at_us = tern_clock_wall_us(),
+        .collections = collections,
+        .collection_count = tern_objects_list(image, collections),
     };
     struct tern_view *view = NULL;
     uint64_t offset, start;

@@ -68,6 +68,8 @@ void tern_image_free(struct tern_image *image)
 {
     free(image->sections);
     free(image->infos);
+    free(image->specs);
+    free(image->objects);
     *image = (struct tern_image){0};
 }
 

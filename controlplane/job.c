@@ -168,6 +168,14 @@ static void apply(const struct tern_job_context *context, struct tern_job *job,
     }
 }
 
+static bool collections_change(const struct tern_apply_result *result)
+{
+    for (unsigned i = 0; i < result->collection_count; i++)
+        if (result->collections[i].change != TERN_COLLECTION_SAME)
+            return true;
+    return false;
+}
+
 /* True when building `job->path` now would give exactly what is served: then no number is used up.
  */
 static bool is_unchanged(const struct tern_job_context *context, struct tern_job *job,
@@ -191,7 +199,7 @@ static bool is_unchanged(const struct tern_job_context *context, struct tern_job
     job->dry_run = true;
     apply(context, job, TERN_HISTORY_START, true);
     job->dry_run = false;
-    return job->rc == 0 && job->result.new_bytes == 0;
+    return job->rc == 0 && job->result.new_bytes == 0 && !collections_change(&job->result);
 }
 
 static void start(const struct tern_job_context *context, struct tern_job *job)
@@ -205,6 +213,11 @@ static void start(const struct tern_job_context *context, struct tern_job *job)
     tern_sources_set_hold(context->sources, &hold, tern_clock_now_us());
     if (served != 0)
         adopt_served(context, served);
+    if (served != 0 && (job->resume || job->path == NULL) &&
+        tern_pipeline_lacks_objects(context->pipeline)) {
+        tern_job_renew(context, job);
+        return;
+    }
     if (served != 0 && (job->resume || job->path == NULL)) {
         tern_control_log(TERN_LOG_INFO, "generation %llu is served already",
                          (unsigned long long)served);

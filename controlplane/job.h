@@ -24,6 +24,9 @@ void tern_job_refresh(const struct tern_job_context *context, struct tern_job *j
 /* rollback.c */
 void tern_job_roll_back(const struct tern_job_context *context, struct tern_job *job);
 void tern_job_resume(const struct tern_job_context *context, struct tern_job *job);
+/* A collection of what is served could not be taken over, or has no object: publishes the
+ * generation again with one that is built from the store. */
+void tern_job_renew(const struct tern_job_context *context, struct tern_job *job);
 /* Nothing is served: publishes the newest generation that is still kept whole. */
 void tern_job_restore_last(const struct tern_job_context *context, struct tern_job *job);
 

@@ -115,6 +115,7 @@ struct control {
     struct tern_store *reading_store; /* the API's */
     struct tern_drain *drain;
     struct tern_pipeline *pipeline;
+    struct tern_collections *collections; /* NULL: vectors cannot be written */
     struct tern_sources *sources;
     struct tern_builder *builder;
     struct tern_api *api;
@@ -218,6 +219,22 @@ static int open_pipeline(struct control *control, struct tern_error *error)
     return rc;
 }
 
+/* What is served goes on being served without the store of vectors: it is told, and what needs it
+ * is refused. */
+static void start_collections(struct control *control)
+{
+    const struct tern_graph_host host = tern_pipeline_host(control->pipeline);
+    const struct tern_collections_options options = {
+        .state_dir = control->directories.state_dir, .host = &host, .wake_fd = control->wake_fd};
+    struct tern_error unusable = {0}, error = {0};
+
+    if (tern_collections_start(&options, &control->collections, &unusable) != 0)
+        tern_control_log(TERN_LOG_ERROR, "vectors cannot be written until the next start: %s",
+                         unusable.message);
+    if (tern_pipeline_attach(control->pipeline, control->collections, &unusable, &error) != 0)
+        tern_control_log(TERN_LOG_WARNING, "%s: it is built anew from the store", error.message);
+}
+
 static int submit_start(struct control *control, bool resume, struct tern_error *error)
 {
     struct tern_job *job = calloc(1, sizeof *job);
@@ -262,6 +279,8 @@ static int open_all(struct control *control, const struct options *options,
         start_drain(control, run_dir, state_dir);
     if (rc == 0)
         rc = open_pipeline(control, error);
+    if (rc == 0)
+        start_collections(control);
     if (rc == 0 &&
         tern_sources_new(tern_clock_now_ns() ^ (uint64_t)getpid(), &control->sources) != 0)
         rc = tern_error_set(error, TERN_ENOMEM, "out of memory");
@@ -282,6 +301,7 @@ static int open_all(struct control *control, const struct options *options,
         const struct tern_api_options api = {.directories = &control->directories,
                                              .pipeline = control->pipeline,
                                              .builder = control->builder,
+                                             .collections = control->collections,
                                              .store = control->reading_store,
                                              .sources = control->sources,
                                              .drain = control->drain,
@@ -303,6 +323,7 @@ static void close_all(struct control *control)
         tern_control_log(TERN_LOG_WARNING, "stopping in the middle of a build, which is abandoned");
         _exit(0);
     }
+    tern_collections_stop(control->collections);
     tern_drain_stop(control->drain);
     if (control->pipeline != NULL)
         tern_pipeline_close(control->pipeline);

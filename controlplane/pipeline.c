@@ -39,6 +39,7 @@ static int adopt_live_image(struct tern_pipeline *pipeline, struct tern_error *e
     struct tern_image *image = &pipeline->live_image;
     struct tern_archive_list list = {0};
     bool known = recall(pipeline, &list);
+    int result;
 
     image->sections = calloc(live->section_count, sizeof *image->sections);
     image->infos = calloc(live->section_count, sizeof *image->infos);
@@ -60,8 +61,9 @@ static int adopt_live_image(struct tern_pipeline *pipeline, struct tern_error *e
                 memcmp(list.sections[k].content_hash, section->content_hash, 16) == 0)
                 image->infos[i] = list.infos[k];
     }
+    result = tern_objects_adopt(pipeline, known ? &list : NULL, error);
     tern_archive_list_free(&list);
-    return 0;
+    return result;
 }
 
 /* Rebuilds what is known of the arena from the arena itself. */
@@ -243,6 +245,7 @@ void tern_pipeline_refresh_status(struct tern_pipeline *pipeline)
         .seq = writer->seq,
         .arena_bytes = writer->size,
         .used_bytes = tern_extents_bytes(&writer->extents, TERN_EXTENT_LIVE),
+        .reserved_bytes = tern_extents_reserved_bytes(&writer->extents),
         .quarantined_bytes = tern_extents_bytes(&writer->extents, TERN_EXTENT_RETIRED),
         .huge_pages = writer->huge_pages,
     };
@@ -254,7 +257,8 @@ void tern_pipeline_refresh_status(struct tern_pipeline *pipeline)
 
     _Static_assert(TERN_COUNT(status.seats) == TERN_SEATS_MAX, "one entry a seat");
     _Static_assert(TERN_COUNT(status.readers) == TERN_READERS_MAX, "one entry a page");
-    status.free_bytes = status.arena_bytes - status.used_bytes - status.quarantined_bytes;
+    status.free_bytes =
+        status.arena_bytes - status.used_bytes - status.reserved_bytes - status.quarantined_bytes;
     if (root != 0) {
         const struct tern_root *live = (const struct tern_root *)(writer->base + root);
 
@@ -343,6 +347,8 @@ void tern_pipeline_status(struct tern_pipeline *pipeline, struct tern_pipeline_s
     pthread_mutex_lock(&pipeline->lock);
     taken = pipeline->status;
     pthread_mutex_unlock(&pipeline->lock);
+    taken.collections_huge_bytes =
+        atomic_load_explicit(&pipeline->huge_bytes, memory_order_relaxed);
     /* Who is alive is asked now: whoever has just seen one die or start must find it said. What it
      * keeps from being freed is as of the last tick. */
     *status = taken;
@@ -371,6 +377,7 @@ void tern_pipeline_tick(struct tern_pipeline *pipeline)
 void tern_apply_result_free(struct tern_apply_result *result)
 {
     free(result->tables);
+    free(result->collections);
     free(result->seats);
     *result = (struct tern_apply_result){0};
 }

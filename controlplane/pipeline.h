@@ -12,6 +12,12 @@
 
 #include <pthread.h>
 
+/* Where a collection of one generation lies. */
+struct tern_object {
+    struct tern_collection_place place; /* `object` NULL: nowhere */
+    bool broken; /* the thread could not take it over: it answers as it is until it is built anew */
+};
+
 /* The sections of one generation, published or about to be. */
 struct tern_image {
     struct tern_section *sections;
@@ -19,6 +25,9 @@ struct tern_image {
     unsigned count;
     unsigned capacity;
     uint64_t new_bytes, shared_bytes;
+    struct tern_collection_spec *specs; /* its collections, by id − 1 */
+    struct tern_object *objects;        /* likewise */
+    unsigned object_count;
 };
 
 /* The digest of a source last read, so that an untouched file is not read again. */
@@ -38,7 +47,11 @@ struct tern_pipeline {
     struct tern_image live_image;
     struct tern_source_known *sources;
     unsigned source_count;
-    pthread_mutex_t lock; /* guards `status` and nothing else */
+    struct tern_collections *collections; /* NULL: a pipeline without vectors, or … */
+    char collections_error[512];          /* … why there is no thread to write them */
+    _Atomic uint64_t huge_bytes;          /* of collections, on huge pages since the start */
+    _Atomic uint64_t gather_ns;           /* monotonic: no huge pages are asked for until then */
+    pthread_mutex_t lock;                 /* guards `status` and nothing else */
     struct tern_pipeline_status status;
 };
 
@@ -69,6 +82,28 @@ int tern_image_add_tables(struct tern_pipeline *pipeline, struct tern_image *ima
                           struct tern_apply_result *result, struct tern_diagnostics *diagnostics,
                           struct tern_error *error);
 void tern_image_free(struct tern_image *image);
+
+/* objects.c: the collections of a generation, as its configuration, the archive or the one before
+ * has them; then each kept where it lies, or made (reserved, filled from the store). */
+int tern_objects_of_config(struct tern_image *image, const struct tern_config *config,
+                           struct tern_error *error);
+int tern_objects_of_specs(struct tern_image *image, const struct tern_collection_spec *specs,
+                          unsigned count, struct tern_error *error);
+int tern_objects_of_live(struct tern_image *image, const struct tern_image *live,
+                         struct tern_error *error);
+int tern_objects_prepare(struct tern_pipeline *pipeline, struct tern_image *image,
+                         const struct tern_apply_options *options, struct tern_apply_result *result,
+                         struct tern_error *error);
+/* As a root lists them; returns how many there are. */
+unsigned tern_objects_list(const struct tern_image *image,
+                           struct tern_collection_entry entries[TERN_COLLECTIONS_MAX]);
+/* The live image is served: the thread lets go of every other object. Before anything that is
+ * retired may be freed. */
+void tern_objects_commit(struct tern_pipeline *pipeline);
+/* The objects that the root of a taken-over arena lists; `known` (may be NULL) is what the archive
+ * says of that generation. */
+int tern_objects_adopt(struct tern_pipeline *pipeline, const struct tern_archive_list *known,
+                       struct tern_error *error);
 
 /* candidate.c: writes root and manifest over the image, verifies by reading it back (and, with
  * `config`, by comparing a sample with the reference evaluator and by its own tests, whose failures

@@ -138,6 +138,9 @@ void tern_publication_conclude(struct tern_publication *publication)
     if (result->unarchived)
         warn(job, row->config_path, "it serves, but its sections could not be kept",
              job->error.message);
+    for (unsigned i = 0; i < result->collection_count; i++)
+        if (result->collections[i].error[0] != '\0')
+            warn(job, row->config_path, result->collections[i].name, result->collections[i].error);
     if (!job->dry_run && !publication->unrecorded)
         write_row(publication);
     if (!publication->quiet)

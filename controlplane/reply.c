@@ -131,6 +131,7 @@ struct published {
     Tern__Control__Published message;
     Tern__Control__TableResult *tables;
     Tern__Control__SeatAnswer *seats;
+    Tern__Control__CollectionResult *collections;
 };
 
 static int published_new(const struct tern_job *job, struct published *published)
@@ -144,8 +145,10 @@ static int published_new(const struct tern_job *job, struct published *published
     message->tables = calloc(result->table_count + 1u, sizeof *message->tables);
     message->seats = calloc(result->seat_count + 1u, sizeof *message->seats);
     if (published->tables == NULL || published->seats == NULL || message->tables == NULL ||
-        message->seats == NULL)
+        message->seats == NULL ||
+        tern_reply_collection_results(result, &published->collections, &message->collections) != 0)
         return TERN_ENOMEM;
+    message->n_collections = result->collection_count;
     for (unsigned i = 0; i < result->table_count; i++) {
         tern_reply_fill_table(&published->tables[i], &result->tables[i]);
         message->tables[i] = &published->tables[i];
@@ -188,8 +191,10 @@ static void published_free(struct published *published)
 {
     free(published->message.tables);
     free(published->message.seats);
+    free(published->message.collections);
     free(published->tables);
     free(published->seats);
+    free(published->collections);
 }
 
 int tern_reply_job(struct tern_buffer *out, const struct tern_job *job)
@@ -373,12 +378,18 @@ int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *s
         *reader_list[TERN_COUNT(pipeline->readers)];
     const struct tern_sources_copy *copy = status->sources;
     Tern__Control__SourceStatus *sources = calloc(copy->count + 1u, sizeof *sources);
+    Tern__Control__CollectionStatus *collections = NULL;
     Tern__Control__Hold hold;
     int rc = TERN_ENOMEM;
 
     message.sources = calloc(copy->count + 1u, sizeof *message.sources);
-    if (sources == NULL || message.sources == NULL)
+    if (sources == NULL || message.sources == NULL ||
+        tern_reply_collection_statuses(status->collections, status->collection_count, &collections,
+                                       &message.collections) != 0)
         goto out;
+    message.n_collections = status->collection_count;
+    message.reserved_bytes = pipeline->reserved_bytes;
+    message.collections_huge_bytes = pipeline->collections_huge_bytes;
     for (unsigned i = 0; i < copy->count; i++) {
         fill_source(&sources[i], &copy->items[i], tern_clock_now_us());
         message.sources[i] = &sources[i];
@@ -437,6 +448,8 @@ int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *s
 out:
     free(message.sources);
     free(sources);
+    free(message.collections);
+    free(collections);
     return rc;
 }
 

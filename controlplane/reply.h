@@ -18,6 +18,14 @@ int tern_reply_progress(struct tern_buffer *out, const struct tern_builder_state
 int tern_reply_job(struct tern_buffer *out, const struct tern_job *job);
 /* One table of a result; the message points into `from`. */
 void tern_reply_fill_table(Tern__Control__TableResult *to, const struct tern_apply_table *from);
+/* reply_collections.c: likewise; lists in one allocation each, which free(*items), free(*list) give
+ * back. */
+int tern_reply_collection_results(const struct tern_apply_result *result,
+                                  Tern__Control__CollectionResult **items,
+                                  Tern__Control__CollectionResult ***list);
+int tern_reply_collection_statuses(const struct tern_collection_status *statuses, unsigned count,
+                                   Tern__Control__CollectionStatus **items,
+                                   Tern__Control__CollectionStatus ***list);
 int tern_reply_audit(struct tern_buffer *out, const struct tern_audit_row *rows, unsigned count);
 int tern_reply_history(struct tern_buffer *out, const struct tern_history_row *rows, unsigned count,
                        uint64_t generation);
@@ -31,6 +39,8 @@ struct tern_reply_status {
     const struct tern_history_row *last_failure;  /* NULL: none since the last success */
     const struct tern_drain_status *decision_log; /* NULL: none */
     const struct tern_sources_copy *sources;
+    const struct tern_collection_status *collections;
+    unsigned collection_count;
 };
 int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *status);
 

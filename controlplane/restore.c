@@ -65,6 +65,10 @@ int tern_pipeline_restore(struct tern_pipeline *pipeline, uint64_t generation,
     if (failed == 0)
         failed = describe(pipeline, &image, result, error);
     if (failed == 0)
+        failed = tern_objects_of_specs(&image, list.specs, list.spec_count, error);
+    if (failed == 0)
+        failed = tern_objects_prepare(pipeline, &image, options, result, error);
+    if (failed == 0)
         failed = tern_candidate_publish(pipeline, &image, list.schema_hash, NULL, options, result,
                                         NULL, error);
     tern_candidate_discard(pipeline);

@@ -8,13 +8,15 @@
 
 /* ---- Retained sections again ---- */
 
-/* Publishes the sections kept of `source`. */
+/* Publishes the sections kept of `source`. With `may_lack`, also when one of its collections cannot
+ * be made. */
 static void restore(const struct tern_job_context *context, struct tern_job *job,
-                    enum tern_history_kind kind, const struct tern_history_row *source)
+                    enum tern_history_kind kind, const struct tern_history_row *source,
+                    bool may_lack)
 {
     struct tern_config *config = tern_job_config_of(source);
     struct tern_publication publication;
-    struct tern_apply_options options = {0};
+    struct tern_apply_options options = {.collections_may_lack = may_lack};
     char message[64];
 
     tern_publication_begin(&publication, context, job, kind);
@@ -41,6 +43,20 @@ static void restore(const struct tern_job_context *context, struct tern_job *job
         tern_config_free(config);
 }
 
+void tern_job_renew(const struct tern_job_context *context, struct tern_job *job)
+{
+    struct tern_history_row source = {0};
+    struct tern_error error;
+
+    if (tern_job_find_row(context, job->live_generation, 0, &source, &error) != 0)
+        source.generation = job->live_generation;
+    tern_control_log(TERN_LOG_WARNING,
+                     "generation %llu serves on, and again with its collections built anew",
+                     (unsigned long long)source.generation);
+    restore(context, job, TERN_HISTORY_RESTORE, &source, false);
+    tern_history_row_clear(&source);
+}
+
 void tern_job_restore_last(const struct tern_job_context *context, struct tern_job *job)
 {
     uint64_t generations[TERN_ARCHIVE_LISTS];
@@ -59,7 +75,7 @@ void tern_job_restore_last(const struct tern_job_context *context, struct tern_j
         tern_control_log(TERN_LOG_WARNING,
                          "nothing is served: restoring generation %llu, the last good one",
                          (unsigned long long)source.generation);
-        restore(context, &attempt, TERN_HISTORY_RESTORE, &source);
+        restore(context, &attempt, TERN_HISTORY_RESTORE, &source, true);
         tern_history_row_clear(&source);
         restored = attempt.result.published;
         if (restored)
@@ -120,7 +136,7 @@ static void restore_and_hold(const struct tern_job_context *context, struct tern
     if (job->rc != 0)
         return;
     TERN_RACE_POINT("rollback-held");
-    restore(context, job, TERN_HISTORY_ROLLBACK, source);
+    restore(context, job, TERN_HISTORY_ROLLBACK, source, false);
     if (job->result.published) {
         tern_sources_set_hold(context->sources, &hold, tern_clock_now_us());
     } else {

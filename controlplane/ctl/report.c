@@ -1,6 +1,7 @@
 #include "controlplane/ctl/report.h"
 
 #include "controlplane/ctl/print.h"
+#include "controlplane/ctl/vectors.h"
 
 #include <unistd.h>
 
@@ -144,6 +145,7 @@ static void result_json(struct tern_json *json, const Tern__Control__Published *
     tern_json_u64(json, "new_bytes", result->new_bytes);
     tern_json_u64(json, "shared_bytes", result->shared_bytes);
     tables_json(json, result);
+    tern_vectors_outcome_json(json, result);
     seats_json(json, result);
     tern_json_object(json, "tests");
     tern_json_u64(json, "run", result->tests_run);
@@ -222,6 +224,7 @@ static void print_result(const Tern__Control__Published *result)
     char rows[TERN_PRINT_TEXT], fresh[TERN_PRINT_TEXT], shared[TERN_PRINT_TEXT];
 
     print_tables(result);
+    tern_vectors_outcome_print(result);
     print_seats(result);
     if (result->restored_from == 0 || result->rules_only) /* else nothing was compiled */
         printf("%u rules in %u conjunctions over %u units, %s of rows\n", result->rules,

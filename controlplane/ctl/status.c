@@ -3,6 +3,7 @@
 #include "controlplane/ctl/json.h"
 #include "controlplane/ctl/print.h"
 #include "controlplane/ctl/seats.h"
+#include "controlplane/ctl/vectors.h"
 
 #define TIMEOUT_US    (5 * 1000000ull)
 #define SHOWN_SOURCES 40u
@@ -161,7 +162,9 @@ static void print_json(const Tern__Control__Status *status, const struct tern_in
     tern_json_u64(&json, "used_bytes", status->used_bytes);
     tern_json_u64(&json, "free_bytes", status->free_bytes);
     tern_json_u64(&json, "quarantined_bytes", status->quarantined_bytes);
+    tern_json_u64(&json, "reserved_bytes", status->reserved_bytes);
     tern_json_bool(&json, "huge_pages", status->huge_pages);
+    tern_json_u64(&json, "collections_huge_bytes", status->collections_huge_bytes);
     tern_json_object_end(&json);
     if (status->build != NULL) {
         tern_json_object(&json, "build");
@@ -176,6 +179,7 @@ static void print_json(const Tern__Control__Status *status, const struct tern_in
         tern_json_null(&json, "build");
     }
     sources_json(&json, status);
+    tern_vectors_status_json(&json, status);
     log_json(&json, status->decision_log);
     row_json(&json, "last_publish", status->last_publish);
     row_json(&json, "last_failure", status->last_failure);
@@ -308,6 +312,8 @@ static void print_text(const Tern__Control__Status *status, const struct tern_in
     }
     printf("arena         %s used of %s", tern_print_bytes(a, status->used_bytes),
            tern_print_bytes(b, status->arena_bytes));
+    if (status->reserved_bytes != 0)
+        printf(", %s reserved for collections", tern_print_bytes(c, status->reserved_bytes));
     if (status->quarantined_bytes != 0)
         printf(", %s in quarantine", tern_print_bytes(c, status->quarantined_bytes));
     printf(", huge pages: %s\n", status->huge_pages ? "yes" : "no");
@@ -329,6 +335,7 @@ static void print_text(const Tern__Control__Status *status, const struct tern_in
                status->last_failure->config_path, tern_print_age(a, status->last_failure->at_us),
                status->last_failure->reason);
     print_sources(status);
+    tern_vectors_status_print(status);
 }
 
 /* With tern-control dead: what board and arena say by themselves. */

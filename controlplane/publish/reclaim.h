@@ -21,7 +21,7 @@ void tern_reclaim_retire(struct tern_writer *writer);
 
 /* A grace of its own, for memory that stays reachable and is used again: the slots of collections.
  * Begins a new epoch and returns the one before; over when no reader is left in that or an older
- * one. From any thread of this process (tests/model, SLOTS). */
+ * one. From any thread of this process (tests/model/slots.pml). */
 uint64_t tern_reclaim_begin_grace(const struct tern_writer *writer);
 bool tern_reclaim_grace_is_over(struct tern_writer *writer, uint64_t epoch);
 

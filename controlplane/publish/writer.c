@@ -257,15 +257,9 @@ int tern_writer_reserve(struct tern_writer *writer, uint64_t length, uint64_t *o
     return 0;
 }
 
-/* Asks for huge pages behind the whole 2 MiB units of a section, whatever the system's default for
- * tmpfs: a look-up in a large table then misses the cache but not the TLB as well. Where the kernel
- * is older than 6.1 or has none to give, small pages serve. */
-static void gather_huge_pages(struct tern_writer *writer, uint64_t offset, uint64_t length)
+bool tern_writer_gather(const struct tern_writer *writer, uint64_t offset, uint64_t length)
 {
-    uint64_t whole = length / TERN_EXTENT * TERN_EXTENT;
-
-    if (whole > 0)
-        writer->huge_pages = madvise(writer->base + offset, whole, MADV_COLLAPSE) == 0;
+    return madvise(writer->base + offset, length, MADV_COLLAPSE) == 0;
 }
 
 int tern_writer_put(struct tern_writer *writer, const void *data, uint64_t length,
@@ -277,7 +271,8 @@ int tern_writer_put(struct tern_writer *writer, const void *data, uint64_t lengt
     if (result != 0)
         return result;
     memcpy(writer->base + offset, data, length);
-    gather_huge_pages(writer, offset, length);
+    if (length >= TERN_EXTENT)
+        writer->huge_pages = tern_writer_gather(writer, offset, length / TERN_EXTENT * TERN_EXTENT);
     section->offset = offset;
     section->length = length;
     section->checksum = XXH3_64bits(data, length);

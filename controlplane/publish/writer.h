@@ -52,6 +52,11 @@ int tern_writer_reserve(struct tern_writer *writer, uint64_t length, uint64_t *o
 int tern_writer_back(const struct tern_writer *writer, uint64_t offset, uint64_t length,
                      struct tern_error *error);
 
+/* Asks for huge pages behind whole 2 MiB units, whatever the system's default for tmpfs: a look-up
+ * in a large table, or a step of a search, then misses the cache but not the TLB as well. Where the
+ * kernel is older than 6.1 or has none to give, small pages serve: false. From any thread. */
+bool tern_writer_gather(const struct tern_writer *writer, uint64_t offset, uint64_t length);
+
 /* Allocates, copies `data`, and fills the section's offset, length and checksum. */
 int tern_writer_put(struct tern_writer *writer, const void *data, uint64_t length,
                     struct tern_section *section, struct tern_error *error);

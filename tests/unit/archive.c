@@ -1,6 +1,7 @@
 #include "tests/unit/unit.h"
 
 #include "controlplane/archive.h"
+#include "shared/schema.h"
 
 #include <dirent.h>
 #include <unistd.h>
@@ -150,6 +151,44 @@ static void a_note_is_of_one_generation(TERN_TEST_STATE)
     assert_int_equal(tern_archive_generations(state_dir, generations), 0);
 }
 
+/* What a generation's collections are is kept, so that it can be served again without anything
+ * else; what is in them is kept elsewhere. */
+static void collections_are_kept_with_their_shape(TERN_TEST_STATE)
+{
+    struct tern_section section = {.kind = TERN_SECTION_RULES, .length = 5};
+    struct tern_section_info info = {.rows = 3};
+    struct tern_collection_spec specs[2] = {
+        {.name = "docs",
+         .id = 1,
+         .shape = {.dim = 100,
+                   .metric = TERN_METRIC_L2,
+                   .quantize = TERN_QUANTIZE_INT8,
+                   .m = 16,
+                   .capacity = 2000000,
+                   .columns = {{.name = "label", .type = TERN_TYPE_STRING},
+                               {.name = "time", .type = TERN_TYPE_U64}},
+                   .column_count = 2},
+         .parameters = {.ef_search = 64, .ef_construct = 128, .full_scan = 10000}},
+        {.name = "faces",
+         .id = 2,
+         .shape = {.dim = 512, .metric = TERN_METRIC_DOT, .m = 8, .capacity = 7}},
+    };
+    const struct tern_archive_list list = {.generation = 9,
+                                           .sections = &section,
+                                           .infos = &info,
+                                           .count = 1,
+                                           .specs = specs,
+                                           .spec_count = 2};
+    struct tern_archive_list read;
+
+    assert_int_equal(tern_archive_note(state_dir, &list, NULL), 0);
+    assert_int_equal(tern_archive_noted(state_dir, 9, &read, NULL), 0);
+    assert_int_equal(read.spec_count, 2);
+    for (unsigned i = 0; i < 2; i++)
+        assert_memory_equal(&read.specs[i], &specs[i], sizeof specs[i]);
+    tern_archive_list_free(&read);
+}
+
 static void flip_byte(const char *path, long at)
 {
     FILE *file = fopen(path, "r+");
@@ -188,8 +227,11 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(what_is_saved_comes_back),    T(only_the_last_three_are_kept),
-        T(a_note_is_of_one_generation), T(the_last_of_each_of_three_configurations_is_kept),
+        T(what_is_saved_comes_back),
+        T(only_the_last_three_are_kept),
+        T(a_note_is_of_one_generation),
+        T(the_last_of_each_of_three_configurations_is_kept),
+        T(collections_are_kept_with_their_shape),
         T(damage_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

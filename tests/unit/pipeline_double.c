@@ -152,3 +152,9 @@ void tern_pipeline_close(struct tern_pipeline *unused)
 {
     (void)unused;
 }
+
+bool tern_pipeline_lacks_objects(const struct tern_pipeline *unused)
+{
+    (void)unused;
+    return false;
+}

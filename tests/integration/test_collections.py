@@ -1,0 +1,323 @@
+"""The life of a collection of vectors: applied, changed in place or beside, taken over, filled again, refused;
+with real processes, whatever is killed meanwhile."""
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from instance import CONFIG, DEADLINE_S, Refused, is_running, wait_until
+from vectors import NotWritten, Vectors, random_rows, write
+
+DIM = 16
+DOCS = f"dim: {DIM}, capacity: 4k, m: 8"
+ROWS = 600
+
+
+def with_collections(**collections):
+    """The usual configuration with these collections: a text of keys for each name."""
+    lines = "".join(f"  {name}: {{ {keys} }}\n" for name, keys in collections.items())
+    if not collections:
+        return CONFIG
+    lines = lines.replace("{", "{{").replace("}", "}}")  # it is a template
+    return CONFIG.replace("rules:\n", f"collections:\n{lines}rules:\n", 1)
+
+
+def make(make_instance, keys=DOCS, **options):
+    return make_instance(config=with_collections(docs=keys), **options)
+
+
+def collection(instance, name="docs"):
+    """The served one of that name."""
+    return next((item for item in instance.status()["collections"] if item["name"] == name and item["served"]),
+                None)
+
+
+def apply(instance, *arguments, check=0, **collections):
+    """Applies other collections; what became of each."""
+    instance.config = with_collections(**collections)
+    outcome = instance.apply(instance.write_config(), *arguments, check=check)
+    return {item["name"]: item for item in outcome["collections"]}
+
+
+def is_complete(instance, vectors, name="docs"):
+    found = collection(instance, name)
+    return found is not None and found["state"] == "ready" and found["live"] == vectors
+
+
+def await_complete(instance, vectors, name="docs"):
+    wait_until(lambda: is_complete(instance, vectors, name), f"{vectors} vectors in {name}")
+
+
+def reserved_at_rest(instance):
+    """What the arena reserves once nothing waits for readers any more."""
+    wait_until(lambda: instance.status()["arena"]["quarantined_bytes"] == 0, "nothing in quarantine")
+    return instance.status()["arena"]["reserved_bytes"]
+
+
+def kill_control(instance):
+    pid = instance.control_pid()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_running(pid), "tern-control is dead")
+    await_control(instance, pid)
+
+
+def await_control(instance, before):
+    wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": before}})["controlplane"]["pid"]
+               not in (None, before), "another tern-control")
+    wait_until(lambda: not instance.status()["controlplane"]["starting"], "its start is over")
+
+
+def test_it_is_there_at_once_and_empty(make_instance):
+    instance = make(make_instance).start()
+    docs = collection(instance)
+    assert docs["state"] == "ready" and docs["live"] == 0 and docs["capacity"] == 4000
+    assert instance.status()["arena"]["reserved_bytes"] > 4000 * DIM * 4
+    write(instance, "docs", random_rows(range(ROWS), DIM))
+    docs = collection(instance)
+    assert docs["live"] == ROWS and docs["stored_seq"] == docs["applied_seq"] >= ROWS
+    assert docs["bytes"] > 0 and docs["ack_p99_us"] > 0
+    text = instance.ctl("status").stdout
+    assert "600" in text and "4,000" in text and "reserved for collections" in text
+    with pytest.raises(NotWritten, match="no collection"):
+        Vectors(instance, "dosc")
+
+
+def test_how_it_is_searched_changes_in_place(make_instance):
+    instance = make(make_instance).start()
+    write(instance, "docs", random_rows(range(ROWS), DIM))
+    reserved = reserved_at_rest(instance)
+    generation = instance.generation()
+    changed = apply(instance, docs=DOCS + ", ef_search: 100, ef_construct: 200, full_scan_vectors: 0")
+    assert changed["docs"]["change"] == "adjusted"
+    assert instance.generation() == generation + 1
+    assert collection(instance)["live"] == ROWS
+    assert reserved_at_rest(instance) == reserved
+    assert apply(instance, docs=DOCS + ", ef_search: 100, ef_construct: 200, full_scan_vectors: 0")["docs"][
+        "change"] == "same"
+    write(instance, "docs", random_rows(range(ROWS, ROWS + 50), DIM))
+    assert collection(instance)["live"] == ROWS + 50
+
+
+@pytest.mark.parametrize("keys", [DOCS.replace("m: 8", "m: 12"), DOCS + ", metric: l2", DOCS + ", quantize: none",
+                                  DOCS.replace("4k", "6k"), DOCS + ", payload: { label: string }"])
+def test_its_shape_changes_beside_it(make_instance, keys):
+    instance = make(make_instance).start()
+    write(instance, "docs", random_rows(range(ROWS), DIM))
+    before = reserved_at_rest(instance)
+    changed = apply(instance, "--dry-run", docs=keys)["docs"]
+    assert changed["change"] == "rebuilt" and collection(instance)["live"] == ROWS
+    assert reserved_at_rest(instance) == before, "a dry run reserves nothing"
+    changed = apply(instance, docs=keys)["docs"]
+    assert changed["change"] == "rebuilt" and changed["vectors"] == ROWS
+    assert collection(instance)["live"] == ROWS
+    after = reserved_at_rest(instance)
+    assert after == changed["reserved_bytes"], "the one before has been given back"
+    write(instance, "docs", random_rows(range(ROWS, ROWS + 10), DIM))
+    assert collection(instance)["live"] == ROWS + 10
+    # and back: what was written meanwhile is there as well
+    instance.ctl("rollback", check=0)
+    await_complete(instance, ROWS + 10)
+    assert reserved_at_rest(instance) == before
+
+
+def test_a_reader_that_stands_still_keeps_the_one_before(make_instance):
+    """A ternd that is stopped quarantines the old object; what is published goes on."""
+    instance = make(make_instance).start()
+    write(instance, "docs", random_rows(range(ROWS), DIM))
+    pid = instance.ternd_pid()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        apply(instance, docs=DOCS.replace("m: 8", "m: 6"), check=4)
+        assert collection(instance)["live"] == ROWS
+        assert instance.status()["arena"]["quarantined_bytes"] > 4000 * DIM * 4
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    reserved_at_rest(instance)
+    wait_until(lambda: instance.status()["dataplane"]["generation"] == instance.generation(), "it has caught up")
+
+
+def test_ids_are_kept_unless_that_is_meant(make_instance):
+    instance = make(make_instance).start()
+    write(instance, "docs", random_rows(range(20), DIM))
+    for keys in ({}, {"other": DOCS}, {"docs": DOCS.replace(f"dim: {DIM}", "dim: 8")}):
+        with pytest.raises(Refused, match="collection 1 was `docs` \\(16 dimensions\\)"):
+            apply(instance, **keys)
+    assert collection(instance)["live"] == 20
+    assert apply(instance, docs=DOCS, other=DOCS)["other"]["change"] == "added"
+    write(instance, "other", random_rows(range(30), DIM))
+    apply(instance, "--new-schema", other=DOCS)
+    assert collection(instance) is None and collection(instance, "other")["live"] == 30
+    with pytest.raises(NotWritten):
+        Vectors(instance, "docs")
+    # what was written under a name is there again when the name is
+    apply(instance, "--new-schema", docs=DOCS, other=DOCS)
+    await_complete(instance, 20)
+    await_complete(instance, 30, "other")
+
+
+def test_another_dimension_begins_empty(make_instance):
+    instance = make(make_instance).start()
+    write(instance, "docs", random_rows(range(20), DIM))
+    apply(instance, "--new-schema", docs=DOCS.replace(f"dim: {DIM}", "dim: 8"))
+    await_complete(instance, 0)
+    write(instance, "docs", random_rows(range(100, 105), 8))
+    assert collection(instance)["live"] == 5
+
+
+def test_tern_control_comes_back_to_it(make_instance):
+    instance = make(make_instance).start()
+    rows = random_rows(range(ROWS), DIM)
+    write(instance, "docs", rows)
+    reserved = reserved_at_rest(instance)
+    generation = instance.generation()
+    for _ in range(3):
+        kill_control(instance)
+        assert is_complete(instance, ROWS)
+        write(instance, "docs", {5: rows[6]})
+    assert instance.generation() == generation and reserved_at_rest(instance) == reserved
+
+
+def test_a_lost_arena_is_filled_from_the_store(make_instance):
+    """A reboot: tmpfs is empty, the state directory is there."""
+    instance = make(make_instance).start()
+    write(instance, "docs", random_rows(range(ROWS), DIM))
+    assert instance.stop() == 0
+    shutil.rmtree(instance.run_dir)
+    instance.run_dir.mkdir()
+    instance.start()
+    await_complete(instance, ROWS)
+    write(instance, "docs", random_rows(range(ROWS, ROWS + 10), DIM))
+    assert collection(instance)["live"] == ROWS + 10
+    # likewise when a source is gone, and the last good generation is restored
+    assert instance.stop() == 0
+    shutil.rmtree(instance.run_dir)
+    instance.run_dir.mkdir()
+    (instance.sources / "users.csv").unlink()
+    instance.start()
+    await_complete(instance, ROWS + 10)
+    assert instance.history()[0]["kind"] == "restore"
+
+
+def test_what_does_not_fit_is_refused_and_leaves_nothing(make_instance):
+    instance = make(make_instance, arena="32MiB").start()
+    write(instance, "docs", random_rows(range(ROWS), DIM))
+    before = reserved_at_rest(instance)
+    generation = instance.generation()
+    with pytest.raises(Refused, match="capacity"):
+        apply(instance, docs=DOCS.replace("4k", "100"))
+    with pytest.raises(Refused, match="does not fit 'arena'"):
+        apply(instance, docs=DOCS.replace("4k", "1M"))
+    # the arena keeps the size that it was made with
+    instance.options["arena"] = "1GiB"
+    with pytest.raises(Refused, match="collection docs: needs [0-9]+ bytes of the arena"):
+        apply(instance, docs=DOCS.replace("4k", "1M"))
+    assert instance.generation() == generation and is_complete(instance, ROWS)
+    assert reserved_at_rest(instance) == before
+    assert instance.answers()
+
+
+def test_a_full_tmpfs_is_an_error(make_instance, as_root, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small)], capture_output=True,
+                             text=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount a tmpfs: {mounted.stderr.strip()}")
+    try:
+        instance = make(make_instance, keys="dim: 512, capacity: 100k, m: 8", arena="1GiB", run_dir_in=str(small))
+        instance.state_dir = tmp_path / "state"  # what is stored has room: the index has none
+        instance.state_dir.mkdir()
+        instance.start()
+        rows = random_rows(range(200), 512)
+        written = 0
+        with pytest.raises(NotWritten) as refused:
+            for turn in range(100):
+                write(instance, "docs", {turn * 200 + k: row for k, row in rows.items()})
+                written += 200
+        assert "memory" in str(refused.value) or "space" in str(refused.value)
+        assert written > 0 and instance.answers(), "everything else goes on"
+        assert collection(instance)["live"] >= written
+        with pytest.raises(Refused, match="shared memory|space"):
+            apply(instance, docs="dim: 512, capacity: 100k, m: 12")
+        assert collection(instance)["live"] >= written and instance.answers()
+        assert instance.dispose() == []
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=False, capture_output=True)
+
+
+def test_without_its_store_everything_else_goes_on(make_instance):
+    instance = make(make_instance).start()
+    write(instance, "docs", random_rows(range(ROWS), DIM))
+    assert instance.stop() == 0
+    for path in instance.state_dir.glob("vectors.db*"):
+        path.unlink()
+    (instance.state_dir / "vectors.db").write_bytes(b"no database" * 1000)
+    instance.start()
+    assert instance.answers()
+    assert "vectors cannot be written" in instance.log_text()
+    apply(instance, docs=DOCS)  # as it is served
+    with pytest.raises(Refused, match="collection other: "):
+        apply(instance, docs=DOCS, other=DOCS)
+    with pytest.raises(NotWritten):
+        Vectors(instance, "docs")
+
+
+def test_a_store_that_is_new_means_an_index_that_is_new(make_instance):
+    """Another store knows nothing of what the arena holds: the index follows the store."""
+    instance = make(make_instance).start()
+    write(instance, "docs", random_rows(range(ROWS), DIM))
+    assert instance.stop() == 0
+    for path in instance.state_dir.glob("vectors.db*"):
+        path.unlink()
+    instance.start()
+    await_complete(instance, 0)
+    write(instance, "docs", random_rows(range(10), DIM))
+    assert collection(instance)["live"] == 10
+
+
+def test_two_ternds_and_a_late_one(make_instance):
+    instance = make(make_instance).start()
+    second = instance.start_process("ternd")
+    wait_until(lambda: len(instance.status()["seats"]) == 2, "a second seat")
+    write(instance, "docs", random_rows(range(ROWS), DIM))
+    instance.config = with_collections(docs=DOCS.replace("m: 8", "m: 6"))
+    outcome = instance.apply(instance.write_config())
+    assert outcome["acknowledged"] and [seat["answer"] for seat in outcome["seats"]] == ["ready", "ready"]
+    reserved_at_rest(instance)
+    third = instance.start_process("ternd")
+    generation = instance.generation()
+    wait_until(lambda: [seat["generation"] for seat in instance.status()["seats"]] == 3 * [generation],
+               "all three serve it")
+    assert second.poll() is None and third.poll() is None
+
+
+POINTS = ["collection-reserved", "collection-prepared", "publish-built", "publish-announced", "publish-swapping",
+          "publish-swapped", "collections-committing", "archive-listed"]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_tern_control_dies_at_each_step_of_a_change(make_instance, race_instance, point):
+    """Killed there, started again: one of the two objects serves, whole, and the other is given back."""
+    instance = race_instance
+    instance.config = with_collections(docs=DOCS)
+    instance.write_config()
+    instance.start()
+    control, ternd = instance.control_pid(), instance.ternd_pid()
+    write(instance, "docs", random_rows(range(ROWS), DIM))
+    instance.kill_at(point)
+    with pytest.raises((Refused, ValueError)):
+        apply(instance, docs=DOCS.replace("m: 8", "m: 6").replace("4k", "5k"))
+    instance.await_killed(point)
+    await_control(instance, control)
+    await_complete(instance, ROWS)
+    docs = collection(instance)
+    assert docs["capacity"] in (4000, 5000)
+    assert instance.answers() and instance.ternd_pid() == ternd
+    write(instance, "docs", random_rows(range(ROWS, ROWS + 10), DIM))
+    for keys in (DOCS.replace("4k", "3k"), DOCS):
+        changed = apply(instance, docs=keys)["docs"]
+        assert changed["vectors"] == ROWS + 10
+        assert reserved_at_rest(instance) == changed["reserved_bytes"]
+    assert is_complete(instance, ROWS + 10)
