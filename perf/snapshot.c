@@ -196,19 +196,25 @@ void snapshot_check(const struct snapshot_request *request, const struct tern_ve
     }
 }
 
+void snapshot_copy(struct snapshot_request *to, const struct snapshot_request *from)
+{
+    *to = *from;
+    snapshot_set_string(to, SNAPSHOT_HOST, to->host);
+    snapshot_set_string(to, SNAPSHOT_PATH, to->path);
+    if (tern_facts_has(&to->facts, SNAPSHOT_TOKEN))
+        snapshot_set_string(to, SNAPSHOT_TOKEN, to->token);
+}
+
 void snapshot_decide_alone(struct snapshot *snapshot, const struct snapshot_request *requests,
                            uint32_t count, double overhead_ns, float *costs)
 {
     for (uint32_t i = 0; i < count; i++) {
-        struct snapshot_request request = requests[i];
+        struct snapshot_request request;
         const struct tern_facts *facts = &request.facts;
         struct tern_verdict verdict;
         double started, cost;
 
-        snapshot_set_string(&request, SNAPSHOT_HOST, request.host);
-        snapshot_set_string(&request, SNAPSHOT_PATH, request.path);
-        if (tern_facts_has(facts, SNAPSHOT_TOKEN))
-            snapshot_set_string(&request, SNAPSHOT_TOKEN, request.token);
+        snapshot_copy(&request, &requests[i]);
         __asm__("" : : "r"(&request) : "memory");
         started = tern_chain_now_ns();
         tern_rules_decide(snapshot->view->rules, snapshot->scratch, &facts, 1, &verdict);

@@ -54,6 +54,9 @@ void snapshot_set_string(struct snapshot_request *request, unsigned field, const
 void snapshot_set_rest(struct snapshot_request *request, struct tern_address address,
                        uint64_t user);
 
+/* A copy of a request with its strings in itself, as a loop has just decoded it. */
+void snapshot_copy(struct snapshot_request *to, const struct snapshot_request *from);
+
 /* Decides each request alone; `costs` gets the nanoseconds of each, less `overhead_ns`. The request
  * itself is brought in before: a loop has just decoded it. */
 void snapshot_decide_alone(struct snapshot *snapshot, const struct snapshot_request *requests,
