@@ -45,17 +45,67 @@ void tern_scratch_count_hits(struct tern_scratch *scratch, const uint32_t *slots
     scratch->hits = (struct tern_hits){slots, counters};
 }
 
-static bool needs_probe(const struct tern_unit_view *unit)
-{
-    return unit->kind == TERN_UNIT_SET || unit->kind == TERN_UNIT_MAP;
-}
-
 /* How many hashes a unit may keep for each item between its two passes. */
 static unsigned hashes_per_item(const struct tern_unit_view *unit)
 {
-    if (!needs_probe(unit))
+    if (!tern_unit_probes(unit->kind))
         return 0;
     return unit->table->kind == TERN_TABLE_DOMAIN_SET ? 1 + TERN_DOMAIN_LABELS_MAX : 1;
+}
+
+/* The units [first, last) of one sort, appended to the order. */
+static uint32_t append_sort(struct tern_rules *rules, uint32_t first, uint32_t last,
+                            bool (*belongs)(uint8_t kind), uint32_t *ordered)
+{
+    uint32_t before = *ordered;
+
+    for (uint32_t u = first; u < last; u++)
+        if (belongs(rules->units[u].kind))
+            rules->order[(*ordered)++] = (uint16_t)u;
+    return *ordered - before;
+}
+
+static bool is_set(uint8_t kind)
+{
+    return kind == TERN_UNIT_SET;
+}
+
+static bool is_map(uint8_t kind)
+{
+    return kind == TERN_UNIT_MAP;
+}
+
+static bool is_string(uint8_t kind)
+{
+    return kind == TERN_UNIT_STRING || kind == TERN_UNIT_SUFFIX;
+}
+
+static bool is_value(uint8_t kind)
+{
+    return !is_set(kind) && !is_map(kind) && !is_string(kind);
+}
+
+void tern_rules_group(struct tern_rules *rules)
+{
+    uint32_t first = 0, ordered = 0;
+
+    rules->group_count = 0;
+    while (first < rules->unit_count) {
+        struct tern_group *group = &rules->groups[rules->group_count++];
+        uint32_t last = first;
+        unsigned hashes = 0;
+
+        do
+            hashes += TERN_VECTOR_WIDTH * hashes_per_item(&rules->units[last++]);
+        while (last < rules->unit_count &&
+               hashes + TERN_VECTOR_WIDTH * hashes_per_item(&rules->units[last]) <= TERN_HASHES);
+        group->first = ordered;
+        group->sets = append_sort(rules, first, last, is_set, &ordered);
+        group->maps = append_sort(rules, first, last, is_map, &ordered);
+        group->strings = append_sort(rules, first, last, is_string, &ordered);
+        group->values = append_sort(rules, first, last, is_value, &ordered);
+        first = last;
+    }
 }
 
 /* First touch of an exact table: hashes the keys and starts fetching their lines. The lengths that
@@ -297,68 +347,40 @@ static void classify_records(const struct tern_rules *rules, uint32_t index,
     }
 }
 
-/* Classifies units [first, last): what they look up in tables is fetched for all of them and all
- * items before the first is waited for, and the units without tables fill the wait. */
+/* What the units look up in tables is fetched for all of them and all items before the first is
+ * waited for, and the units without tables fill the wait. */
 static void classify_group(const struct tern_rules *rules, struct tern_scratch *scratch,
-                           const struct tern_facts *const facts[], unsigned count, uint32_t first,
-                           uint32_t last)
+                           const struct tern_facts *const facts[], unsigned count,
+                           const struct tern_group *group)
 {
+    const uint16_t *probes = rules->order + group->first;
+    const uint16_t *maps = probes + group->sets, *strings = maps + group->maps;
+    const uint16_t *values = strings + group->strings, *end = values + group->values;
     uint32_t *classes = scratch->classes;
     uint64_t *started = scratch->hashes;
     const uint64_t *hashes = scratch->hashes;
 
-    for (uint32_t u = first; u < last; u++)
-        if (needs_probe(&rules->units[u]))
-            started = start_probes(&rules->units[u], facts, count, started);
-    for (uint32_t u = first; u < last; u++)
-        if (rules->units[u].kind == TERN_UNIT_STRING || rules->units[u].kind == TERN_UNIT_SUFFIX)
-            classify_strings(rules, u, facts, count, classes);
-        else if (!needs_probe(&rules->units[u]))
-            classify_values(rules, u, facts, count, classes);
-    for (uint32_t u = first; u < last; u++) {
+    for (const uint16_t *u = probes; u < strings; u++)
+        started = start_probes(&rules->units[*u], facts, count, started);
+    for (const uint16_t *u = strings; u < values; u++)
+        classify_strings(rules, *u, facts, count, classes);
+    for (const uint16_t *u = values; u < end; u++)
+        classify_values(rules, *u, facts, count, classes);
+    for (const uint16_t *u = probes; u < strings; u++) {
         uint32_t found[TERN_VECTOR_WIDTH];
 
-        if (!needs_probe(&rules->units[u]))
-            continue;
-        hashes = finish_probes(&rules->units[u], facts, count, hashes, found);
-        note_found(rules, u, facts, count, found, classes);
+        hashes = finish_probes(&rules->units[*u], facts, count, hashes, found);
+        note_found(rules, *u, facts, count, found, classes);
     }
-    for (uint32_t u = first; u < last; u++)
-        if (rules->units[u].kind == TERN_UNIT_MAP)
-            classify_records(rules, u, facts, count, classes);
+    for (const uint16_t *u = maps; u < strings; u++)
+        classify_records(rules, *u, facts, count, classes);
 }
 
 void tern_rules_classify(const struct tern_rules *rules, struct tern_scratch *scratch,
                          const struct tern_facts *const facts[], unsigned count)
 {
-    uint32_t first = 0;
-
-    while (first < rules->unit_count) {
-        uint32_t last = first;
-        unsigned hashes = 0;
-
-        do
-            hashes += count * hashes_per_item(&rules->units[last++]);
-        while (last < rules->unit_count &&
-               hashes + count * hashes_per_item(&rules->units[last]) <= TERN_HASHES);
-        classify_group(rules, scratch, facts, count, first, last);
-        first = last;
-    }
-}
-
-/* Starts fetching the first mask of every row that differs from its base row; that of a direct
- * class is on its way. */
-static void prefetch_masks(const struct tern_rules *rules, const uint32_t *classes)
-{
-    for (uint32_t u = 0; u < rules->unit_count; u++) {
-        const struct tern_class_row *row;
-
-        if (classes[u] == TERN_CLASS_BASE || tern_class_is_direct(classes[u]))
-            continue;
-        row = &rules->unit_rows[u][classes[u]];
-        if (row->delta_count > 0)
-            __builtin_prefetch(&rules->masks[row->first_mask]);
-    }
+    for (uint32_t i = 0; i < rules->group_count; i++)
+        classify_group(rules, scratch, facts, count, &rules->groups[i]);
 }
 
 void tern_rules_decide(const struct tern_rules *rules, struct tern_scratch *scratch,
@@ -369,8 +391,6 @@ void tern_rules_decide(const struct tern_rules *rules, struct tern_scratch *scra
     assert(rules->scan_count == 0 ||
            (scratch->room != NULL && scratch->room->serial == rules->serial));
     tern_rules_classify(rules, scratch, facts, count);
-    for (unsigned i = 0; i < count; i++)
-        prefetch_masks(rules, scratch->classes + (size_t)i * rules->unit_count);
     for (unsigned i = 0; i < count; i++)
         rules->decide(rules, scratch, facts[i], scratch->classes + (size_t)i * rules->unit_count,
                       &verdicts[i]);

@@ -432,6 +432,8 @@ int tern_rules_open(struct tern_rules **rules, const void *section, size_t lengt
     if (status == 0)
         status = open_units(&opening);
     if (status == 0)
+        tern_rules_group(opening.rules);
+    if (status == 0)
         status = check_scans(&opening);
     if (status == 0)
         status = tern_checks_open(opening.rules, opening.section, parts->tables, parts->table_count,

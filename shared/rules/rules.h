@@ -23,6 +23,14 @@ struct tern_unit_view { /* a unit with everything resolved to pointers */
     struct tern_trie trie;             /* STRING, SUFFIX */
 };
 
+/* Units that are classified together: what they look up in tables is on its way for all of them
+ * before the first is waited for. Their indexes stand in `order` from `first` on, those of each
+ * sort side by side. */
+struct tern_group {
+    uint32_t first;
+    uint32_t sets, maps, strings, values; /* how many of each, in this order */
+};
+
 struct tern_mask_words {
     uint64_t words[8];
 };
@@ -61,6 +69,9 @@ struct tern_rules {
     const struct tern_term *terms;
     const struct tern_text_span *texts;
     const uint8_t *bytes;
+    uint16_t order[TERN_UNITS_MAX]; /* of units, by groups */
+    struct tern_group groups[TERN_UNITS_MAX];
+    uint32_t group_count;
     const struct tern_class_row *unit_rows[TERN_UNITS_MAX]; /* units[i].rows, side by side */
     struct tern_unit_view units[];
 };
@@ -121,6 +132,15 @@ static inline const void *tern_rules_array(const uint8_t *section,
         return NULL;
     return section + span->offset;
 }
+
+/* Whether units of this kind look something up in a table. */
+static inline bool tern_unit_probes(uint8_t kind)
+{
+    return kind == TERN_UNIT_SET || kind == TERN_UNIT_MAP;
+}
+
+/* Groups the units, once all are open. */
+void tern_rules_group(struct tern_rules *rules);
 
 /* Writes classes[item × unit_count + unit] of all items. */
 void tern_rules_classify(const struct tern_rules *rules, struct tern_scratch *scratch,

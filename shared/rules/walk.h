@@ -63,8 +63,10 @@ static inline void put_cursor(const struct tern_rules *rules, const struct tern_
             rules->deltas + row->first_delta + row->delta_count};
 }
 
-static inline void put_class(const struct tern_rules *rules, uint32_t unit, uint32_t class,
-                             struct tern_cursor *cursors, uint32_t *active)
+static inline __attribute__((always_inline)) void put_class(const struct tern_rules *rules,
+                                                            uint32_t unit, uint32_t class,
+                                                            struct tern_cursor *cursors,
+                                                            uint32_t *active)
 {
     if (class == TERN_CLASS_BASE)
         return;
@@ -97,9 +99,9 @@ static inline void put_scans(const struct tern_rules *rules, const struct tern_r
     }
 }
 
-static inline uint32_t put_cursors(const struct tern_rules *rules, const struct tern_room *room,
-                                   const uint32_t *classes, uint32_t unscanned,
-                                   struct tern_cursor *cursors)
+static inline __attribute__((always_inline)) uint32_t
+put_cursors(const struct tern_rules *rules, const struct tern_room *room, const uint32_t *classes,
+            uint32_t unscanned, struct tern_cursor *cursors)
 {
     uint32_t active = 0;
 
