@@ -229,6 +229,7 @@ struct packed_bits {
     const struct tern_bit *all; /* one by one, in whole blocks */
     uint32_t bit_count;
     struct tern_list bits;
+    struct tern_list live; /* u32: the rules of the bits so far */
     uint8_t *kinds;
     size_t run; /* where the things to do begin that blocks share at the moment */
 };
@@ -277,7 +278,7 @@ static int pack_kinds(struct packed_bits *packed, uint32_t first, uint32_t last,
 
 static int pack_explicit(struct packed_bits *packed, struct tern_block *block, uint32_t first)
 {
-    block->is_explicit = 1;
+    block->form = TERN_BLOCK_EXPLICIT;
     block->first_bit = (uint32_t)packed->bits.count;
     memset(packed->kinds + first, 0, TERN_BLOCK_BITS);
     if (tern_list_reserve(&packed->bits, TERN_BLOCK_BITS, sizeof(struct tern_bit)) != 0)
@@ -289,14 +290,38 @@ static int pack_explicit(struct packed_bits *packed, struct tern_block *block, u
     return 0;
 }
 
+/* Adds the rules of bits [first, last); `*at`: where the first one's is. */
+static int add_live(struct packed_bits *packed, uint32_t first, uint32_t last, uint32_t *at)
+{
+    const struct tern_bit *all = packed->all;
+
+    for (uint32_t i = first; i < last; i++) {
+        uint32_t *rule;
+
+        if (i == 0 || all[i].rule != all[i - 1].rule) {
+            rule = tern_list_push(&packed->live, sizeof *rule);
+            if (rule == NULL)
+                return TERN_ENOMEM;
+            *rule = all[i].rule;
+        }
+        if (i == first)
+            *at = (uint32_t)packed->live.count - 1;
+    }
+    return 0;
+}
+
 /* Fills in what the conjunctions from bit `first` on do. */
 static int pack_block(struct packed_bits *packed, struct tern_block *block, uint32_t first)
 {
     const struct tern_bit *all = packed->all;
     uint32_t last = (uint32_t)tern_min_u64(first + TERN_BLOCK_BITS, packed->bit_count), rank = 0;
     size_t count = packed->bits.count;
+    uint32_t live = 0;
     bool fits;
-    int status = pack_kinds(packed, first, last, &fits);
+    int status = add_live(packed, first, last, &live);
+
+    if (status == 0)
+        status = pack_kinds(packed, first, last, &fits);
 
     if (status == 0 && !fits && packed->run < count) { /* once more, with a run of its own */
         packed->bits.count = packed->run = count;
@@ -304,14 +329,15 @@ static int pack_block(struct packed_bits *packed, struct tern_block *block, uint
     }
     if (status != 0)
         return status;
-    for (uint32_t i = first + 1; i < last && fits; i++)
-        fits = all[i].rule - all[i - 1].rule <= 1;
     if (!fits) {
         packed->bits.count = count;
         return pack_explicit(packed, block, first);
     }
     block->first_bit = (uint32_t)packed->run;
-    block->first_rule = all[first].rule;
+    for (uint32_t i = first + 1; i < last; i++)
+        if (all[i].rule - all[i - 1].rule > 1)
+            block->form = TERN_BLOCK_GAPS;
+    block->first_rule = block->form == TERN_BLOCK_GAPS ? live : all[first].rule;
     for (uint32_t i = first; i < last; i++)
         if (i == first || all[i].rule != all[i - 1].rule)
             block->starts[(i - first) / 64] |= 1ull << (i & 63);
@@ -333,7 +359,8 @@ static int write_blocks(const struct tern_analysis *analysis, const struct tern_
     const struct tern_config *config = analysis->program->config;
     size_t count = (size_t)header->block_count * TERN_BLOCK_BITS;
     struct tern_bit *bits = calloc(count + 1, sizeof *bits);
-    struct packed_bits packed = {bits, rows->bit_count, {0}, calloc(count + 1, 1), 0};
+    struct packed_bits packed = {
+        .all = bits, .bit_count = rows->bit_count, .kinds = calloc(count + 1, 1)};
     struct tern_block *blocks = rows->blocks.data;
     int status = bits == NULL || packed.kinds == NULL ? TERN_ENOMEM : 0;
 
@@ -350,7 +377,10 @@ static int write_blocks(const struct tern_analysis *analysis, const struct tern_
         status = append_list(out, &header->bits, &packed.bits, sizeof *bits);
     if (status == 0)
         status = append_span(out, &header->kinds, packed.kinds, count, 1);
+    if (status == 0)
+        status = append_list(out, &header->live, &packed.live, sizeof(uint32_t));
     tern_list_free(&packed.bits);
+    tern_list_free(&packed.live);
     free(packed.kinds);
     free(bits);
     return status;

@@ -17,7 +17,7 @@
 #include "shared/limits.h"
 
 #define TERN_RULES_MAGIC    0x73656c75726e7265ull
-#define TERN_RULES_VERSION  8u
+#define TERN_RULES_VERSION  9u
 #define TERN_CLASSES_MAGIC  0x7373616c636e7265ull
 #define TERN_PATTERNS_MAGIC 0x6e72657474617066ull
 
@@ -72,8 +72,10 @@ struct tern_rules_header {
     struct tern_span bytes;     /* names, source texts, strings of checks */
     uint64_t raw_fields[4];     /* bit per field id whose untouched value some rule looks at */
     struct tern_span kinds;     /* u8 per bit of all blocks; read by decisions */
+    struct tern_span live;      /* u32: the rules that have a bit, ascending; read by decisions */
+    uint8_t reserved2[48];
 };
-TERN_LAYOUT_SIZE(tern_rules_header, 384);
+TERN_LAYOUT_SIZE(tern_rules_header, 448);
 TERN_LAYOUT_FIELD(tern_rules_header, magic, 0);
 TERN_LAYOUT_FIELD(tern_rules_header, version, 8);
 TERN_LAYOUT_FIELD(tern_rules_header, reserved0, 12);
@@ -104,6 +106,8 @@ TERN_LAYOUT_FIELD(tern_rules_header, texts, 304);
 TERN_LAYOUT_FIELD(tern_rules_header, bytes, 320);
 TERN_LAYOUT_FIELD(tern_rules_header, raw_fields, 336);
 TERN_LAYOUT_FIELD(tern_rules_header, kinds, 368);
+TERN_LAYOUT_FIELD(tern_rules_header, live, 384);
+TERN_LAYOUT_FIELD(tern_rules_header, reserved2, 400);
 
 /* A SCAN unit's value has any number of hits at once. Its classes 0 and 1 have empty rows; class
  * 2 + i is "atom i hits" and contributes its row beside those of the other hits, so that a
@@ -170,14 +174,20 @@ TERN_LAYOUT_FIELD(tern_delta, mask, 4);
  * What conjunction k does is bits[first_bit + kinds[k]], and its rule is `first_rule` plus the
  * number of rules that start behind bit 0 and up to k: with many rules nearly all do one of a few
  * things, so that this is a byte of each instead of a quarter of a line. Where rules are left out
- * in between (off, or without a conjunction), or too many different things are done, the block is
- * explicit: bits[first_bit + k] has it all. */
+ * in between (off, or without a conjunction), that sum is an index in `live`. Where too many
+ * different things are done, the block is explicit: bits[first_bit + k] has it all. */
+enum tern_block_form {
+    TERN_BLOCK_COUNTED = 0,
+    TERN_BLOCK_GAPS = 1,
+    TERN_BLOCK_EXPLICIT = 2,
+};
+
 struct tern_block {
     uint32_t first_need;
     uint32_t level_count;
     uint32_t first_bit;
     uint32_t first_rule;
-    uint8_t is_explicit; /* 0 or 1 */
+    uint8_t form; /* enum tern_block_form */
     uint8_t reserved[31];
     uint16_t ranks[8];  /* how many bits are set in `starts` before this word */
     uint64_t starts[8]; /* bit k: k is the first of another rule than k - 1; bit 0 is set */
@@ -187,7 +197,7 @@ TERN_LAYOUT_FIELD(tern_block, first_need, 0);
 TERN_LAYOUT_FIELD(tern_block, level_count, 4);
 TERN_LAYOUT_FIELD(tern_block, first_bit, 8);
 TERN_LAYOUT_FIELD(tern_block, first_rule, 12);
-TERN_LAYOUT_FIELD(tern_block, is_explicit, 16);
+TERN_LAYOUT_FIELD(tern_block, form, 16);
 TERN_LAYOUT_FIELD(tern_block, reserved, 17);
 TERN_LAYOUT_FIELD(tern_block, ranks, 48);
 TERN_LAYOUT_FIELD(tern_block, starts, 64);
@@ -202,7 +212,7 @@ enum tern_effect {
 
 /* What a conjunction does, and of which rule it is. */
 struct tern_bit {
-    uint32_t rule; /* index, from 0; of blocks that are not explicit: 0 */
+    uint32_t rule; /* index, from 0; what blocks that are not explicit share: 0 */
     float score;
     uint32_t residual; /* 1 + index in check_lists of what its rows leave open; 0: nothing */
     uint8_t effect;    /* enum tern_effect */

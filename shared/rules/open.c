@@ -62,6 +62,7 @@ static int open_arrays(struct opening *opening)
     rules->always = array_of(opening, &header->always, sizeof(uint32_t));
     rules->bits = array_of(opening, &header->bits, sizeof(struct tern_bit));
     rules->kinds = array_of(opening, &header->kinds, 1);
+    rules->live = array_of(opening, &header->live, sizeof(uint32_t));
     rules->rules = array_of(opening, &header->rules, sizeof(struct tern_rule));
     rules->thresholds = array_of(opening, &header->thresholds, sizeof(struct tern_threshold));
     rules->bit_terms = array_of(opening, &header->bit_terms, sizeof(uint32_t));
@@ -70,8 +71,9 @@ static int open_arrays(struct opening *opening)
     rules->bytes = array_of(opening, &header->bytes, 1);
     if (rules->deltas == NULL || rules->masks == NULL || rules->blocks == NULL ||
         rules->always == NULL || rules->bits == NULL || rules->kinds == NULL ||
-        rules->rules == NULL || rules->thresholds == NULL || rules->bit_terms == NULL ||
-        rules->terms == NULL || rules->texts == NULL || rules->bytes == NULL)
+        rules->live == NULL || rules->rules == NULL || rules->thresholds == NULL ||
+        rules->bit_terms == NULL || rules->terms == NULL || rules->texts == NULL ||
+        rules->bytes == NULL)
         return tern_error_set(opening->error, TERN_ECORRUPT, "rules: a part leaves the section");
     rules->always_count = (uint32_t)header->always.count;
     rules->threshold_count = (uint32_t)header->thresholds.count;
@@ -89,7 +91,7 @@ static bool bits_fit(const struct tern_rules_header *header, const struct tern_b
 {
     uint32_t rules = 0;
 
-    if (block->is_explicit)
+    if (block->form == TERN_BLOCK_EXPLICIT)
         return tern_range_inside(block->first_bit, TERN_BLOCK_BITS, header->bits.count);
     for (unsigned word = 0; word < 8; word++) {
         if (block->ranks[word] != rules)
@@ -99,8 +101,10 @@ static bool bits_fit(const struct tern_rules_header *header, const struct tern_b
     for (unsigned i = 0; i < TERN_BLOCK_BITS; i++)
         if (!tern_range_inside(block->first_bit, kinds[i] + 1ull, header->bits.count))
             return false;
-    return (block->starts[0] & 1) != 0 &&
-           tern_range_inside(block->first_rule, rules, header->rule_count);
+    return (block->starts[0] & 1) != 0 && block->form <= TERN_BLOCK_GAPS &&
+           tern_range_inside(block->first_rule, rules,
+                             block->form == TERN_BLOCK_GAPS ? header->live.count
+                                                            : header->rule_count);
 }
 
 static int check_blocks(struct opening *opening)
@@ -114,6 +118,9 @@ static int check_blocks(struct opening *opening)
                                header->masks.count) ||
             !bits_fit(header, &rules->blocks[i], &rules->kinds[(size_t)i * TERN_BLOCK_BITS]))
             return corrupt(opening, "block", i);
+    for (uint64_t i = 0; i < header->live.count; i++)
+        if (rules->live[i] >= header->rule_count)
+            return corrupt(opening, "live rule", i);
     for (uint32_t i = 0; i < rules->always_count; i++)
         if (rules->always[i] >= header->block_count ||
             (i > 0 && rules->always[i] <= rules->always[i - 1]))

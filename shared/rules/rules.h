@@ -43,6 +43,7 @@ struct tern_rules {
     uint32_t always_count;
     const struct tern_bit *bits;
     const uint8_t *kinds;
+    const uint32_t *live;
     const struct tern_rule *rules;
     const struct tern_threshold *thresholds;
     uint32_t threshold_count;
@@ -84,12 +85,14 @@ tern_rules_bit(const struct tern_rules *rules, uint32_t index)
     uint32_t within = index % TERN_BLOCK_BITS, word = within / 64;
     struct tern_bit bit;
 
-    if (block->is_explicit)
+    if (block->form == TERN_BLOCK_EXPLICIT)
         return rules->bits[block->first_bit + within];
     bit = rules->bits[block->first_bit + rules->kinds[index]];
     bit.rule = block->first_rule + block->ranks[word] +
                (uint32_t)__builtin_popcountll(block->starts[word] & ~0ull >> (63 - within % 64)) -
                1;
+    if (block->form == TERN_BLOCK_GAPS)
+        bit.rule = rules->live[bit.rule];
     return bit;
 }
 

@@ -23,6 +23,7 @@ struct counts { /* of the hits of each rule */
 
 static uint64_t checksum;
 static uint64_t compared, nontrivial, residual, unreached;
+static uint64_t block_forms[TERN_BLOCK_EXPLICIT + 1], brief_units, long_units;
 
 static void print_rules(const struct tern_config *config)
 {
@@ -129,6 +130,17 @@ static int compile_squeezed(struct world *world, struct tern_config *config, uin
     return status;
 }
 
+/* Which ways of writing things down a rule set makes use of. */
+static void count_forms(const struct tern_rules *rules)
+{
+    for (uint32_t i = 0; i < rules->header->block_count; i++)
+        block_forms[rules->blocks[i].form]++;
+    for (uint32_t i = 0; i < rules->unit_count; i++) {
+        brief_units += rules->units[i].narrow.brief != NULL;
+        long_units += rules->units[i].narrow.narrow != NULL;
+    }
+}
+
 /* One rule set over ITEMS items: alone, in vectors, and through both twins. */
 static int compare_set(struct world *world, uint64_t *random, uint32_t scale, unsigned rule_count,
                        enum squeeze squeeze, struct tern_scratch *scratch, struct item *items,
@@ -152,6 +164,7 @@ static int compare_set(struct world *world, uint64_t *random, uint32_t scale, un
         print_rules(&config);
         return 1;
     }
+    count_forms(compiled.rules);
     memset(counts->expected, 0, sizeof counts->expected);
     count_hits(scratch, &config, counts);
     if (tern_scratch_prepare(scratch, compiled.rules) != 0)
@@ -242,6 +255,18 @@ int main(int argc, char **argv)
     }
     if (status == 0 && sets >= 100 && residual == 0) {
         fprintf(stderr, "nothing was ever residual: limits.rules_bytes has no effect\n");
+        status = 1;
+    }
+    printf(
+        "blocks: %llu counted, %llu with gaps, %llu explicit; intervals: %llu brief, %llu long\n",
+        (unsigned long long)block_forms[TERN_BLOCK_COUNTED],
+        (unsigned long long)block_forms[TERN_BLOCK_GAPS],
+        (unsigned long long)block_forms[TERN_BLOCK_EXPLICIT], (unsigned long long)brief_units,
+        (unsigned long long)long_units);
+    if (status == 0 && sets >= 100 &&
+        (block_forms[TERN_BLOCK_COUNTED] == 0 || block_forms[TERN_BLOCK_GAPS] == 0 ||
+         block_forms[TERN_BLOCK_EXPLICIT] == 0 || brief_units == 0 || long_units == 0)) {
+        fprintf(stderr, "a form of blocks or intervals was never met\n");
         status = 1;
     }
     for (unsigned i = 0; i < ITEMS; i++)

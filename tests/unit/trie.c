@@ -8,6 +8,7 @@
 #define VALUES 400
 
 static uint64_t seed;
+static uint64_t kinds_met[TERN_TRIE_INLINE + 1];
 
 struct literal {
     uint8_t bytes[256];
@@ -51,6 +52,15 @@ static uint32_t class_of(const struct tern_trie *trie, const struct literal *val
     tern_trie_find(trie, &key, 1, reversed, &class);
     free(exact);
     return class;
+}
+
+static void count_kinds(const void *image)
+{
+    const struct tern_trie_header *header = image;
+    const struct tern_trie_node *nodes = (const void *)(header + 1);
+
+    for (uint32_t i = 0; i < header->node_count; i++)
+        kinds_met[tern_trie_head_kind(nodes[i].head)]++;
 }
 
 static void check_set(bool reversed, uint32_t most)
@@ -98,6 +108,7 @@ static void check_set(bool reversed, uint32_t most)
     assert_int_equal(tern_trie_open(&trie, image, classifier.bytes.length,
                                     &(struct tern_class_bounds){.class_count = classes}, NULL),
                      0);
+    count_kinds(image);
 
     for (unsigned i = 0; i < VALUES; i++) {
         struct literal value;
@@ -140,31 +151,63 @@ static void classes_tell_values_apart(TERN_TEST_STATE)
     seed = 1;
     for (unsigned i = 0; i < 2000; i++)
         check_set(i % 2, i % 5 == 0 ? 3 : i % 5 == 1 ? 120 : 20);
+    for (size_t kind = 0; kind < TERN_COUNT(kinds_met); kind++)
+        if (kinds_met[kind] < 20)
+            fail_msg("nodes of kind %zu: only %llu", kind, (unsigned long long)kinds_met[kind]);
 }
 
+/* Nodes of every kind. */
 static void damage_is_refused_or_harmless(TERN_TEST_STATE)
 {
-    struct tern_string string = {
-        (const uint8_t *)"/a/rather/long/path/that/needs/more/than/one/node/of/it", 55};
-    struct tern_unit_atom atom = {
-        .kind = TERN_ATOM_STARTS, .column = -1, .count = 1, .strings = &string};
+    static const char *const literals[] = {
+        "/a/rather/long/path/that/needs/more/than/one/node/of/it",
+        "/b1",
+        "/b2",
+        "/c1",
+        "/c2",
+        "/c3",
+        "/c4",
+        "/d1/more/than/eleven",
+        "/d2",
+    };
+    struct tern_string strings[TERN_COUNT(literals)];
+    struct tern_unit_atom atoms[TERN_COUNT(literals)];
     struct tern_classifier classifier = {0};
-    struct literal value = {.length = 55};
-    uint32_t index = 0, classes;
+    uint32_t indexes[TERN_COUNT(literals)], classes;
     uint8_t *image;
 
-    memcpy(value.bytes, string.bytes, 55);
-    assert_int_equal(tern_classifier_build(&classifier, TERN_UNIT_STRING, TERN_TYPE_STRING, &atom,
-                                           &index, 1, UINT32_MAX),
+    for (uint32_t i = 0; i < TERN_COUNT(literals); i++) {
+        strings[i] =
+            (struct tern_string){(const uint8_t *)literals[i], (uint32_t)strlen(literals[i])};
+        atoms[i] = (struct tern_unit_atom){.kind = i % 2 ? TERN_ATOM_EQUALS : TERN_ATOM_STARTS,
+                                           .column = -1,
+                                           .count = 1,
+                                           .strings = &strings[i]};
+        indexes[i] = i;
+    }
+    assert_int_equal(tern_classifier_build(&classifier, TERN_UNIT_STRING, TERN_TYPE_STRING, atoms,
+                                           indexes, TERN_COUNT(literals), UINT32_MAX),
                      0);
     classes = tern_signatures_count(&classifier.signatures);
     image = aligned_alloc(64, tern_align_up(classifier.bytes.length, 64));
+    memcpy(image, classifier.bytes.data, classifier.bytes.length);
+    memset(kinds_met, 0, sizeof kinds_met);
+    count_kinds(image);
+    for (size_t kind = 0; kind < TERN_COUNT(kinds_met); kind++)
+        assert_true(kinds_met[kind] > 0);
     seed = 5;
-    for (unsigned i = 0; i < 20000; i++) {
+    for (unsigned i = 0; i < 50000; i++) {
+        const struct tern_string *string = &strings[i % TERN_COUNT(literals)];
+        struct literal value = {.length = string->length};
         struct tern_trie trie;
 
+        memcpy(value.bytes, string->bytes, string->length);
         memcpy(image, classifier.bytes.data, classifier.bytes.length);
-        image[tern_test_random(&seed) % classifier.bytes.length] ^=
+        /* half of the time past the header, most of which is zeros */
+        image[i % 2 ? tern_test_random(&seed) % classifier.bytes.length
+                    : sizeof(struct tern_trie_header) +
+                          tern_test_random(&seed) %
+                              (classifier.bytes.length - sizeof(struct tern_trie_header))] ^=
             (uint8_t)(1 + tern_test_random(&seed) % 255);
         if (tern_trie_open(&trie, image, classifier.bytes.length,
                            &(struct tern_class_bounds){.class_count = classes}, NULL) == 0)
