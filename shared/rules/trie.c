@@ -2,25 +2,24 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* How many children stand before the one of `byte`. Letters and the signs of paths mix the first
- * two words without pattern, so only bytes past ASCII take a branch. */
-INLINE unsigned rank(const uint64_t bitmap[4], uint8_t byte)
+/* Whether a node has a child of `byte`, and how many stand before it. Letters and the signs of
+ * paths mix the first two words without pattern, so only bytes past ASCII take a branch. */
+INLINE bool has_child(const uint64_t bitmap[4], uint8_t byte, unsigned *before)
 {
     unsigned word = byte >> 6;
-    unsigned below = (unsigned)__builtin_popcountll(bitmap[word] & ((1ull << (byte & 63)) - 1)) +
-                     ((unsigned)__builtin_popcountll(bitmap[0]) & -(unsigned)(word > 0));
+    uint64_t children = bitmap[word], bit = 1ull << (byte & 63);
+    uint64_t first = word > 0 ? bitmap[0] : 0;
 
+    if ((children & bit) == 0)
+        return false;
+    *before = (unsigned)__builtin_popcountll(children & (bit - 1)) +
+              (unsigned)__builtin_popcountll(first);
     if (TERN_UNLIKELY(word > 1)) {
-        below += (unsigned)__builtin_popcountll(bitmap[1]);
+        *before += (unsigned)__builtin_popcountll(bitmap[1]);
         if (word > 2)
-            below += (unsigned)__builtin_popcountll(bitmap[2]);
+            *before += (unsigned)__builtin_popcountll(bitmap[2]);
     }
-    return below;
-}
-
-INLINE bool has(const uint64_t bitmap[4], uint8_t byte)
-{
-    return (bitmap[byte >> 6] >> (byte & 63)) & 1;
+    return true;
 }
 
 /* One look-up under way. */
@@ -161,7 +160,7 @@ INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_ke
     for (;;) {
         const struct tern_trie_node *node = walk.node;
         enum tern_trie_kind kind = tern_trie_head_kind(node->head);
-        unsigned length = tern_trie_head_length(node->head), same, words;
+        unsigned length = tern_trie_head_length(node->head), same, words, before;
         uint32_t cuts, on;
         uint8_t byte;
 
@@ -191,17 +190,17 @@ INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_ke
         if (same < length || walk.at == walk.length)
             return class_at(&walk, trie, cuts, same);
         byte = byte_at(&walk, walk.at, reversed);
-        if (!has(node->rest, byte))
+        if (!has_child(node->rest, byte, &before))
             return class_at(&walk, trie, cuts, same);
         if (kind == TERN_TRIE_BRANCH) {
-            walk.node = &trie->nodes[node->first_child + rank(node->rest, byte)];
+            walk.node = &trie->nodes[node->first_child + before];
             continue;
         }
         words = kind == TERN_TRIE_WIDES ? 4 : 2;
         on = class_at(&walk, trie, cuts, same);
         walk.at++;
-        return leaf_class(&walk, &trie->leaves[node->first_child + words * rank(node->rest, byte)],
-                          words, on, reversed);
+        return leaf_class(&walk, &trie->leaves[node->first_child + words * before], words, on,
+                          reversed);
     }
 }
 
