@@ -205,13 +205,14 @@ static int add_served(struct tern_pipeline *pipeline, struct tern_image *image, 
 static void warn_of_restart(const struct tern_settings *live, const struct tern_config *config,
                             struct tern_diagnostics *diagnostics)
 {
-    bool same = live->workers == config->workers && live->listen_count == config->listen_count;
+    bool same = live->workers == config->workers && live->helpers == config->helpers &&
+                live->listen_count == config->listen_count;
 
     for (unsigned i = 0; same && i < config->listen_count; i++)
         same = strcmp(live->listen[i], config->listen[i].text) == 0;
     if (!same && config->listen_count != 0)
         tern_diagnostics_add(diagnostics, TERN_SEVERITY_WARNING, config->listen[0].place,
-                             "'listen' and 'workers' differ from what is served: they take effect "
+                             "'listen', 'workers' or 'helpers' differ from what is served: they take effect "
                              "when ternd is started again");
 }
 

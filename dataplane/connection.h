@@ -51,6 +51,8 @@ enum tern_connection_token {
     TERN_TOKEN_NOT_NEEDED = 255,
 };
 
+struct tern_parked;
+
 struct tern_connection {
     /* touched for every receive */
     int fd;
@@ -85,6 +87,7 @@ struct tern_connection {
     uint64_t progress;   /* how much the client had taken when it was last suspected of stalling */
     struct tern_timer timer;
     struct tern_batch batch;
+    struct tern_parked *parked;   /* what helpers work on for it */
     struct tern_connection *next; /* in the dirty, free list */
     struct tern_connection *next_batch;
 } TERN_ALIGNED(64);

@@ -154,7 +154,7 @@ static void decide_slots(struct tern_worker *worker, unsigned count, struct tern
     unsigned by_action[4] = {0}, degraded = 0, unruled = 0;
 
     vector->decoded_ns = tern_worker_clock(worker);
-    tern_rules_decide(worker->now->view->rules, vector->scratch, vector->items, count,
+    tern_rules_decide(worker->adopter.now->view->rules, vector->scratch, vector->items, count,
                       vector->verdicts);
     vector->decided_ns = tern_worker_clock(worker);
 
@@ -173,7 +173,7 @@ static void decide_slots(struct tern_worker *worker, unsigned count, struct tern
 
     *common = (struct tern_log_common){
         .at_us = (vector->decided_ns + worker->wall_offset_ns) / 1000,
-        .generation = worker->now->view->generation,
+        .generation = worker->adopter.now->view->generation,
         .recv_ns = clip_u32(vector->started_ns - worker->now_ns),
         .decode_ns = clip_u32(vector->decoded_ns - vector->started_ns),
         .tier1_ns = clip_u32(vector->decided_ns - vector->decoded_ns),

@@ -6,7 +6,8 @@
 static size_t schema_bytes(const struct tern_schema *schema)
 {
     return sizeof *schema + schema->field_count * sizeof(struct tern_schema_field) +
-           schema->table_count * sizeof(struct tern_schema_table);
+           schema->table_count * sizeof(struct tern_schema_table) +
+           schema->collection_count * sizeof(struct tern_schema_collection);
 }
 
 static void map_fields(struct tern_former *former, const struct tern_schema *present)
@@ -35,6 +36,19 @@ static void map_tables(struct tern_former *former, const struct tern_schema *pre
     }
 }
 
+static void map_collections(struct tern_former *former, const struct tern_schema *present)
+{
+    const struct tern_schema_collection *collections = tern_schema_collections(former->schema);
+
+    for (unsigned i = 0; i < former->schema->collection_count; i++) {
+        const struct tern_schema_collection *now =
+            tern_schema_find_collection(present, collections[i].name, collections[i].name_length);
+
+        if (now != NULL && now->dim == collections[i].dim)
+            former->collections[collections[i].id] = now->id;
+    }
+}
+
 int tern_former_make(struct tern_former *former, uint32_t era, const struct tern_schema *schema,
                      const struct tern_schema *present, bool ignore_unknown,
                      struct tern_error *error)
@@ -52,6 +66,7 @@ int tern_former_make(struct tern_former *former, uint32_t era, const struct tern
     tern_decoder_init(&former->decoder, former->schema, NULL, ignore_unknown);
     map_fields(former, present);
     map_tables(former, present);
+    map_collections(former, present);
     return 0;
 }
 
@@ -88,12 +103,34 @@ size_t tern_former_translate(const struct tern_former *former, const uint8_t *by
 const struct tern_former *tern_worker_former(const struct tern_worker *worker,
                                              const struct tern_connection *connection)
 {
-    const struct tern_offer *now = worker->now;
+    const struct tern_offer *now = worker->adopter.now;
 
     for (unsigned i = 0; i < now->former_count; i++)
         if (now->formers[i].era == connection->era)
             return &now->formers[i];
     return NULL;
+}
+
+unsigned tern_worker_table(const struct tern_worker *worker,
+                           const struct tern_connection *connection, unsigned id)
+{
+    const struct tern_former *former;
+
+    if (connection->era == worker->era)
+        return id <= worker->adopter.now->view->table_count ? id : 0;
+    former = tern_worker_former(worker, connection);
+    return former != NULL && id <= former->schema->table_count ? former->tables[id] : 0;
+}
+
+unsigned tern_worker_collection(const struct tern_worker *worker,
+                                const struct tern_connection *connection, unsigned id)
+{
+    const struct tern_former *former;
+
+    if (connection->era == worker->era)
+        return id <= worker->adopter.now->view->collection_count ? id : 0;
+    former = tern_worker_former(worker, connection);
+    return former != NULL && id <= former->schema->collection_count ? former->collections[id] : 0;
 }
 
 int tern_worker_decode_former(struct tern_worker *worker, const struct tern_connection *connection,
@@ -123,8 +160,8 @@ int tern_worker_decode_former(struct tern_worker *worker, const struct tern_conn
     slot = (size_t)((uint8_t *)facts - vector->facts) / vector->facts_bytes;
     translated = vector->former_space + slot * TERN_FORMER_ITEM_BYTES;
     length = tern_former_translate(former, bytes, length, translated);
-    if (tern_decode_item(&worker->now->decoder, translated, length, item, facts, vector->space,
-                         space_used, failure) < 0)
+    if (tern_decode_item(&worker->adopter.now->decoder, translated, length, item, facts,
+                         vector->space, space_used, failure) < 0)
         return TERN_EINVAL;
     return ignored;
 }
@@ -148,7 +185,7 @@ static void say_goaway(struct tern_worker *worker, struct tern_connection *conne
 
 void tern_worker_change_schema(struct tern_worker *worker)
 {
-    uint32_t before = worker->era, era = worker->now->era;
+    uint32_t before = worker->era, era = worker->adopter.now->era;
 
     if (era == before)
         return;

@@ -22,6 +22,7 @@ struct tern_former {
     struct tern_decoder decoder;         /* says what was right under it */
     uint8_t fields[TERN_FIELDS_MAX + 1]; /* by its ids: the present id, 0: gone */
     uint16_t *tables;                    /* likewise */
+    uint16_t collections[TERN_COLLECTIONS_MAX + 1];
 };
 
 /* Makes `former` of a copy of `schema`, against the `present` one. TERN_ENOMEM. */

@@ -24,20 +24,28 @@ static void free_offer(struct tern_offer *offer)
     for (unsigned i = 0; offer->rooms != NULL && offer->rooms[i] != NULL; i++)
         tern_room_free(offer->rooms[i]);
     free(offer->rooms);
+    for (unsigned i = 0; offer->scratches != NULL && offer->scratches[i] != NULL; i++)
+        tern_search_scratch_free(offer->scratches[i]);
+    free(offer->scratches);
     free(offer);
 }
 
-/* True when a loop serves the offer or is looking at it. `looking` is read first: a loop stores
- * `serving` before it clears `looking`. */
+/* `looking` is read first: a thread stores `serving` before it clears `looking`. */
+static bool holds(const struct tern_adopter *adopter, const struct tern_offer *offer)
+{
+    return atomic_load_explicit(&adopter->looking, memory_order_acquire) == offer ||
+           atomic_load_explicit(&adopter->serving, memory_order_acquire) == offer;
+}
+
+/* True when a loop or a helper serves the offer or is looking at it. */
 static bool is_held(const struct tern_server *server, const struct tern_offer *offer)
 {
-    for (unsigned i = 0; i < server->worker_count; i++) {
-        const struct tern_worker *worker = &server->workers[i];
-
-        if (atomic_load_explicit(&worker->looking, memory_order_acquire) == offer ||
-            atomic_load_explicit(&worker->serving, memory_order_acquire) == offer)
+    for (unsigned i = 0; i < server->worker_count; i++)
+        if (holds(&server->workers[i].adopter, offer))
             return true;
-    }
+    for (unsigned i = 0; i < server->helper_count; i++)
+        if (holds(&server->helpers[i].adopter, offer))
+            return true;
     return false;
 }
 
@@ -84,7 +92,7 @@ static void wake_laggards(struct tern_housekeeping *keeper)
     for (unsigned i = 0; i < keeper->server->worker_count; i++) {
         struct tern_worker *worker = &keeper->server->workers[i];
 
-        if (atomic_load_explicit(&worker->serving, memory_order_acquire) != keeper->current)
+        if (atomic_load_explicit(&worker->adopter.serving, memory_order_acquire) != keeper->current)
             tern_worker_wake(worker);
     }
 }
@@ -153,6 +161,31 @@ static int make_rooms(const struct tern_server *server, struct tern_offer *offer
     return code == 0 ? 0 : tern_error_set(error, code, "no memory for the loops' patterns");
 }
 
+/* A scratch for each loop and helper that fits all collections; none where there are none. */
+static int make_scratches(const struct tern_server *server, struct tern_offer *offer,
+                          struct tern_error *error)
+{
+    const struct tern_view *view = offer->view;
+    unsigned count = server->worker_count + server->helper_count;
+    uint32_t capacity = 0, dim = 0;
+    int code = 0;
+
+    offer->scratches = calloc(count + 1, sizeof(struct tern_search_scratch *));
+    if (offer->scratches == NULL)
+        code = TERN_ENOMEM;
+    for (unsigned id = 1; id <= view->collection_count; id++) {
+        const struct tern_collection *collection = &view->collections[id];
+
+        if (collection->header == NULL)
+            continue;
+        capacity = (uint32_t)tern_max_u64(capacity, collection->capacity);
+        dim = (uint32_t)tern_max_u64(dim, collection->dim);
+    }
+    for (unsigned i = 0; code == 0 && capacity > 0 && i < count; i++)
+        code = tern_search_scratch_new(&offer->scratches[i], capacity, dim);
+    return code == 0 ? 0 : tern_error_set(error, code, "no memory to search the collections");
+}
+
 /* Validates, prefaults and resolves a root that our pin protects. */
 static int prepare(struct tern_housekeeping *keeper, uint64_t offset, const struct tern_view *base,
                    struct tern_offer **prepared, struct tern_error *error)
@@ -173,6 +206,8 @@ static int prepare(struct tern_housekeeping *keeper, uint64_t offset, const stru
         code = choose_era(keeper, offer, error);
     if (code == 0)
         code = make_rooms(keeper->server, offer, error);
+    if (code == 0)
+        code = make_scratches(keeper->server, offer, error);
     if (code < 0) {
         free_offer(offer);
         return code;

@@ -19,7 +19,8 @@ int tern_liveness_pause_ms(const struct tern_liveness *liveness)
 static void announce(struct tern_liveness *liveness, const struct tern_server *server)
 {
     for (unsigned i = 0; i < server->worker_count; i++)
-        if (atomic_load_explicit(&server->workers[i].reader->generation, memory_order_relaxed) == 0)
+        if (atomic_load_explicit(&server->workers[i].adopter.reader->generation,
+                                 memory_order_relaxed) == 0)
             return;
     liveness->ready = true;
     tern_notify_say(&liveness->notify, "READY=1\nSTATUS=serving with %u loop%s",

@@ -343,11 +343,15 @@ static int serve(struct tern_server *server, struct tern_arena *arena, const cha
     if (server->workers == NULL)
         return tern_error_set(error, TERN_ENOMEM, "no memory for %u loops", server->worker_count);
     memset(server->workers, 0, server->worker_count * sizeof *server->workers);
-    code = tern_housekeeping_start(&housekeeping, server, arena, error);
+    code = tern_helpers_prepare(server, error);
+    if (code == 0)
+        code = tern_housekeeping_start(&housekeeping, server, arena, error);
     if (code == 0)
         code = tern_listeners_open(&server->listeners, &server->settings, server->worker_count,
                                    server->backend == &tern_backend_epoll, &server->board,
                                    server->seat_index, error);
+    if (code == 0)
+        code = tern_helpers_start(server, error);
     if (code == 0)
         code = start_loops(server, signals, error);
     if (code == 0) {
@@ -363,10 +367,12 @@ static int serve(struct tern_server *server, struct tern_arena *arena, const cha
     }
     tern_listeners_unlink(&server->listeners);
     stop_loops(server);
+    tern_helpers_stop(server);
     tern_listeners_close(&server->listeners);
     tern_housekeeping_stop(&housekeeping);
     for (unsigned i = 0; i < server->worker_count; i++)
         tern_worker_free(&server->workers[i]);
+    tern_helpers_free(server);
     free(server->workers);
     return code;
 }
@@ -396,6 +402,8 @@ static int run(struct tern_server *server, const struct options *options, int si
     server->no_stages = options->no_stages;
     server->no_hits = options->no_hits;
     server->worker_count = server->settings.workers;
+    server->helper_count = server->settings.helpers;
+    server->search_turn_ns = TERN_SEARCH_TURN_NS;
     code = tern_seat_claim(&server->board, arena, server->worker_count, &server->seat_index, error);
     if (code == 0) {
         server->seat = &server->board.board->seats[server->seat_index];

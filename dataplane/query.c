@@ -52,19 +52,7 @@ static const struct tern_schema *schema_of(const struct tern_worker *worker,
     const struct tern_former *former =
         connection->era == worker->era ? NULL : tern_worker_former(worker, connection);
 
-    return former != NULL ? former->schema : worker->now->view->schema;
-}
-
-/* The present id of a table that the connection knows as `id`; 0: there is none. */
-static unsigned table_of(const struct tern_worker *worker, const struct tern_connection *connection,
-                         unsigned id)
-{
-    const struct tern_former *former;
-
-    if (connection->era == worker->era)
-        return id <= worker->now->view->table_count ? id : 0;
-    former = tern_worker_former(worker, connection);
-    return former != NULL && id <= former->schema->table_count ? former->tables[id] : 0;
+    return former != NULL ? former->schema : worker->adopter.now->view->schema;
 }
 
 void tern_query_hello(struct tern_worker *worker, struct tern_connection *connection,
@@ -73,6 +61,7 @@ void tern_query_hello(struct tern_worker *worker, struct tern_connection *connec
     const struct tern_schema *schema = schema_of(worker, connection);
     const struct tern_schema_field *fields = tern_schema_fields(schema);
     const struct tern_schema_table *tables = tern_schema_tables(schema);
+    const struct tern_schema_collection *collections = tern_schema_collections(schema);
     const char *complaint = check_hello(body, length);
     size_t bytes = 2 + 2 + 4 + 8 + 8 + 3 * 2;
     uint8_t *out;
@@ -96,13 +85,15 @@ void tern_query_hello(struct tern_worker *worker, struct tern_connection *connec
         bytes += entry_bytes(fields[i].name_length);
     for (unsigned i = 0; i < schema->table_count; i++)
         bytes += entry_bytes(tables[i].name_length);
+    for (unsigned i = 0; i < schema->collection_count; i++)
+        bytes += entry_bytes(collections[i].name_length);
     out = tern_reply_begin(worker, connection, frame, TERN_STATUS_OK, bytes);
     if (out == NULL)
         return;
     tern_store_u16(out, TERN_WIRE_VERSION);
     tern_store_u16(out + 2, 0);
     tern_store_u32(out + 4, worker->max_frame_bytes);
-    tern_store_u64(out + 8, worker->now->view->generation);
+    tern_store_u64(out + 8, worker->adopter.now->view->generation);
     tern_store_u64(out + 16, schema->hash);
     out += 24;
     tern_store_u16(out, schema->field_count);
@@ -115,7 +106,11 @@ void tern_query_hello(struct tern_worker *worker, struct tern_connection *connec
     for (unsigned i = 0; i < schema->table_count; i++)
         out = put_entry(out, tables[i].id, tables[i].key_type, 0, tables[i].name,
                         tables[i].name_length);
-    tern_store_u16(out, 0); /* collections */
+    tern_store_u16(out, schema->collection_count);
+    out += 2;
+    for (unsigned i = 0; i < schema->collection_count; i++)
+        out = put_entry(out, collections[i].id, TERN_TYPE_VECTOR, collections[i].dim,
+                        collections[i].name, collections[i].name_length);
 }
 
 /* ---- LOOKUP ---- */
@@ -154,7 +149,7 @@ static size_t put_record(const struct tern_records *records, uint32_t index, uin
 void tern_query_lookup(struct tern_worker *worker, struct tern_connection *connection,
                        const struct tern_frame *frame, const uint8_t *body, size_t length)
 {
-    const struct tern_view *view = worker->now->view;
+    const struct tern_view *view = worker->adopter.now->view;
     const struct tern_schema_table *schema_table;
     const struct tern_table *table;
     struct tern_decode_field key_field;
@@ -172,7 +167,7 @@ void tern_query_lookup(struct tern_worker *worker, struct tern_connection *conne
                           "a LOOKUP has a table, a key length and the key");
         return;
     }
-    id = table_of(worker, connection, tern_load_u16(body));
+    id = tern_worker_table(worker, connection, tern_load_u16(body));
     if (id == 0) {
         tern_reply_status(worker, connection, frame, TERN_STATUS_NOT_FOUND,
                           "there is no such table");
@@ -215,7 +210,7 @@ void tern_query_lookup(struct tern_worker *worker, struct tern_connection *conne
 void tern_query_describe(struct tern_worker *worker, struct tern_connection *connection,
                          const struct tern_frame *frame, const uint8_t *body, size_t length)
 {
-    const struct tern_rules *rules = worker->now->view->rules;
+    const struct tern_rules *rules = worker->adopter.now->view->rules;
     struct tern_describe_reply reply = {.total = tern_rules_count(rules), .first = 1};
     size_t bytes = sizeof reply, name_length;
     uint32_t last;
@@ -288,7 +283,8 @@ void tern_query_explain(struct tern_worker *worker, struct tern_connection *conn
         tern_reply_status(worker, connection, frame, failure.status, failure.message);
         return;
     }
-    code = tern_rules_explain(worker->now->view->rules, vector->scratch, vector->items[0], &json);
+    code = tern_rules_explain(worker->adopter.now->view->rules, vector->scratch, vector->items[0],
+                              &json);
     if (code < 0) {
         tern_reply_status(worker, connection, frame, TERN_STATUS_INTERNAL, tern_error_text(code));
     } else if (json.length > worker->max_frame_bytes) {

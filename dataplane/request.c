@@ -8,7 +8,7 @@
 
 static uint32_t generation_tail(const struct tern_worker *worker)
 {
-    return worker->now != NULL ? (uint32_t)worker->now->view->generation : 0;
+    return worker->adopter.now != NULL ? (uint32_t)worker->adopter.now->view->generation : 0;
 }
 
 uint8_t *tern_reply_begin(struct tern_worker *worker, struct tern_connection *connection,
@@ -35,13 +35,9 @@ uint8_t *tern_reply_begin(struct tern_worker *worker, struct tern_connection *co
     return out + TERN_FRAME_HEADER;
 }
 
-void tern_reply_status(struct tern_worker *worker, struct tern_connection *connection,
-                       const struct tern_frame *request, enum tern_status status,
-                       const char *message)
+void tern_reply_count(struct tern_worker *worker, enum tern_status status)
 {
     struct tern_counters *counters = &worker->board->counters;
-    size_t length = strlen(message);
-    uint8_t *body;
 
     switch (status) {
     case TERN_STATUS_BAD_FRAME:
@@ -66,9 +62,22 @@ void tern_reply_status(struct tern_worker *worker, struct tern_connection *conne
     case TERN_STATUS_CANCELLED:
         tern_counter_add(&counters->cancelled, 1);
         break;
+    case TERN_STATUS_DEADLINE:
+        tern_counter_add(&counters->deadlines, 1);
+        break;
     default:
         break;
     }
+}
+
+void tern_reply_status(struct tern_worker *worker, struct tern_connection *connection,
+                       const struct tern_frame *request, enum tern_status status,
+                       const char *message)
+{
+    size_t length = strlen(message);
+    uint8_t *body;
+
+    tern_reply_count(worker, status);
     body = tern_reply_begin(worker, connection, request, status, length);
     if (body != NULL)
         memcpy(body, message, length);
@@ -224,15 +233,18 @@ static bool run_decide(struct tern_worker *worker, struct tern_connection *conne
     return false;
 }
 
-/* What it may end, a large batch, has been told when the frame arrived (tern_batch_notice): in its
- * turn nothing is under way any more. */
+/* What it may end is with a helper, or is a large batch, which was told when the frame arrived
+ * (tern_batch_notice): in its turn no batch is under way any more. */
 static void cancel(struct tern_worker *worker, struct tern_connection *connection,
                    const struct tern_frame *frame, const uint8_t *body, size_t length)
 {
-    if (length != 4 || tern_load_u32(body) == 0)
+    if (length != 4 || tern_load_u32(body) == 0) {
         tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
                           "a CANCEL has the id of a request, not 0");
-    else
+        return;
+    }
+    tern_park_cancel(worker, connection, tern_load_u32(body));
+    if (connection->state != TERN_CONNECTION_CLOSING)
         tern_reply_begin(worker, connection, frame, TERN_STATUS_OK, 0);
 }
 
@@ -258,12 +270,15 @@ static void run_other(struct tern_worker *worker, struct tern_connection *connec
     case TERN_OP_DESCRIBE:
         tern_query_describe(worker, connection, frame, body, length);
         break;
+    case TERN_OP_SEARCH:
+        tern_search_frame(worker, connection, frame, body, length);
+        break;
     case TERN_OP_CANCEL:
         cancel(worker, connection, frame, body, length);
         break;
     default:
         tern_reply_status(worker, connection, frame, TERN_STATUS_UNSUPPORTED,
-                          frame->op == TERN_OP_SEARCH || frame->op == TERN_OP_FEEDBACK
+                          frame->op == TERN_OP_FEEDBACK
                               ? "this server does not serve that operation"
                               : "unknown operation");
         break;
@@ -297,7 +312,7 @@ static bool run_frame(struct tern_worker *worker, struct tern_connection *connec
                       const struct tern_frame *frame, const uint8_t *body)
 {
     size_t length = frame->body_length, offset = 0;
-    bool ready = worker->now != NULL;
+    bool ready = worker->adopter.now != NULL;
 
     if (TERN_LIKELY(
             frame->op == TERN_OP_DECIDE && ready && connection->token != TERN_TOKEN_MISSING &&

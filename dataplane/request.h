@@ -28,6 +28,9 @@ uint8_t *tern_reply_begin(struct tern_worker *worker, struct tern_connection *co
                           const struct tern_frame *request, enum tern_status status,
                           size_t body_bytes);
 
+/* Counts an answer that is none. */
+void tern_reply_count(struct tern_worker *worker, enum tern_status status);
+
 /* A reply of `status` with `message` as its body. */
 void tern_reply_status(struct tern_worker *worker, struct tern_connection *connection,
                        const struct tern_frame *request, enum tern_status status,

@@ -3,6 +3,7 @@
 #define TERN_DATAPLANE_SERVER_H
 
 #include "dataplane/backend.h"
+#include "dataplane/helper.h"
 #include "dataplane/listener.h"
 #include "dataplane/worker.h"
 #include "shared/arena.h"
@@ -24,6 +25,10 @@ struct tern_server {
     struct tern_listeners listeners;
     struct tern_worker *workers;
     unsigned worker_count;
+    struct tern_helper *helpers;
+    unsigned helper_count;
+    struct tern_lane *lanes; /* worker_count × helper_count */
+    uint64_t search_turn_ns; /* what searches may take of a loop's turn: TERN_SEARCH_TURN_NS */
 
     /* written by housekeeping, read by the loops */
     /* what is published and what is announced: a loop serves whichever the root names */

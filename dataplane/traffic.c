@@ -48,6 +48,7 @@ void tern_worker_close(struct tern_worker *worker, struct tern_connection *conne
         return;
     connection->state = TERN_CONNECTION_CLOSING;
     connection->batch.active = false;
+    tern_park_forget(worker, connection);
     tern_wheel_cancel(&worker->wheel, &connection->timer);
     tern_counter_add(&worker->board->counters.connections_closed, 1);
     /* On the list of the turn's end, which finishes it: nobody up the stack loses it under his
@@ -357,7 +358,7 @@ static void settle(struct tern_worker *worker, struct tern_connection *connectio
     }
 
     if (connection->state != TERN_CONNECTION_OPEN && !connection->batch.active &&
-        tern_connection_unsent(connection) == 0 &&
+        connection->parked == NULL && tern_connection_unsent(connection) == 0 &&
         (tern_connection_unread(connection) == 0 || connection->partial_ns != 0))
         end_connection(worker, connection);
     /* While it is on the list of batches that list's turn brings it back here. */
@@ -446,7 +447,7 @@ static void expire_stay(struct tern_worker *worker, struct tern_connection *conn
     if (connection->token == TERN_TOKEN_MISSING) {
         tern_counter_add(&worker->board->counters.timeouts_hello, 1);
         tern_worker_close(worker, connection);
-    } else if (tern_connection_is_blocked(connection)) {
+    } else if (tern_connection_is_blocked(connection) || connection->parked != NULL) {
         /* What it has sent is still answered first. */
         connection->until_ns = worker->now_ns + BUSY_NS;
         tern_worker_watch(worker, connection);

@@ -1,6 +1,7 @@
 #include "dataplane/worker.h"
 
 #include "dataplane/clock.h"
+#include "dataplane/helper.h"
 #include "dataplane/log.h"
 #include "dataplane/request.h"
 #include "dataplane/server.h"
@@ -17,79 +18,25 @@
 
 /* ---- generations ---- */
 
-static void serve(struct tern_worker *worker, const struct tern_offer *offer)
+static void serve(void *context, const struct tern_offer *offer)
 {
+    struct tern_worker *worker = context;
     const struct tern_settings *settings = offer->view->settings;
 
-    /* The pin comes first: from here on the root is protected by it and no longer by the epoch
-     * only. */
-    atomic_store_explicit(&worker->reader->pin, offer->view->root_offset, memory_order_release);
-    atomic_store_explicit(&worker->reader->generation, offer->view->generation,
-                          memory_order_release);
     tern_worker_change_tokens(worker, worker->settings, settings);
     worker->settings = settings;
-    worker->now = offer;
     tern_worker_change_schema(worker);
-    atomic_store_explicit(&worker->serving, offer, memory_order_release);
     worker->max_frame_bytes = settings->max_frame_bytes;
     worker->connection_limit = settings->connections;
     worker->idle_ns = settings->idle_us * 1000;
     worker->half_frame_ns = settings->half_frame_us * 1000;
+    worker->now_scratch = offer->scratches[worker->index];
     tern_vector_shape(&worker->vector, offer->decoder.slot_count);
     tern_scratch_enter(worker->vector.scratch, offer->rooms[worker->index]);
     tern_scratch_count_hits(
         worker->vector.scratch, offer->slots,
         worker->server->no_hits ? NULL : worker->server->seat->rule_hits[worker->index]);
     tern_counter_add(&worker->board->counters.adoptions, 1);
-}
-
-/* Serves the offer in `slot` if the root names it. */
-static void consider(struct tern_worker *worker, enum tern_offer_slot slot)
-{
-    _Atomic(const struct tern_offer *) *source = &worker->server->offers[slot];
-    const struct tern_offer *offer;
-
-    /* Hazard pointer (Michael, 2004): either housekeeping's scan sees `looking`, or the second load
-     * sees that the offer was withdrawn. Pairs with the fence in housekeeping.c. */
-    do {
-        offer = atomic_load_explicit(source, memory_order_acquire);
-        atomic_store_explicit(&worker->looking, offer, memory_order_seq_cst);
-    } while (offer != atomic_load_explicit(source, memory_order_seq_cst));
-    worker->considered[slot] = offer;
-
-    if (offer != NULL && offer != worker->now) {
-        const struct tern_root *root;
-        uint64_t root_offset;
-
-        if (worker->now != NULL && worker->now->arena != offer->arena) {
-            /* Another arena took this one's place; nobody reclaims the old one any more. */
-            tern_reader_leave(worker->reader);
-            atomic_store_explicit(&worker->reader->pin, 0, memory_order_release);
-        }
-        tern_reader_enter(worker->reader, tern_arena_envelope(offer->arena));
-        root_offset = tern_arena_root(offer->arena);
-        if (root_offset == offer->view->root_offset) {
-            root = tern_arena_at(offer->arena, root_offset, sizeof *root, 8);
-            if (root != NULL && root->seq == offer->view->seq)
-                serve(worker, offer);
-        }
-    }
-    atomic_store_explicit(&worker->looking, NULL, memory_order_release);
-}
-
-/* Once a turn: be in the current epoch, serve the newest root that this process has prepared. */
-static inline void adopt(struct tern_worker *worker)
-{
-    struct tern_server *server = worker->server;
-
-    if (TERN_LIKELY(worker->now != NULL))
-        tern_reader_enter(worker->reader, tern_arena_envelope(worker->now->arena));
-    if (TERN_UNLIKELY(atomic_load_explicit(&server->offers[TERN_OFFER_CURRENT],
-                                           memory_order_acquire) != worker->now))
-        consider(worker, TERN_OFFER_CURRENT);
-    if (TERN_UNLIKELY(atomic_load_explicit(&server->offers[TERN_OFFER_CANDIDATE],
-                                           memory_order_acquire) != NULL))
-        consider(worker, TERN_OFFER_CANDIDATE);
 }
 
 /* ---- the end of a loop ---- */
@@ -134,7 +81,7 @@ static bool drain(struct tern_worker *worker)
         if (over)
             tern_worker_close(worker, connection);
         else if (connection->state == TERN_CONNECTION_OPEN &&
-                 !tern_connection_is_blocked(connection) &&
+                 !tern_connection_is_blocked(connection) && connection->parked == NULL &&
                  (late || (connection->partial_ns == 0 &&
                            worker->now_ns >= quiet_ns + TERN_DRAIN_QUIET_NS)))
             tern_worker_linger(worker, connection);
@@ -148,18 +95,10 @@ static bool drain(struct tern_worker *worker)
 
 static bool has_news(const struct tern_worker *worker)
 {
-    if (atomic_load_explicit(&worker->server->draining, memory_order_relaxed) != worker->draining)
-        return true;
-    /* What was considered and is still not the root is no news; housekeeping wakes us for the swap.
-     */
-    for (unsigned slot = 0; slot < TERN_OFFERS; slot++) {
-        const struct tern_offer *offer =
-            atomic_load_explicit(&worker->server->offers[slot], memory_order_acquire);
-
-        if (offer != NULL && offer != worker->now && offer != worker->considered[slot])
-            return true;
-    }
-    return false;
+    return atomic_load_explicit(&worker->server->draining, memory_order_relaxed) !=
+               worker->draining ||
+           tern_park_has_answers(&worker->park) ||
+           tern_adopter_has_news(&worker->adopter, worker->server->offers);
 }
 
 /* Waits a little without a system call while that is likely to pay: an answer within the time that
@@ -203,6 +142,9 @@ static uint64_t plan_sleep(struct tern_worker *worker)
         wait_ns = tern_min_u64(wait_ns, 5000000);
     if (worker->accept_starved)
         wait_ns = tern_min_u64(wait_ns, 50000000);
+    if (worker->park.next_deadline_ns <= worker->now_ns)
+        return 0;
+    wait_ns = tern_min_u64(wait_ns, worker->park.next_deadline_ns - worker->now_ns);
     if (wait_ns == 0)
         return 0;
     atomic_store_explicit(&worker->sleeping, 1, memory_order_release); /* L1 */
@@ -211,8 +153,8 @@ static uint64_t plan_sleep(struct tern_worker *worker)
         atomic_store_explicit(&worker->sleeping, 0, memory_order_relaxed);
         return 0;
     }
-    if (worker->now != NULL)
-        tern_reader_leave(worker->reader);
+    if (worker->adopter.now != NULL)
+        tern_reader_leave(worker->adopter.reader);
     tern_counter_add(&worker->board->counters.sleeps, 1);
     return wait_ns;
 }
@@ -272,7 +214,7 @@ static void keep_time(struct tern_worker *worker)
         worker->second_ns = worker->now_ns + SECOND_NS;
         worker->wall_offset_ns = tern_clock_ns(CLOCK_REALTIME) - tern_clock_now_ns();
     }
-    atomic_store_explicit(&worker->reader->heartbeat_us, worker->now_ns / 1000,
+    atomic_store_explicit(&worker->adopter.reader->heartbeat_us, worker->now_ns / 1000,
                           memory_order_relaxed);
     if (worker->heap_bytes != NULL)
         atomic_store_explicit(&worker->board->counters.heap_bytes, *worker->heap_bytes,
@@ -283,12 +225,15 @@ static void keep_time(struct tern_worker *worker)
 void tern_worker_turn(struct tern_worker *worker)
 {
     wait_for_events(worker);
-    adopt(worker);
+    tern_adopter_look(&worker->adopter, worker->server->offers, serve, worker);
+    worker->search_left_ns = worker->server->search_turn_ns;
     if (TERN_UNLIKELY(atomic_load_explicit(&worker->server->draining, memory_order_relaxed) !=
                       worker->draining))
         begin_drain(worker);
     worker->backend->reap(worker);
     tern_worker_decide(worker);
+    tern_park_collect(worker);
+    tern_park_expire(worker);
     tern_worker_run_batches(worker);
     tern_worker_expire(worker);
     if (TERN_UNLIKELY(worker->accept_starved)) {
@@ -321,9 +266,7 @@ static void *run(void *argument)
         }
     }
     worker->backend->close(worker);
-    atomic_store_explicit(&worker->serving, NULL, memory_order_release);
-    atomic_store_explicit(&worker->reader->pin, 0, memory_order_release);
-    tern_reader_leave(worker->reader);
+    tern_adopter_stop(&worker->adopter);
     atomic_store_explicit(&worker->state, TERN_WORKER_ENDED, memory_order_release);
     return NULL;
 }
@@ -343,6 +286,8 @@ void tern_worker_free(struct tern_worker *worker)
         }
     }
     tern_connection_table_close(&worker->connections);
+    tern_park_close(&worker->park, &worker->pool);
+    tern_searching_close(&worker->searching);
     tern_pool_clear(&worker->pool);
     tern_vector_close(&worker->vector);
     if (worker->wake_fd >= 0)
@@ -359,7 +304,7 @@ int tern_worker_prepare(struct tern_worker *worker, struct tern_server *server, 
     worker->server = server;
     worker->index = index;
     worker->backend = server->backend;
-    worker->reader = &server->seat->loops[index];
+    worker->adopter.reader = &server->seat->loops[index];
     worker->board = &server->seat->boards[index];
     worker->timing.off = server->no_stages;
     worker->settings = settings;
@@ -382,6 +327,14 @@ int tern_worker_prepare(struct tern_worker *worker, struct tern_server *server, 
     code = tern_connection_table_open(&worker->connections, settings->connections, error);
     if (code == 0)
         code = tern_vector_open(&worker->vector, error);
+    if (code == 0)
+        code = tern_searching_open(&worker->searching, error);
+    if (code == 0)
+        code = tern_park_open(&worker->park,
+                              server->helper_count == 0
+                                  ? NULL
+                                  : tern_lane_of(server->lanes, server->helper_count, index, 0),
+                              server->helper_count, error);
     return code;
 }
 

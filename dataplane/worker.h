@@ -5,8 +5,10 @@
 #include "dataplane/backend.h"
 #include "dataplane/connection.h"
 #include "dataplane/decide.h"
-#include "dataplane/former.h"
+#include "dataplane/offer.h"
+#include "dataplane/park.h"
 #include "dataplane/pool.h"
+#include "dataplane/search.h"
 #include "dataplane/timing.h"
 #include "dataplane/wheel.h"
 #include "shared/board.h"
@@ -15,26 +17,6 @@
 #include "shared/view.h"
 
 #include <pthread.h>
-
-/* A generation prepared by housekeeping, as loops serve it. Immutable once offered; freed by
- * housekeeping when no loop holds it. */
-struct tern_offer {
-    const struct tern_arena *arena;
-    struct tern_view *view;
-    struct tern_decoder decoder;
-    uint32_t era; /* from 1: grows when clients' ids lose their meaning */
-    unsigned former_count;
-    struct tern_former formers[TERN_FORMERS_MAX]; /* the newest first */
-    uint32_t *slots;                              /* where the hits of each rule are counted */
-    struct tern_room **rooms; /* what each loop needs to decide by it; NULL-terminated */
-    struct tern_offer *next;  /* housekeeping's list of those withdrawn */
-};
-
-enum tern_offer_slot {
-    TERN_OFFER_CANDIDATE = 0, /* announced; NULL when none is */
-    TERN_OFFER_CURRENT,       /* published */
-    TERN_OFFERS,
-};
 
 struct tern_server;
 
@@ -45,11 +27,10 @@ struct tern_worker {
     void *backend_state;
 
     /* what it serves */
-    const struct tern_offer *now;                     /* NULL: nothing yet */
-    const struct tern_offer *considered[TERN_OFFERS]; /* looked at last; only ever compared */
-    uint32_t era;                                     /* of what it serves, 0: nothing yet */
-    const struct tern_settings *settings;             /* of what it serves; before, as at start */
-    struct tern_reader *reader;
+    struct tern_adopter adopter;
+    uint32_t era;                            /* of what it serves, 0: nothing yet */
+    const struct tern_settings *settings;    /* of what it serves; before, as at start */
+    struct tern_search_scratch *now_scratch; /* for the collections of what it serves */
     uint32_t max_frame_bytes;
     uint32_t connection_limit;
     uint64_t idle_ns, half_frame_ns;
@@ -61,6 +42,9 @@ struct tern_worker {
     struct tern_connection_table connections;
     struct tern_pool pool;
     struct tern_wheel wheel;
+    struct tern_searching searching;
+    uint64_t search_left_ns; /* of this turn's share for searches */
+    struct tern_park park;
 
     /* what it tells */
     struct tern_loop_board *board;
@@ -68,7 +52,7 @@ struct tern_worker {
     uint64_t wall_offset_ns; /* wall clock − monotonic, refreshed every second */
     uint64_t second_ns;
     struct tern_timing timing;
-    uint32_t queued; /* DECIDE requests that a vector or a batch took, ever; wraps */
+    uint32_t queued; /* requests that a vector, a batch or a helper took, ever; wraps */
     uint64_t explain_tokens, explain_second;
     const uint64_t *heap_bytes; /* the allocator's own count for this thread, NULL: it keeps none */
 
@@ -87,10 +71,8 @@ struct tern_worker {
     /* read by other threads */
     int wake_fd TERN_ALIGNED(64);
     _Atomic uint32_t sleeping;
-    _Atomic uint32_t state;                     /* enum tern_worker_state */
-    clockid_t cpu_clock;                        /* of its thread; valid while RUNNING */
-    _Atomic(const struct tern_offer *) serving; /* what `now` is */
-    _Atomic(const struct tern_offer *) looking; /* hazard: being considered */
+    _Atomic uint32_t state; /* enum tern_worker_state */
+    clockid_t cpu_clock;    /* of its thread; valid while RUNNING */
 };
 
 enum tern_worker_state {
@@ -134,6 +116,11 @@ void tern_worker_change_schema(struct tern_worker *worker);
 /* The schema of a connection that was opened under another era; NULL when it is kept no more. */
 const struct tern_former *tern_worker_former(const struct tern_worker *worker,
                                              const struct tern_connection *connection);
+/* The present id of a table or collection that the connection knows as `id`; 0: there is none. */
+unsigned tern_worker_table(const struct tern_worker *worker,
+                           const struct tern_connection *connection, unsigned id);
+unsigned tern_worker_collection(const struct tern_worker *worker,
+                                const struct tern_connection *connection, unsigned id);
 /* tern_decode_item for such a connection. May decide what waits in the vector. */
 int tern_worker_decode_former(struct tern_worker *worker, const struct tern_connection *connection,
                               const uint8_t *bytes, size_t length, unsigned item,
@@ -148,7 +135,7 @@ static inline int tern_worker_decode_item(struct tern_worker *worker,
                                           struct tern_decode_failure *failure)
 {
     if (TERN_LIKELY(connection->era == worker->era))
-        return tern_decode_item(&worker->now->decoder, bytes, length, item, facts,
+        return tern_decode_item(&worker->adopter.now->decoder, bytes, length, item, facts,
                                 worker->vector.space, space_used, failure);
     return tern_worker_decode_former(worker, connection, bytes, length, item, facts, space_used,
                                      failure);

@@ -17,7 +17,7 @@
 #include "shared/limits.h"
 
 #define TERN_BOARD_MAGIC 0x647261626e726574ull
-#define TERN_BOARD_ABI   3u
+#define TERN_BOARD_ABI   4u
 #define TERN_EPOCH_IDLE  0ull /* of a thread that reads nothing; real epochs start at 1 */
 
 /* What one reading thread protects: everything reachable from the roots in its epoch, and its pin.
@@ -69,15 +69,18 @@ TERN_LAYOUT_FIELD(tern_reader, reserved, 32);
     X(adoptions, "generations adopted")                                                            \
     X(unauthenticated, "requests refused for want of a token")                                     \
     X(timeouts_hello, "connections closed because no token came in time")                          \
-    X(cancelled, "batches ended by a CANCEL")                                                      \
-    X(heap_bytes, "bytes the loop's thread has taken from the heap, ever")
+    X(cancelled, "requests ended by a CANCEL")                                                     \
+    X(heap_bytes, "bytes the loop's thread has taken from the heap, ever")                         \
+    X(searches, "SEARCH requests")                                                                 \
+    X(searches_offloaded, "SEARCH requests that helpers were given")                               \
+    X(deadlines, "requests whose deadline passed before an answer")
 
 struct tern_counters {
 #define X(name, text) _Atomic uint64_t name;
     TERN_COUNTERS(X)
 #undef X
 };
-TERN_LAYOUT_SIZE(tern_counters, 256);
+TERN_LAYOUT_SIZE(tern_counters, 280);
 
 /* Stages of a request's budget (DESIGN 2): recv to reply add up to `total`, request by request;
  * `other` stands alone. dataplane/timing.h says where they begin and end. */
@@ -89,7 +92,9 @@ TERN_LAYOUT_SIZE(tern_counters, 256);
     X(tier2, "tier 2")                                                                             \
     X(reply, "encoding until the kernel has the reply")                                            \
     X(total, "all of a DECIDE request")                                                            \
-    X(other, "all of a request that is no DECIDE, or was refused")
+    X(other, "all of a request that is no DECIDE, or was refused")                                 \
+    X(search_queue, "a SEARCH waiting for a helper")                                               \
+    X(search, "searching a collection")
 
 enum tern_stage {
 #define X(name, text) TERN_STAGE_##name,
@@ -104,10 +109,10 @@ struct tern_loop_board {
     struct tern_histogram stages[TERN_STAGE_COUNT] TERN_ALIGNED(64);
     struct tern_log_ring log TERN_ALIGNED(64);
 } TERN_ALIGNED(TERN_PAGE);
-TERN_LAYOUT_SIZE(tern_loop_board, 565248);
+TERN_LAYOUT_SIZE(tern_loop_board, 573440);
 TERN_LAYOUT_FIELD(tern_loop_board, counters, 0);
-TERN_LAYOUT_FIELD(tern_loop_board, stages, 256);
-TERN_LAYOUT_FIELD(tern_loop_board, log, 38656);
+TERN_LAYOUT_FIELD(tern_loop_board, stages, 320);
+TERN_LAYOUT_FIELD(tern_loop_board, log, 48320);
 
 enum tern_answer { /* a seat's word on an announcement */
                    TERN_ANSWER_NONE = 0,
@@ -160,6 +165,7 @@ struct tern_seat {
     char answer_reason[TERN_REASON_BYTES];
     struct tern_reader housekeeping; /* validates candidates */
     struct tern_reader loops[TERN_LOOPS_MAX];
+    struct tern_reader helpers[TERN_HELPERS_MAX]; /* threads that search for the loops */
     struct tern_loop_usage usage[TERN_LOOPS_MAX];
     _Atomic uint32_t rule_slot_count;    /* release-stored when the slots below it are in order */
     _Atomic uint32_t rules_without_slot; /* counted together in slot 0 */
@@ -168,7 +174,7 @@ struct tern_seat {
     struct tern_rule_slot rule_slots[TERN_RULE_SLOTS];
     _Atomic uint64_t rule_hits[TERN_LOOPS_MAX][TERN_RULE_SLOTS];
 } TERN_ALIGNED(TERN_PAGE);
-TERN_LAYOUT_SIZE(tern_seat, 111681536);
+TERN_LAYOUT_SIZE(tern_seat, 112205824);
 TERN_LAYOUT_FIELD(tern_seat, ready, 0);
 TERN_LAYOUT_FIELD(tern_seat, pid, 8);
 TERN_LAYOUT_FIELD(tern_seat, loop_count, 12);
@@ -184,12 +190,13 @@ TERN_LAYOUT_FIELD(tern_seat, draining, 276);
 TERN_LAYOUT_FIELD(tern_seat, answer_reason, 280);
 TERN_LAYOUT_FIELD(tern_seat, housekeeping, 576);
 TERN_LAYOUT_FIELD(tern_seat, loops, 640);
-TERN_LAYOUT_FIELD(tern_seat, usage, 4736);
-TERN_LAYOUT_FIELD(tern_seat, rule_slot_count, 5760);
-TERN_LAYOUT_FIELD(tern_seat, rules_without_slot, 5764);
+TERN_LAYOUT_FIELD(tern_seat, helpers, 4736);
+TERN_LAYOUT_FIELD(tern_seat, usage, 5248);
+TERN_LAYOUT_FIELD(tern_seat, rule_slot_count, 6272);
+TERN_LAYOUT_FIELD(tern_seat, rules_without_slot, 6276);
 TERN_LAYOUT_FIELD(tern_seat, boards, 8192);
-TERN_LAYOUT_FIELD(tern_seat, rule_slots, 36184064);
-TERN_LAYOUT_FIELD(tern_seat, rule_hits, 44572672);
+TERN_LAYOUT_FIELD(tern_seat, rule_slots, 36708352);
+TERN_LAYOUT_FIELD(tern_seat, rule_hits, 45096960);
 
 struct tern_board {
     _Atomic uint64_t magic; /* the file is made aside and linked into place complete */
@@ -198,7 +205,7 @@ struct tern_board {
     uint8_t reserved[TERN_PAGE - 16];
     struct tern_seat seats[TERN_SEATS_MAX];
 };
-TERN_LAYOUT_SIZE(tern_board, 1786908672);
+TERN_LAYOUT_SIZE(tern_board, 1795297280);
 TERN_LAYOUT_FIELD(tern_board, magic, 0);
 TERN_LAYOUT_FIELD(tern_board, abi, 8);
 TERN_LAYOUT_FIELD(tern_board, seat_bytes, 12);

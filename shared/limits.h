@@ -43,6 +43,7 @@
 #define TERN_SEATS_MAX    16u
 #define TERN_READERS_MAX  64u
 #define TERN_LOOPS_MAX    64u
+#define TERN_HELPERS_MAX  8u
 #define TERN_LISTEN_MAX   8u
 #define TERN_LISTEN_BYTES 128u   /* sun_path is 108 */
 #define TERN_SECTIONS_MAX 16384u /* tables + classes + rules of one manifest */

@@ -15,6 +15,8 @@ int tern_settings_open(const void *section, size_t length, const struct tern_set
                               sizeof *found);
     if (found->workers < 1 || found->workers > TERN_LOOPS_MAX)
         return tern_error_set(error, TERN_ECORRUPT, "settings: %u workers", found->workers);
+    if (found->helpers > TERN_HELPERS_MAX)
+        return tern_error_set(error, TERN_ECORRUPT, "settings: %u helpers", found->helpers);
     if (found->listen_count > TERN_LISTEN_MAX)
         return tern_error_set(error, TERN_ECORRUPT, "settings: %u endpoints", found->listen_count);
     if (found->max_frame_bytes < TERN_FRAME_HEADER || found->max_frame_bytes > TERN_MAX_FRAME_LIMIT)

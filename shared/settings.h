@@ -34,7 +34,8 @@ struct tern_settings {
     uint8_t log_always;           /* bit per enum tern_action: written whatever the sample */
     uint16_t log_files;           /* so many are kept */
     uint16_t log_sample_permille; /* of the other decisions */
-    uint8_t reserved[8];
+    uint8_t helpers;              /* threads that search for the loops; taken at start */
+    uint8_t reserved[7];
     char instance[TERN_NAME_MAX + 1];
     /* "tcp://127.0.0.1:7400", "tcp://[::1]:7400", "unix:///run/tern/edge.sock"; NUL-terminated */
     char listen[TERN_LISTEN_MAX][TERN_LISTEN_BYTES];
@@ -58,7 +59,8 @@ TERN_LAYOUT_FIELD(tern_settings, log_on, 42);
 TERN_LAYOUT_FIELD(tern_settings, log_always, 43);
 TERN_LAYOUT_FIELD(tern_settings, log_files, 44);
 TERN_LAYOUT_FIELD(tern_settings, log_sample_permille, 46);
-TERN_LAYOUT_FIELD(tern_settings, reserved, 48);
+TERN_LAYOUT_FIELD(tern_settings, helpers, 48);
+TERN_LAYOUT_FIELD(tern_settings, reserved, 49);
 TERN_LAYOUT_FIELD(tern_settings, instance, 56);
 TERN_LAYOUT_FIELD(tern_settings, listen, 120);
 TERN_LAYOUT_FIELD(tern_settings, token_salt, 1144);

@@ -127,6 +127,30 @@ _Static_assert(sizeof(struct tern_describe_reply) == 16, "wire");
 
 /* HELLO's list of tables: `type` is that of the table's key, dim 0. */
 
+/* SEARCH: u16 collection id, u16 k (1 to 1000), u16 ef (0: the collection's), u16 flags, f32 × dim,
+ * then nothing or u16 length and a filter. Reply: this header, `count` hits, the best first; with
+ * TERN_SEARCH_PAYLOAD `columns` times u8 type, u8 name length, name, then for each hit as many
+ * times u8 type, u16 length, value, of type 0 and length 0 where there is none. */
+#define TERN_SEARCH_HEAD 8u
+enum tern_search_flags {
+    TERN_SEARCH_EXACT = 1,   /* looks at every vector */
+    TERN_SEARCH_PAYLOAD = 2, /* with the payload of each hit */
+};
+
+struct tern_search_reply {
+    uint16_t count;
+    uint16_t columns;
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct tern_search_reply) == 8, "wire");
+
+struct tern_search_reply_hit {
+    uint64_t id;
+    float score;
+    uint32_t reserved;
+};
+_Static_assert(sizeof(struct tern_search_reply_hit) == 16, "wire");
+
 /* LOOKUP: the key is encoded as a field's value of the table's key type. In the reply a column that
  * the record has not got is type 0 (TERN_TYPE_NONE), length 0, which an empty string is not. A set
  * answers a hit with 0 columns. */

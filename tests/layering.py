@@ -39,7 +39,7 @@ LIBRARIES = {
 # or once a turn.
 HOT = re.compile(r"(shared/(language|rules|tables|vector)/\w+|shared/(decode|host|idna|normalize|utf8|histogram|address|facts)|"
                  r"clients/c/local/(decide|query)|"
-                 r"dataplane/(batch|connection|decide|decode|pool|request|traffic|wheel|worker))\.[ch]$")
+                 r"dataplane/(batch|connection|decide|decode|helper|offer|park|pool|request|ring|search|traffic|wheel|worker))\.[ch]$")
 HOT_NAMES = re.compile(
     r"\b(malloc|calloc|realloc|aligned_alloc|posix_memalign|free|strdup|asprintf|mmap|munmap|madvise|"
     r"pthread_(?:mutex|rwlock|spin|cond)_\w+|mtx_\w+|cnd_\w+|sem_\w+|s?n?printf|vs?n?printf|fprintf|puts|"
@@ -50,8 +50,11 @@ HOT_ALLOWED = {
     "dataplane/batch.c": "snprintf",              # a refusal's message
     "dataplane/connection.c": "mmap munmap",      # the table of connections, at start
     "dataplane/decide.c": "aligned_alloc malloc free",  # a loop's vector, at start
+    "dataplane/helper.c": "aligned_alloc free syscall",  # at start; to sleep, and to wake one that sleeps
+    "dataplane/park.c": "calloc free",            # at start
     "dataplane/pool.c": "malloc free",            # until traffic has seen its peak
     "dataplane/request.c": "snprintf",            # a refusal's message
+    "dataplane/search.c": "calloc free snprintf",  # at start; a refusal's message
     "dataplane/traffic.c": "close shutdown getsockopt ioctl",  # a connection's end; one that stalls
     "dataplane/worker.c": "close write",          # a loop's start and end; waking one that sleeps
     "shared/address.c": "snprintf sprintf",       # an address as text

@@ -217,6 +217,7 @@ struct tern_config {
     struct tern_text instance;
     struct tern_text *listen;
     unsigned listen_count;
+    unsigned helpers; /* threads for what would hold a loop up */
     unsigned workers; /* resolved default: CPUs − 1, at least 1 */
     uint64_t arena_bytes;
     struct tern_config_limits limits;

@@ -128,6 +128,10 @@ static const struct tern_config_key top_keys[] = {
      .offset = CONFIG(workers),
      .minimum = 1,
      .maximum = TERN_LOOPS_MAX},
+    {.name = "helpers",
+     .read = read_workers,
+     .offset = CONFIG(helpers),
+     .maximum = TERN_HELPERS_MAX},
     {.name = "arena",
      .read = tern_config_read_size,
      .offset = CONFIG(arena_bytes),
@@ -165,12 +169,19 @@ static unsigned default_workers(void)
     return count < 1 ? 1 : count > (int)TERN_LOOPS_MAX ? TERN_LOOPS_MAX : (unsigned)count;
 }
 
+/* One is enough to keep long searches off the loops; a large machine can spare two. */
+static unsigned default_helpers(unsigned workers)
+{
+    return workers >= 8 ? 2 : 1;
+}
+
 static int set_defaults(struct tern_config *config, struct tern_memory *memory)
 {
     static const char listen[] = "tcp://127.0.0.1:7400", instance[] = "default";
     struct tern_place place = {config->path, 0, 0};
 
     config->workers = default_workers();
+    config->helpers = default_helpers(config->workers);
     config->arena_bytes = 4ull << 30;
     config->limits = (struct tern_config_limits){
         .max_frame_bytes = TERN_MAX_FRAME_DEFAULT,

@@ -27,6 +27,7 @@ int tern_settings_build(const struct tern_config *config, const uint8_t instance
 {
     struct tern_settings settings = {
         .workers = config->workers,
+        .helpers = (uint8_t)config->helpers,
         .listen_count = config->listen_count,
         .idle_us = config->limits.idle_us,
         .half_frame_us = config->limits.half_frame_us,

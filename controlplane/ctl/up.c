@@ -426,7 +426,7 @@ static bool must_wait(const struct tern_config *config, const char *run_dir)
 
     if (tern_instance_read_arena(run_dir, &arena, NULL) != 0 || !arena.has_settings)
         return false; /* ternd itself waits for the first settings */
-    if (arena.settings.workers != config->workers ||
+    if (arena.settings.workers != config->workers || arena.settings.helpers != config->helpers ||
         arena.settings.listen_count != config->listen_count)
         return true;
     for (unsigned i = 0; i < config->listen_count; i++)

@@ -154,7 +154,7 @@ void tern_reclaim_retire(struct tern_writer *writer)
 typedef bool (*look_function)(struct tern_writer *writer, unsigned holder,
                               const struct tern_reader *reader, void *context);
 
-/* Every loop of every live ternd. */
+/* Every loop and helper of every live ternd. */
 static bool each_seat(struct tern_writer *writer, look_function look, void *context)
 {
     for (unsigned i = 0; i < TERN_SEATS_MAX; i++) {
@@ -173,6 +173,9 @@ static bool each_seat(struct tern_writer *writer, look_function look, void *cont
             return false;
         for (unsigned l = 0; l < loops; l++)
             if (!look(writer, holder, &seat->loops[l], context))
+                return false;
+        for (unsigned h = 0; h < TERN_HELPERS_MAX; h++) /* those that are not there are idle */
+            if (!look(writer, holder, &seat->helpers[h], context))
                 return false;
     }
     return true;

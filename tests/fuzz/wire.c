@@ -178,7 +178,8 @@ static struct tern_worker *get_worker(void)
     /* all rules count in the first slot */
     offer.slots = calloc(tern_rules_count(offer.view->rules), sizeof *offer.slots);
     offer.rooms = calloc(2, sizeof(struct tern_room *));
-    FUZZ_CHECK(offer.slots != NULL && offer.rooms != NULL &&
+    offer.scratches = calloc(2, sizeof(struct tern_search_scratch *));
+    FUZZ_CHECK(offer.slots != NULL && offer.rooms != NULL && offer.scratches != NULL &&
                tern_room_new(&offer.rooms[0], offer.view->rules) == 0);
     guard();
     server.settings = *offer.view->settings;

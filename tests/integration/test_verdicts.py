@@ -169,7 +169,7 @@ def test_describe(shared_instance):
     assert description.generation == shared_instance.generation()
 
 
-@pytest.mark.parametrize("op", [Op.SEARCH, Op.FEEDBACK, 0, 10, 200, 255, Op.GOAWAY])
+@pytest.mark.parametrize("op", [Op.FEEDBACK, 0, 10, 200, 255, Op.GOAWAY])
 def test_what_is_not_served_is_said_to_be_unsupported(shared_instance, op):
     client = shared_instance.client()
     identity = client.send_frame(op, b"abc")

@@ -34,7 +34,7 @@ static int set_up(void **state)
     f->server.worker_count = LOOPS;
     for (unsigned i = 0; i < LOOPS; i++) {
         f->workers[i].board = &f->boards[i];
-        f->workers[i].reader = &f->readers[i];
+        f->workers[i].adopter.reader = &f->readers[i];
     }
     return 0;
 }

@@ -1,0 +1,239 @@
+/* Searches parked with a helper whose turns the test takes itself, so that every order of events is
+ * chosen. */
+#include "tests/unit/search_world.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void others_go_on_meanwhile(TERN_TEST_STATE)
+{
+    static struct search_reply reply;
+    struct search_body body = search_body_of(1, 10, 0, search_some_query(5), NULL);
+    int client;
+
+    search_make_server(1, 0);
+    client = search_connect_client();
+    search_ask(client, 1, 0, &body);
+    search_send_frame(client, TERN_OP_PING, 2, 0, "x", 1);
+    search_turn();
+    search_read_reply(client, 2, TERN_STATUS_OK, &reply);
+    assert_false(search_has_reply(client));
+    assert_true(search_helper_turn());
+    assert_false(search_helper_turn());
+    search_turn();
+    search_read_reply(client, 1, TERN_STATUS_OK, &reply);
+    search_check_hits(&reply, search_some_query(5), 10);
+    assert_int_equal(world.worker->board->counters.searches_offloaded, 1);
+    search_close_client(client);
+    search_end_server();
+}
+
+static void a_client_that_ends_its_side_is_answered(TERN_TEST_STATE)
+{
+    static struct search_reply reply;
+    struct search_body body = search_body_of(1, 10, 0, search_some_query(6), NULL);
+    int client;
+
+    search_make_server(1, 0);
+    client = search_connect_client();
+    search_ask(client, 1, 0, &body);
+    shutdown(client, SHUT_WR);
+    search_turn();
+    search_turn();
+    assert_int_equal(world.worker->connections.open, 1);
+    search_helper_turn();
+    search_turn();
+    search_turn();
+    search_read_reply(client, 1, TERN_STATUS_OK, &reply);
+    search_check_hits(&reply, search_some_query(6), 10);
+    search_turn();
+    assert_int_equal(read(client, &reply, 1), 0);
+    search_close_client(client);
+    search_end_server();
+}
+
+static void a_deadline_passes(TERN_TEST_STATE)
+{
+    static struct search_reply reply;
+    struct search_body body = search_body_of(1, 10, 0, search_some_query(1), NULL);
+    int client;
+
+    search_make_server(1, 0);
+    client = search_connect_client();
+    search_ask(client, 1, 1, &body); /* noticed by the loop: no helper comes */
+    search_turn();
+    while (!search_has_reply(client))
+        search_turn();
+    search_read_reply(client, 1, TERN_STATUS_DEADLINE, &reply);
+    assert_true(search_helper_turn());
+    search_turn();
+    assert_false(search_has_reply(client));
+
+    search_ask(client, 2, 1, &body); /* noticed by the helper, which comes before the next turn */
+    search_turn();
+    while (tern_clock_now_ns() < world.worker->park.next_deadline_ns)
+        ;
+    assert_true(search_helper_turn());
+    search_turn();
+    search_read_reply(client, 2, TERN_STATUS_DEADLINE, &reply);
+    assert_non_null(strstr((const char *)reply.body, "before its turn came"));
+    assert_int_equal(world.worker->board->counters.deadlines, 2);
+    search_close_client(client);
+    search_end_server();
+}
+
+static void a_search_is_cancelled(TERN_TEST_STATE)
+{
+    static struct search_reply reply;
+    struct search_body body = search_body_of(1, 10, 0, search_some_query(1), NULL);
+    uint8_t id[4] = {2};
+    int client;
+
+    search_make_server(1, 0);
+    client = search_connect_client();
+    for (uint32_t i = 1; i <= 3; i++)
+        search_ask(client, i, 0, &body);
+    search_send_frame(client, TERN_OP_CANCEL, 4, 0, id, 4);
+    search_turn();
+    search_read_reply(client, 2, TERN_STATUS_CANCELLED, &reply);
+    search_read_reply(client, 4, TERN_STATUS_OK, &reply);
+    while (search_helper_turn())
+        search_turn();
+    search_turn();
+    search_read_reply(client, 1, TERN_STATUS_OK, &reply);
+    search_read_reply(client, 3, TERN_STATUS_OK, &reply);
+    assert_false(search_has_reply(client));
+    search_send_frame(client, TERN_OP_CANCEL, 5, 0, id, 4); /* there is nothing any more */
+    search_turn();
+    search_read_reply(client, 5, TERN_STATUS_OK, &reply);
+    search_close_client(client);
+    search_end_server();
+}
+
+/* Whoever gets the slot of a connection that went away gets none of its answers. */
+static void a_client_goes_away(TERN_TEST_STATE)
+{
+    static struct search_reply reply;
+    struct search_body body = search_body_of(1, 10, 0, search_some_query(1), NULL);
+    int client, other;
+
+    search_make_server(1, 0);
+    client = search_connect_client();
+    for (uint32_t i = 1; i <= 3; i++)
+        search_ask(client, i, 0, &body);
+    search_turn();
+    search_helper_turn(); /* one is done, not collected yet */
+    search_close_client(client);
+    assert_int_equal(world.worker->connections.open, 0);
+    other = search_connect_client();
+    assert_int_equal(world.worker->connections.used, 1);
+    search_send_frame(other, TERN_OP_PING, 1, 0, NULL, 0);
+    while (search_helper_turn())
+        search_turn();
+    search_turn();
+    search_read_reply(other, 1, TERN_STATUS_OK, &reply);
+    assert_int_equal(reply.frame.op, TERN_OP_PING);
+    assert_false(search_has_reply(other));
+    search_close_client(other);
+    search_end_server();
+}
+
+static void too_many_are_shed(TERN_TEST_STATE)
+{
+    static struct search_reply reply;
+    struct search_body body = search_body_of(1, 1, 0, search_some_query(1), NULL);
+    int client;
+
+    search_make_server(1, 0);
+    client = search_connect_client();
+    for (uint32_t i = 1; i <= TERN_RING_SLOTS + 1; i++)
+        search_ask(client, i, 0, &body);
+    search_turn();
+    search_read_reply(client, TERN_RING_SLOTS + 1, TERN_STATUS_OVERLOADED, &reply);
+    while (search_helper_turn())
+        ;
+    search_turn();
+    for (uint32_t i = 1; i <= TERN_RING_SLOTS; i++)
+        search_read_reply(client, i, TERN_STATUS_OK, &reply);
+    search_ask(client, 1, 0, &body); /* there is room again */
+    search_turn();
+    search_helper_turn();
+    search_turn();
+    search_read_reply(client, 1, TERN_STATUS_OK, &reply);
+    search_close_client(client);
+    search_end_server();
+}
+
+/* What a request asks for may be gone or another when its turn comes. */
+static void the_generation_changes_meanwhile(TERN_TEST_STATE)
+{
+    static struct search_reply reply;
+    struct search_body body = search_body_of(1, 10, 0, search_some_query(1), NULL);
+    int client;
+
+    search_make_server(1, 0);
+    client = search_connect_client();
+    for (uint32_t i = 1; i <= 3; i++) {
+        search_ask(client, i, 0, &body);
+        search_turn();
+        if (i == 1) /* another collection has the id: found by name, it is the second */
+            search_describe(1, "other");
+        if (i == 2)
+            world.view.collections[1].header = NULL;
+        if (i == 3)
+            atomic_store(&world.server.offers[TERN_OFFER_CURRENT], NULL);
+        search_helper_turn();
+        search_describe(1, "docs");
+        search_describe(2, "later");
+        tern_adopter_stop(&world.server.helpers[0].adopter); /* as when it sleeps */
+        assert_int_equal(tern_collection_open(&world.collections[1], world.object.memory,
+                                              world.object.length, NULL),
+                         0);
+        search_turn();
+        search_read_reply(client, i, i < 3 ? TERN_STATUS_NOT_FOUND : TERN_STATUS_NOT_READY, &reply);
+    }
+    search_close_client(client);
+    search_end_server();
+}
+
+/* The share of a turn is for all its searches: what is past it is parked. */
+static void a_turn_has_a_share(TERN_TEST_STATE)
+{
+    static struct search_reply reply;
+    struct search_body body = search_body_of(1, 10, 0, search_some_query(1), NULL);
+    unsigned in_turn = 0;
+    int client;
+
+    search_make_server(1, 20000); /* a scan of 300 is estimated at some µs */
+    client = search_connect_client();
+    for (uint32_t i = 1; i <= 40; i++)
+        search_ask(client, i, 0, &body);
+    search_turn();
+    for (; search_has_reply(client); in_turn++)
+        search_read_reply(client, in_turn + 1, TERN_STATUS_OK, &reply);
+    assert_in_range(in_turn, 1, 39);
+    assert_int_equal(world.worker->park.outstanding, 40 - in_turn);
+    while (search_helper_turn())
+        ;
+    search_turn();
+    for (unsigned i = in_turn; i < 40; i++)
+        search_read_reply(client, i + 1, TERN_STATUS_OK, &reply);
+    search_close_client(client);
+    search_end_server();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(others_go_on_meanwhile),
+        cmocka_unit_test(a_client_that_ends_its_side_is_answered),
+        cmocka_unit_test(a_deadline_passes),
+        cmocka_unit_test(a_search_is_cancelled),
+        cmocka_unit_test(a_client_goes_away),
+        cmocka_unit_test(too_many_are_shed),
+        cmocka_unit_test(the_generation_changes_meanwhile),
+        cmocka_unit_test(a_turn_has_a_share),
+    };
+
+    return cmocka_run_group_tests(tests, search_make_world, search_free_world);
+}
