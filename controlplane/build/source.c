@@ -128,12 +128,12 @@ static int refill(struct tern_source_stream *stream, struct tern_error *error)
     return result;
 }
 
-int tern_source_open(const char *path, uint64_t max_bytes, struct tern_source *source,
-                     struct tern_error *error)
+/* Everything but the descriptor. */
+static int make_stream(const char *path, uint64_t max_bytes, struct tern_source *source,
+                       struct tern_error *error)
 {
     struct tern_source_stream *stream = calloc(1, sizeof *stream);
     size_t length = strlen(path);
-    int result;
 
     memset(source, 0, sizeof *source);
     if (stream == NULL)
@@ -151,10 +151,21 @@ int tern_source_open(const char *path, uint64_t max_bytes, struct tern_source *s
         return tern_error_set(error, TERN_ENOMEM, "cannot read %s: out of memory", path);
     }
     XXH3_128bits_reset(stream->digest);
-    result = open_file(path, &stream->fd, &stream->opened, error);
-    if (result == 0) {
-        (void)posix_fadvise(stream->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-        result = refill(stream, error);
+    return 0;
+}
+
+/* Looks at the first bytes: packed or not. */
+static int begin(const char *path, struct tern_source *source, struct tern_error *error)
+{
+    struct tern_source_stream *stream = source->stream;
+    int result = refill(stream, error);
+
+    /* A pipe may give one byte at first. */
+    if (result == 0 && stream->inflate.avail_in == 1 && !stream->packed_ended) {
+        size_t got = 0;
+
+        result = read_packed(stream, stream->packed + 1, sizeof stream->packed - 1, &got, error);
+        stream->inflate.avail_in += (uInt)got;
     }
     if (result == 0 && stream->inflate.avail_in >= 2 && stream->packed[0] == 0x1f &&
         stream->packed[1] == 0x8b) {
@@ -167,6 +178,38 @@ int tern_source_open(const char *path, uint64_t max_bytes, struct tern_source *s
     if (result != 0)
         tern_source_close(source);
     return result;
+}
+
+int tern_source_open(const char *path, uint64_t max_bytes, struct tern_source *source,
+                     struct tern_error *error)
+{
+    int result = make_stream(path, max_bytes, source, error);
+
+    if (result != 0)
+        return result;
+    result = open_file(path, &source->stream->fd, &source->stream->opened, error);
+    if (result != 0) {
+        tern_source_close(source);
+        return result;
+    }
+    (void)posix_fadvise(source->stream->fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    return begin(path, source, error);
+}
+
+int tern_source_open_descriptor(int fd, const char *name, uint64_t max_bytes,
+                                struct tern_source *source, struct tern_error *error)
+{
+    int result = make_stream(name, max_bytes, source, error);
+
+    if (result != 0)
+        return result;
+    source->stream->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (source->stream->fd < 0 || fstat(source->stream->fd, &source->stream->opened) != 0) {
+        result = tern_error_system(error, errno, "cannot read %s", name);
+        tern_source_close(source);
+        return result;
+    }
+    return begin(name, source, error);
 }
 
 /* ---- Unpacked bytes ---- */
@@ -274,6 +317,8 @@ unsigned tern_source_permille(const struct tern_source *source)
     const struct tern_source_stream *stream = source->stream;
     uint64_t size = (uint64_t)stream->opened.st_size;
 
+    if (!S_ISREG(stream->opened.st_mode))
+        return stream->packed_ended ? 1000 : 0;
     if (size == 0 || stream->packed_bytes >= size)
         return 1000;
     return (unsigned)(stream->packed_bytes * 1000 / size);

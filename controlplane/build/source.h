@@ -28,12 +28,17 @@ struct tern_source {
 int tern_source_open(const char *path, uint64_t max_bytes, struct tern_source *source,
                      struct tern_error *error);
 
+/* Likewise for a descriptor, which may be a pipe and stays the caller's: reading waits for what
+ * comes. tern_source_finish is not for it. */
+int tern_source_open_descriptor(int fd, const char *name, uint64_t max_bytes,
+                                struct tern_source *source, struct tern_error *error);
+
 /* Moves what is left of the window to its front and adds at least one byte, or sets `ended`.
  * Pointers into the window become invalid. TERN_ELIMIT over `max_bytes` or with a full window
  * (nobody consumes), TERN_ECORRUPT broken gzip, TERN_EIO. */
 int tern_source_more(struct tern_source *source, struct tern_error *error);
 
-/* Packed bytes read so far, in thousandths of the file. */
+/* Packed bytes read so far, in thousandths of the file; 0 before the end of a pipe. */
 unsigned tern_source_permille(const struct tern_source *source);
 
 /* After `ended`: checks that nobody wrote to the file while it was read (TERN_EAGAIN) and gives the

@@ -15,6 +15,8 @@
 #define TICK_US         10000 /* how often work that waits for readers is looked for */
 #define PURGE_US        1000000
 #define PURGE_ROWS      1000
+#define SLOTS_US        1000000 /* how long a write waits for one */
+#define SLOTS_LEAST     16      /* free before a batch is stored */
 #define HALF_US         (30 * 1000000ull)
 #define NICE            5 /* request loops come first; acknowledgements before builds */
 
@@ -93,6 +95,33 @@ static int compare_ids(const void *a, const void *b)
     return *left < *right ? -1 : *left > *right;
 }
 
+static uint64_t slots_left(const struct tern_collections_object *object)
+{
+    const struct tern_collection_header *header = tern_graph_collection(object->graph)->header;
+    uint64_t used = (uint64_t)atomic_load_explicit(&header->live_count, memory_order_relaxed) +
+                    atomic_load_explicit(&header->deleted_count, memory_order_relaxed);
+
+    return used < header->capacity ? header->capacity - used : 0;
+}
+
+/* A put needs a slot, and those of replaced vectors come back only when their links are mended and
+ * no reader can see them. Waits for that, as whoever writes faster has to; not for ever, because a
+ * reader that is stuck holds them all. */
+static bool await_slots(const struct tern_collections_object *object, uint64_t needed)
+{
+    uint64_t until_us = tern_clock_now_us() + SLOTS_US;
+
+    while (slots_left(object) < needed) {
+        const struct timespec pause = {.tv_nsec = 200000};
+
+        if (tern_clock_now_us() > until_us)
+            return false;
+        if (!tern_graph_work(object->graph, WORK_US))
+            nanosleep(&pause, NULL);
+    }
+    return true;
+}
+
 /* How many ids of the group's batches up to `last` the object does not have. Counts one that comes
  * twice only once. TERN_ENOMEM is told as all of them. */
 static uint64_t count_new(const struct tern_collections_object *object, const struct group *group,
@@ -132,6 +161,15 @@ static int check_capacity(const struct tern_collections_object *object, const st
     if (object->filling) /* it will hold what the store holds */
         live = tern_max_u64(live, object->total);
 
+    if (!await_slots(object, tern_min_u64(group->batches[index]->count, SLOTS_LEAST)))
+        return tern_error_set(error, TERN_ENOSPC,
+                              "collection %s has no slot left: %u vectors that were replaced or "
+                              "removed wait until no reader can see them (`ternctl readers` names "
+                              "the oldest); try again",
+                              object->spec.name,
+                              (unsigned)atomic_load_explicit(
+                                  &tern_graph_collection(object->graph)->header->deleted_count,
+                                  memory_order_relaxed));
     /* The exact answer costs a sort: only near the end. */
     for (unsigned b = 0; b <= index; b++)
         most += concerns(object, group->batches[b]) ? group->batches[b]->count : 0;
@@ -234,6 +272,9 @@ static int index_batch(struct tern_collections *collections, struct tern_collect
             .payload_length = item->payload_length,
         };
 
+        /* A batch may be larger than the slots to spare: what is missing is refused by the put. */
+        if (item->vector != NULL)
+            (void)await_slots(object, 1);
         if (item->vector != NULL || item->found)
             rc = tern_collections_apply(collections, object, &row, error);
     }

@@ -95,6 +95,7 @@ int tern_graph_format(void *memory, uint64_t length, const struct tern_graph_sha
     object->header.dim = shape->dim;
     object->header.metric = (uint8_t)shape->metric;
     object->header.length = length;
+    object->header.capacity = shape->capacity * 4 + 64;
     object->header.object_id[0] = ++objects;
     object->header.column_count = shape->column_count;
     for (unsigned i = 0; i < shape->column_count; i++) {
