@@ -15,8 +15,9 @@
  *
  * A `struct tern_vectors` is one connection and belongs to one thread at a time. Functions return 0
  * or a negative TERN_E* and say in `error` (may be NULL) what went wrong; output parameters stay
- * untouched on failure. A connection that breaks is not made anew: what was in flight is
- * TERN_ECLOSED, it may or may not have been written. SIGPIPE is never raised. */
+ * untouched on failure. A connection that breaks is not made anew: acknowledgements
+ * that have come are still collected, then TERN_ECLOSED: the rest may or may not have been written.
+ * SIGPIPE is never raised. */
 #ifndef TERN_VECTORS_H
 #define TERN_VECTORS_H
 

@@ -28,9 +28,31 @@ static uint64_t deadline_of(const struct tern_vectors *writer)
     return tern_clock_now_ns() + (uint64_t)writer->options.timeout_ms * 1000000;
 }
 
+static int grow(struct tern_control_buffer *in)
+{
+    uint8_t *data;
+
+    if (in->capacity - in->length >= RECEIVE_STEP)
+        return 0;
+    data = realloc(in->data, in->capacity + 2 * RECEIVE_STEP);
+    if (data == NULL)
+        return TERN_ENOMEM;
+    in->data = data;
+    in->capacity += 2 * RECEIVE_STEP;
+    return 0;
+}
+
+/* Closes. Acknowledgements that have come before are still collected. */
 static int break_off(struct tern_vectors *writer, int code, const char *why,
                      struct tern_error *error)
 {
+    ssize_t bytes = writer->fd >= 0 && code == TERN_ECLOSED;
+
+    while (bytes > 0 && grow(&writer->in) == 0) {
+        bytes = recv(writer->fd, writer->in.data + writer->in.length, RECEIVE_STEP, MSG_DONTWAIT);
+        if (bytes > 0)
+            writer->in.length += (size_t)bytes;
+    }
     if (writer->fd >= 0)
         close(writer->fd);
     writer->fd = -1;
@@ -78,20 +100,6 @@ static int push(struct tern_vectors *writer, struct tern_error *error)
     return 0;
 }
 
-static int grow(struct tern_control_buffer *in)
-{
-    uint8_t *data;
-
-    if (in->capacity - in->length >= RECEIVE_STEP)
-        return 0;
-    data = realloc(in->data, in->capacity + 2 * RECEIVE_STEP);
-    if (data == NULL)
-        return TERN_ENOMEM;
-    in->data = data;
-    in->capacity += 2 * RECEIVE_STEP;
-    return 0;
-}
-
 static int receive(struct tern_vectors *writer, uint64_t deadline_ns, struct tern_error *error)
 {
     ssize_t bytes;
@@ -125,10 +133,14 @@ static int hear(struct tern_vectors *writer, struct tern_control_reply *reply,
     size_t frame;
     int rc;
 
-    if (writer->fd < 0)
-        return tern_error_set(error, TERN_ECLOSED, "%s: the connection is broken", writer->address);
     do {
         while ((rc = tern_control_peek(in->data, in->length, &frame)) == TERN_EAGAIN) {
+            if (writer->fd < 0)
+                return tern_error_set(
+                    error, TERN_ECLOSED,
+                    "%s: tern-control went away; what was not acknowledged may or "
+                    "may not have been written",
+                    writer->address);
             rc = receive(writer, deadline_ns, error);
             if (rc != 0)
                 return rc;

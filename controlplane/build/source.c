@@ -105,7 +105,9 @@ static int read_packed(struct tern_source_stream *stream, uint8_t *into, size_t 
 
     do
         count = read(stream->fd, into, room);
-    while (count < 0 && errno == EINTR);
+    while (count < 0 && errno == EINTR && S_ISREG(stream->opened.st_mode));
+    if (count < 0 && errno == EINTR)
+        return tern_error_set(error, TERN_ECANCELLED, "reading %s was interrupted", stream->name);
     if (count < 0)
         return tern_error_system(error, errno, "cannot read %s", stream->name);
     if (count == 0) {

@@ -29,7 +29,7 @@ int tern_source_open(const char *path, uint64_t max_bytes, struct tern_source *s
                      struct tern_error *error);
 
 /* Likewise for a descriptor, which may be a pipe and stays the caller's: reading waits for what
- * comes. tern_source_finish is not for it. */
+ * comes, or for a signal that has a handler (TERN_ECANCELLED). tern_source_finish is not for it. */
 int tern_source_open_descriptor(int fd, const char *name, uint64_t max_bytes,
                                 struct tern_source *source, struct tern_error *error);
 

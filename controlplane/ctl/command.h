@@ -41,6 +41,10 @@ enum tern_exit {
     X(FOLLOW, 'f', "follow", NULL, "go on as more comes, until interrupted")                       \
     X(RULE, 0, "rule", "ID", "only what this rule decided")                                        \
     X(ACTION, 0, "action", "NAME", "only allow, deny, challenge or undecided")                     \
+    X(FORMAT, 0, "format", "NAME", "csv, json (lines), raw (f32) or ids; default: by content")     \
+    X(RAW, 0, "raw", NULL, "the same as --format raw")                                             \
+    X(IDS, 0, "ids", "FILE", "of raw vectors: their ids, one a line; default: 0, 1, ...")          \
+    X(DELETE, 0, "delete", NULL, "remove the ids of the file")                                     \
     X(HELP, 'h', "help", NULL, "this text")
 
 enum tern_ctl_option_index {
@@ -49,11 +53,14 @@ enum tern_ctl_option_index {
 #undef X
         TERN_CTL_OPTION_COUNT
 };
-enum tern_ctl_option { /* bits, for the sets that commands accept */
-#define X(constant, letter, name, value, help) TERN_CTL_##constant = 1 << TERN_CTL_INDEX_##constant,
+#define TERN_CTL_BIT(index) (UINT64_C(1) << (index))
+enum tern_ctl_option { /* bits, for the sets that commands accept; wider than an int in GNU C */
+#define X(constant, letter, name, value, help)                                                     \
+    TERN_CTL_##constant = TERN_CTL_BIT(TERN_CTL_INDEX_##constant),
                        TERN_CTL_OPTIONS(X)
 #undef X
 };
+_Static_assert(TERN_CTL_OPTION_COUNT <= 64, "a bit an option");
 
 struct tern_ctl_option_text {
     char letter;
@@ -64,9 +71,9 @@ struct tern_ctl_option_text {
 extern const struct tern_ctl_option_text tern_ctl_options[TERN_CTL_OPTION_COUNT];
 
 struct tern_invocation {
-    unsigned given; /* bits */
+    uint64_t given; /* bits */
     const char *run_dir, *state_dir, *backend, *log, *message, *address, *token_file, *rule,
-        *action;
+        *action, *format, *ids;
     bool json;
     uint64_t key, generation, timeout_us;
     uint64_t interval_us, budget_us; /* 0: not given */
@@ -79,7 +86,7 @@ struct tern_command {
     const char *name;
     const char *arguments;                                /* "CONFIG", "FIELD=VALUE ...", or "" */
     unsigned minimum, maximum;                            /* how many arguments */
-    unsigned options;                                     /* besides HELP */
+    uint64_t options;                                     /* besides HELP */
     const char *summary;                                  /* one line, for the list */
     const char *details;                                  /* paragraphs, for --help */
     int (*run)(const struct tern_invocation *invocation); /* returns an enum tern_exit */
@@ -122,6 +129,7 @@ int tern_ctl_audit(const struct tern_invocation *invocation);
 int tern_ctl_wait(const struct tern_invocation *invocation);
 int tern_ctl_table(const struct tern_invocation *invocation);
 int tern_ctl_support_dump(const struct tern_invocation *invocation);
+int tern_ctl_ingest(const struct tern_invocation *invocation);
 int tern_ctl_completion(const struct tern_invocation *invocation);
 
 #endif

@@ -170,6 +170,26 @@ const struct tern_command tern_commands[] = {
      "Exit codes: 0 found, 1 not found, 2 no such table or a key that does not fit, 3 not "
      "reachable.",
      tern_ctl_table},
+    {"ingest", "COLLECTION FILE", 2, 2,
+     TERN_CTL_RUN_DIR | TERN_CTL_FORMAT | TERN_CTL_RAW | TERN_CTL_IDS | TERN_CTL_DELETE |
+         TERN_CTL_JSON,
+     "write vectors into a collection, or remove them",
+     "Reads vectors with their payload from FILE (- is standard input; gzip is recognised) and "
+     "gives\n"
+     "them to tern-control, some batches ahead of their acknowledgements. What is acknowledged is "
+     "on disk\n"
+     "and found by every search. An id that is there gets the new vector and payload: after "
+     "whatever went\n"
+     "wrong, the same command may be given again.\n"
+     "CSV: the first line names the columns: id; `vector` (numbers between blanks, with or without "
+     "[ ])\n"
+     "or v0, v1, ...; payload by its names. JSON lines: {\"id\": 7, \"vector\": [...], "
+     "\"label\": \"spam\"}.\n"
+     "An empty cell or null is no value. Raw: f32, little-endian, nothing between.\n"
+     "--delete removes the ids of FILE: one a line, or the id of each row of any format above.\n"
+     "Stops at the first row that is wrong, or when it is interrupted, and says how far it came.\n"
+     "Exit codes: 0 all of it is acknowledged, 1 not all, 3 tern-control is not reachable.",
+     tern_ctl_ingest},
     {"support-dump", "[FILE]", 0, 1, TERN_CTL_RUN_DIR,
      "collect what a diagnosis needs in one archive",
      "Writes a tar archive (default: tern-support-TIME.tar here) with status, counters, readers, "

@@ -3,12 +3,12 @@
 
 static bool takes_file(const struct tern_command *command)
 {
-    return strcmp(command->arguments, "CONFIG") == 0;
+    return strcmp(command->arguments, "CONFIG") == 0 || strstr(command->arguments, "FILE") != NULL;
 }
 
 static bool takes(const struct tern_command *command, unsigned option)
 {
-    return ((command->options | TERN_CTL_HELP) & (1u << option)) != 0;
+    return ((command->options | TERN_CTL_HELP) & TERN_CTL_BIT(option)) != 0;
 }
 
 /* Text within '…' of a shell; each of `special` gets a backslash before it. */

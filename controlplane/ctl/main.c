@@ -26,7 +26,7 @@ static void print_help(const struct tern_command *command)
         const struct tern_ctl_option_text *option = &tern_ctl_options[i];
         char left[64];
 
-        if (((command->options | TERN_CTL_HELP) & (1u << i)) == 0)
+        if (((command->options | TERN_CTL_HELP) & TERN_CTL_BIT(i)) == 0)
             continue;
         snprintf(left, sizeof left, "%s%c%s--%s%s%s", option->letter != 0 ? "-" : " ",
                  option->letter != 0 ? option->letter : ' ', option->letter != 0 ? ", " : "  ",

@@ -84,7 +84,7 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
     uint64_t number = 0;
     int rc;
 
-    invocation->given |= 1u << index;
+    invocation->given |= TERN_CTL_BIT(index);
     switch ((enum tern_ctl_option_index)index) {
     case TERN_CTL_INDEX_RUN_DIR:
         invocation->run_dir = value;
@@ -112,6 +112,12 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
         return 0;
     case TERN_CTL_INDEX_ACTION:
         invocation->action = value;
+        return 0;
+    case TERN_CTL_INDEX_FORMAT:
+        invocation->format = value;
+        return 0;
+    case TERN_CTL_INDEX_IDS:
+        invocation->ids = value;
         return 0;
     case TERN_CTL_INDEX_JSON:
         invocation->json = true;
@@ -153,6 +159,8 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
     case TERN_CTL_INDEX_FOLLOW:
     case TERN_CTL_INDEX_RULES:
     case TERN_CTL_INDEX_EXPLAIN:
+    case TERN_CTL_INDEX_RAW:
+    case TERN_CTL_INDEX_DELETE:
     case TERN_CTL_INDEX_HELP:
     case TERN_CTL_OPTION_COUNT:
         break;
@@ -168,7 +176,7 @@ static int find_option(const struct tern_command *command, const char *text, siz
     for (unsigned i = 0; i < TERN_CTL_OPTION_COUNT; i++) {
         const struct tern_ctl_option_text *option = &tern_ctl_options[i];
 
-        if (((command->options | TERN_CTL_HELP) & (1u << i)) == 0)
+        if (((command->options | TERN_CTL_HELP) & TERN_CTL_BIT(i)) == 0)
             continue;
         if (is_long ? strlen(option->name) == length && memcmp(option->name, text, length) == 0
                     : option->letter != 0 && option->letter == text[0])
