@@ -12,6 +12,7 @@ from .client import Client, parse_address
 from .errors import (
     ConnectionClosed,
     EncodeError,
+    NotWritten,
     ProtocolError,
     StatusError,
     TernError,
@@ -30,6 +31,7 @@ from .model import (
     Schema,
     Verdict,
 )
+from .vectors import Ack, Collection, Vectors
 from .wire import (
     HEADER_BYTES,
     ITEMS_MAX,
@@ -50,9 +52,11 @@ from .wire import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Ack",
     "Action",
     "Cause",
     "Client",
+    "Collection",
     "ConnectionClosed",
     "DECISION_KEY",
     "Description",
@@ -64,6 +68,7 @@ __all__ = [
     "HEADER_BYTES",
     "ITEMS_MAX",
     "MAGIC",
+    "NotWritten",
     "Op",
     "ProtocolError",
     "Record",
@@ -77,6 +82,7 @@ __all__ = [
     "Timeout",
     "Type",
     "Unreachable",
+    "Vectors",
     "Verdict",
     "VerdictFlag",
     "pack_frame",

@@ -38,3 +38,14 @@ class StatusError(TernError):
         self.status = status
         self.message = message
         self.generation = generation
+
+
+class NotWritten(TernError):
+    """tern-control refused a batch of vectors: nothing of it was written. `code` is one of libtern's
+    (shared/error.h), `refused` the place of the one that is the reason, from 1; 0: no single one is."""
+
+    def __init__(self, message: str, code: int, ticket: int = 0, refused: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.ticket = ticket
+        self.refused = refused
