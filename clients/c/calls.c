@@ -19,9 +19,8 @@ int tern_client_decide(struct tern_client *client, const struct tern_request *re
     return code;
 }
 
-/* Sends `frame` with `body` and leaves the reply's body in client->reply. */
-static int exchange(struct tern_client *client, struct tern_frame frame, const void *body,
-                    struct tern_error *error)
+int tern_client_exchange(struct tern_client *client, struct tern_frame frame, const void *body,
+                         struct tern_error *error)
 {
     uint64_t deadline_ns = tern_client_deadline_ns(client);
     int tries = client->options.retry ? 2 : 1;
@@ -42,6 +41,7 @@ static int exchange(struct tern_client *client, struct tern_frame frame, const v
         frame.request_id = slot->id;
         client->reply.end = 0;
         client->reply_overflow = false;
+        client->hit_count = client->payload_columns = 0;
         code = tern_client_put(client, frame, NULL, body, deadline_ns, error);
         if (code == 0)
             code = tern_client_await(client, slot, deadline_ns, error);
@@ -54,7 +54,7 @@ static int exchange(struct tern_client *client, struct tern_frame frame, const v
     return code;
 }
 
-static int malformed(struct tern_client *client, const char *what, struct tern_error *error)
+int tern_client_malformed(struct tern_client *client, const char *what, struct tern_error *error)
 {
     return tern_error_set(error, TERN_ECORRUPT, "%s: malformed %s reply", client->address, what);
 }
@@ -69,7 +69,7 @@ int tern_client_explain(struct tern_client *client, const struct tern_request *r
     if (code == 0)
         code = tern_request_check(request, &client->schema, error);
     if (code == 0)
-        code = exchange(client, frame, request->data, error);
+        code = tern_client_exchange(client, frame, request->data, error);
     if (code != 0)
         return code;
     *json = (const char *)client->reply.data;
@@ -79,7 +79,7 @@ int tern_client_explain(struct tern_client *client, const struct tern_request *r
 
 int tern_client_ping(struct tern_client *client, struct tern_error *error)
 {
-    return exchange(client, (struct tern_frame){.op = TERN_OP_PING}, NULL, error);
+    return tern_client_exchange(client, (struct tern_frame){.op = TERN_OP_PING}, NULL, error);
 }
 
 int tern_client_lookup(struct tern_client *client, int table, const void *key, size_t key_length,
@@ -102,26 +102,26 @@ int tern_client_lookup(struct tern_client *client, int table, const void *key, s
     if (key_length != 0)
         memcpy(body + 4, key, key_length);
     frame.body_length = (uint32_t)(4 + key_length);
-    code = exchange(client, frame, body, error);
+    code = tern_client_exchange(client, frame, body, error);
     if (code != 0)
         return code;
 
     at = client->reply.data;
     end = at + client->reply.end;
     if (end - at < 4)
-        return malformed(client, "LOOKUP", error);
+        return tern_client_malformed(client, "LOOKUP", error);
     total = tern_load_u16(at);
     at += 4;
     for (unsigned i = 0; i < total; i++) {
         struct tern_client_column column;
 
         if (end - at < 3)
-            return malformed(client, "LOOKUP", error);
+            return tern_client_malformed(client, "LOOKUP", error);
         column.type = at[0];
         column.length = tern_load_u16(at + 1);
         column.value = at + 3;
         if (end - column.value < column.length)
-            return malformed(client, "LOOKUP", error);
+            return tern_client_malformed(client, "LOOKUP", error);
         at = column.value + column.length;
         if (i < capacity)
             columns[i] = column;
@@ -137,20 +137,20 @@ int tern_client_describe(struct tern_client *client, uint32_t first, struct tern
     struct tern_describe_reply head;
     const uint8_t *at, *end;
     uint32_t count;
-    int code = exchange(client, frame, &first, error);
+    int code = tern_client_exchange(client, frame, &first, error);
 
     if (code != 0)
         return code;
     at = client->reply.data;
     end = at + client->reply.end;
     if ((size_t)(end - at) < sizeof head)
-        return malformed(client, "DESCRIBE", error);
+        return tern_client_malformed(client, "DESCRIBE", error);
     memcpy(&head, at, sizeof head);
     at += sizeof head;
     count = head.count < capacity ? head.count : capacity;
     for (uint32_t i = 0; i < count; i++) {
         if (end - at < 2 || end - at - 2 < at[1])
-            return malformed(client, "DESCRIBE", error);
+            return tern_client_malformed(client, "DESCRIBE", error);
         rules[i].index = head.first + i;
         rules[i].action = at[0];
         rules[i].name_length = at[1];

@@ -215,3 +215,9 @@ int tern_client_table(const struct tern_client *client, const char *name)
 {
     return tern_client_names_find(client->schema.tables, client->schema.table_count, name);
 }
+
+int tern_client_collection(const struct tern_client *client, const char *name)
+{
+    return tern_client_names_find(client->schema.collections, client->schema.collection_count,
+                                  name);
+}

@@ -3,7 +3,7 @@
  * address.c  text → socket address, connect        stream.c   bytes out and in, frames, deadlines
  * pipeline.c requests in flight, replies scattered  hello.c    introduction, schema
  * client.c   open, close, reconnect                 request.c  items to bytes
- * calls.c    the blocking operations */
+ * calls.c    the blocking operations                search.c   searches */
 #ifndef TERN_CLIENTS_CLIENT_H
 #define TERN_CLIENTS_CLIENT_H
 
@@ -60,6 +60,10 @@ struct tern_client {
     uint16_t free_first;
     uint16_t done_first, done_last;
     unsigned in_flight;
+
+    /* of the last search, into `reply` */
+    unsigned hit_count, payload_columns;
+    uint32_t payload_names, payload_values; /* offsets */
 
     struct tern_client_schema schema;
     struct tern_client_name *names;
@@ -132,6 +136,11 @@ int tern_client_hello(struct tern_client *client, uint64_t deadline_ns, struct t
 /* client.c: a usable connection, made anew if need be. */
 int tern_client_ensure(struct tern_client *client, uint64_t deadline_ns, struct tern_error *error);
 uint64_t tern_client_deadline_ns(const struct tern_client *client);
+
+/* calls.c: sends `frame` with `body` and leaves the reply's body in client->reply. */
+int tern_client_exchange(struct tern_client *client, struct tern_frame frame, const void *body,
+                         struct tern_error *error);
+int tern_client_malformed(struct tern_client *client, const char *what, struct tern_error *error);
 
 /* request.c: 0 when `request` can be sent as the schema now is. */
 int tern_request_check(const struct tern_request *request, const struct tern_client_schema *schema,

@@ -100,10 +100,11 @@ struct tern_client_schema {
 /* What the server accepts, as of the last connect; valid until the next call. */
 const struct tern_client_schema *tern_client_schema(const struct tern_client *client);
 
-/* The id of the field or table of that name, or TERN_ENOENT. Ids outlive reconnects; when the
- * server came back with other ids, requests built before are refused with TERN_EABI. */
+/* The id of the field, table or collection of that name, or TERN_ENOENT. Ids outlive reconnects;
+ * when the server came back with other ids, requests built before are refused with TERN_EABI. */
 int tern_client_field(const struct tern_client *client, const char *name);
 int tern_client_table(const struct tern_client *client, const char *name);
+int tern_client_collection(const struct tern_client *client, const char *name);
 
 /* --- Requests -----------------------------------------------------------------------------------
  */
@@ -207,17 +208,52 @@ unsigned tern_client_in_flight(const struct tern_client *client);
 int tern_client_explain(struct tern_client *client, const struct tern_request *request,
                         const char **json, size_t *length, struct tern_error *error);
 
+/* --- Searches -----------------------------------------------------------------------------------
+ */
+
+struct tern_client_column {
+    uint8_t type; /* 0: the record, or the vector, has no such value */
+    uint16_t length;
+    const uint8_t *value; /* as on the wire; valid until the next call */
+};
+
+struct tern_client_search {
+    int collection; /* tern_client_collection */
+    uint32_t dim;   /* of `vector` */
+    const float *vector;
+    uint32_t k;           /* 1…1000 */
+    uint32_t ef;          /* candidates that are kept, at most 4096; 0: the collection's */
+    uint16_t flags;       /* enum tern_search_flags: exact, with payload */
+    const char *filter;   /* which vectors may be hits (docs/protocol.md); NULL: all */
+    uint32_t deadline_us; /* the server's; 0 its default */
+};
+
+struct tern_client_hit {
+    uint64_t id;
+    float score; /* cosine similarity or dot product, larger is nearer; l2: the distance */
+};
+
+/* The vectors that resemble `vector` most, the best first: writes at most k hits and how many there
+ * are. TERN_ENOENT no such collection; TERN_EINVAL what the server refuses, with its message (a
+ * filter's error names the byte); TERN_EBUSY too many searches wait; otherwise as
+ * tern_client_decide. */
+int tern_client_search(struct tern_client *client, const struct tern_client_search *search,
+                       struct tern_client_hit *hits, unsigned *count, struct tern_error *error);
+
+/* Of the last search, made with TERN_SEARCH_PAYLOAD; valid until the next call. The number of
+ * columns; a column's name (not terminated); its value for hit `hit`, of type 0 where there is
+ * none. TERN_EINVAL when there is no such hit or column. */
+unsigned tern_client_payload_columns(const struct tern_client *client);
+int tern_client_payload_name(const struct tern_client *client, unsigned column, const char **name,
+                             size_t *length);
+int tern_client_payload(const struct tern_client *client, unsigned hit, unsigned column,
+                        struct tern_client_column *value);
+
 /* --- The rest -----------------------------------------------------------------------------------
  */
 
 /* Answered by a live server even when it has nothing to serve. */
 int tern_client_ping(struct tern_client *client, struct tern_error *error);
-
-struct tern_client_column {
-    uint8_t type; /* 0: the record has no such value */
-    uint16_t length;
-    const uint8_t *value; /* as on the wire; valid until the next call */
-};
 
 /* Looks `key` (the wire form of the table's key type) up. Writes at most `capacity` columns and the
  * number there are. TERN_ENOENT when the key is not there or the table is unknown. */

@@ -45,6 +45,13 @@ enum tern_exit {
     X(RAW, 0, "raw", NULL, "the same as --format raw")                                             \
     X(IDS, 0, "ids", "FILE", "of raw vectors: their ids, one a line; default: 0, 1, ...")          \
     X(DELETE, 0, "delete", NULL, "remove the ids of the file")                                     \
+    X(VECTOR, 0, "vector", "NUMBERS", "what is looked for: 0.5,-1,...")                            \
+    X(VECTOR_FILE, 0, "vector-file", "FILE",                                                       \
+      "the same from a file, as text or raw f32; - is standard input")                             \
+    X(K, 'k', "k", "N", "how many hits, 1 to 1000 (default 10)")                                   \
+    X(EF, 0, "ef", "N", "candidates the search keeps, up to 4096; default: the collection's")      \
+    X(FILTER, 0, "filter", "EXPRESSION", "which vectors may be hits, by their payload")            \
+    X(EXACT, 0, "exact", NULL, "compare every vector")                                             \
     X(HELP, 'h', "help", NULL, "this text")
 
 enum tern_ctl_option_index {
@@ -73,11 +80,11 @@ extern const struct tern_ctl_option_text tern_ctl_options[TERN_CTL_OPTION_COUNT]
 struct tern_invocation {
     uint64_t given; /* bits */
     const char *run_dir, *state_dir, *backend, *log, *message, *address, *token_file, *rule,
-        *action, *format, *ids;
+        *action, *format, *ids, *vector, *vector_file, *filter;
     bool json;
     uint64_t key, generation, timeout_us;
     uint64_t interval_us, budget_us; /* 0: not given */
-    unsigned limit, windows;
+    unsigned limit, windows, k, ef;
     unsigned argument_count;
     char **arguments; /* those that are no options, in order */
 };
@@ -120,6 +127,7 @@ int tern_ctl_budget(const struct tern_invocation *invocation);
 int tern_ctl_log(const struct tern_invocation *invocation);
 int tern_ctl_top(const struct tern_invocation *invocation);
 int tern_ctl_readers(const struct tern_invocation *invocation);
+int tern_ctl_search(const struct tern_invocation *invocation);
 int tern_ctl_decide(const struct tern_invocation *invocation);
 int tern_ctl_explain(const struct tern_invocation *invocation);
 int tern_ctl_history(const struct tern_invocation *invocation);

@@ -1,5 +1,7 @@
 #include "controlplane/ctl/command.h"
 
+#include "shared/vector/format.h"
+
 #include <errno.h>
 
 #define LIMIT_DEFAULT      20
@@ -8,6 +10,7 @@
 #define INTERVAL_MOST_US   (3600 * 1000000ull)
 #define WINDOWS_DEFAULT    3
 #define WINDOWS_MOST       1000
+#define K_DEFAULT          10
 
 const struct tern_ctl_option_text tern_ctl_options[TERN_CTL_OPTION_COUNT] = {
 #define X(constant, letter, name, value, help) {letter, name, value, help},
@@ -119,6 +122,27 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
     case TERN_CTL_INDEX_IDS:
         invocation->ids = value;
         return 0;
+    case TERN_CTL_INDEX_VECTOR:
+        invocation->vector = value;
+        return 0;
+    case TERN_CTL_INDEX_VECTOR_FILE:
+        invocation->vector_file = value;
+        return 0;
+    case TERN_CTL_INDEX_FILTER:
+        invocation->filter = value;
+        return 0;
+    case TERN_CTL_INDEX_K:
+        rc = set_number(name, value, TERN_SEARCH_K_MAX, &number, error);
+        if (rc == 0 && number == 0)
+            rc = tern_error_set(error, TERN_EINVAL, "-k takes at least 1");
+        if (rc == 0)
+            invocation->k = (unsigned)number;
+        return rc;
+    case TERN_CTL_INDEX_EF:
+        rc = set_number(name, value, TERN_SEARCH_EF_MAX, &number, error);
+        if (rc == 0)
+            invocation->ef = (unsigned)number;
+        return rc;
     case TERN_CTL_INDEX_JSON:
         invocation->json = true;
         return 0;
@@ -161,6 +185,7 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
     case TERN_CTL_INDEX_EXPLAIN:
     case TERN_CTL_INDEX_RAW:
     case TERN_CTL_INDEX_DELETE:
+    case TERN_CTL_INDEX_EXACT:
     case TERN_CTL_INDEX_HELP:
     case TERN_CTL_OPTION_COUNT:
         break;
@@ -192,6 +217,7 @@ int tern_invocation_parse(const struct tern_command *command, int argc, char **a
 
     invocation->limit = LIMIT_DEFAULT;
     invocation->windows = WINDOWS_DEFAULT;
+    invocation->k = K_DEFAULT;
     invocation->timeout_us = TIMEOUT_DEFAULT_US;
     for (int i = 0; i < argc; i++) {
         const char *text = argv[i], *value = NULL;

@@ -1,5 +1,7 @@
 #include "controlplane/ctl/request.h"
 
+#include "controlplane/ctl/json.h"
+
 #include "controlplane/config/config.h"
 #include "controlplane/ctl/print.h"
 
@@ -150,4 +152,32 @@ int tern_ctl_request_build(struct tern_client *client, const struct tern_invocat
     }
     *out = request;
     return 0;
+}
+
+void tern_ctl_value_json(struct tern_json *json, const char *key,
+                         const struct tern_client_column *value)
+{
+    char text[TERN_ADDRESS_TEXT];
+
+    if (value->type == TERN_TYPE_STRING)
+        tern_json_text(json, key, value->value, value->length);
+    else if (value->type == TERN_TYPE_U32 && value->length == 4)
+        tern_json_u64(json, key, tern_load_u32(value->value));
+    else if (value->type == TERN_TYPE_U64 && value->length == 8)
+        tern_json_u64(json, key, tern_load_u64(value->value));
+    else if (value->type == TERN_TYPE_I64 && value->length == 8)
+        tern_json_i64(json, key, (int64_t)tern_load_u64(value->value));
+    else if (value->type == TERN_TYPE_F32 && value->length == 4)
+        tern_json_double(json, key, (double)tern_load_f32(value->value));
+    else if (value->type == TERN_TYPE_BOOL && value->length == 1)
+        tern_json_bool(json, key, value->value[0] != 0);
+    else if (value->type == TERN_TYPE_IP && (value->length == 4 || value->length == 16))
+        tern_json_string(
+            json, key,
+            (tern_address_format(value->length == 4 ? tern_address_from_4(value->value)
+                                                    : tern_address_from_16(value->value),
+                                 text),
+             text));
+    else
+        tern_json_null(json, key);
 }

@@ -18,4 +18,9 @@ int tern_ctl_request_build(struct tern_client *client, const struct tern_invocat
 int tern_ctl_value_bytes(enum tern_type type, const char *text, uint8_t *scratch,
                          const uint8_t **bytes, size_t *length, struct tern_error *error);
 
+/* A value of a reply. `key` is NULL inside arrays. */
+struct tern_json;
+void tern_ctl_value_json(struct tern_json *json, const char *key,
+                         const struct tern_client_column *value);
+
 #endif

@@ -30,47 +30,6 @@ static int no_such_table(const struct tern_client_schema *schema, const char *na
 }
 
 /* LOOKUP's reply does not name the columns; they come in the configuration's order. */
-static void print_column(struct tern_json *json, const struct tern_client_column *column)
-{
-    char text[TERN_ADDRESS_TEXT];
-
-    switch (column->type) {
-    case TERN_TYPE_STRING:
-        tern_json_text(json, NULL, column->value, column->length);
-        return;
-    case TERN_TYPE_U32:
-        if (column->length == 4)
-            tern_json_u64(json, NULL, tern_load_u32(column->value));
-        return;
-    case TERN_TYPE_U64:
-        if (column->length == 8)
-            tern_json_u64(json, NULL, tern_load_u64(column->value));
-        return;
-    case TERN_TYPE_I64:
-        if (column->length == 8)
-            tern_json_i64(json, NULL, (int64_t)tern_load_u64(column->value));
-        return;
-    case TERN_TYPE_F32:
-        if (column->length == 4)
-            tern_json_double(json, NULL, (double)tern_load_f32(column->value));
-        return;
-    case TERN_TYPE_BOOL:
-        if (column->length == 1)
-            tern_json_bool(json, NULL, column->value[0] != 0);
-        return;
-    case TERN_TYPE_IP:
-        if (column->length == 4 || column->length == 16) {
-            tern_address_format(column->length == 4 ? tern_address_from_4(column->value)
-                                                    : tern_address_from_16(column->value),
-                                text);
-            tern_json_string(json, NULL, text);
-        }
-        return;
-    default:
-        tern_json_null(json, NULL);
-    }
-}
-
 static void print_record(const struct tern_invocation *invocation,
                          const struct tern_client_column *columns, unsigned count)
 {
@@ -84,7 +43,7 @@ static void print_record(const struct tern_invocation *invocation,
         for (unsigned i = 0; i < count; i++) {
             struct tern_json value = {0};
 
-            print_column(&value, &columns[i]);
+            tern_ctl_value_json(&value, NULL, &columns[i]);
             tern_json_print(&value);
         }
         return;
@@ -93,7 +52,7 @@ static void print_record(const struct tern_invocation *invocation,
     tern_json_bool(&json, "found", true);
     tern_json_array(&json, "columns");
     for (unsigned i = 0; i < count; i++)
-        print_column(&json, &columns[i]);
+        tern_ctl_value_json(&json, NULL, &columns[i]);
     tern_json_array_end(&json);
     tern_json_object_end(&json);
     tern_json_print(&json);

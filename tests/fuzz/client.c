@@ -59,6 +59,40 @@ static void fill_request(struct tern_request *request, const struct tern_client 
     }
 }
 
+/* One search, whose reply is what follows; everything it returns is looked at. */
+static void search(struct tern_client *client)
+{
+    static const float vector[3];
+    const struct tern_client_search asked = {.collection = 1,
+                                             .dim = TERN_COUNT(vector),
+                                             .vector = vector,
+                                             .k = 5,
+                                             .flags = TERN_SEARCH_PAYLOAD,
+                                             .filter = "x == 1"};
+    struct tern_client_hit hits[5];
+    struct tern_client_column value;
+    struct tern_error error;
+    unsigned count, sum = 0;
+    const char *name;
+    size_t length;
+
+    if (tern_client_search(client, &asked, hits, &count, &error) != 0)
+        return;
+    FUZZ_CHECK(count <= asked.k);
+    for (unsigned column = 0; tern_client_payload_name(client, column, &name, &length) == 0;
+         column++) {
+        FUZZ_CHECK(column < tern_client_payload_columns(client));
+        for (size_t i = 0; i < length; i++)
+            sum += (uint8_t)name[i];
+        for (unsigned hit = 0; hit < count; hit++) {
+            FUZZ_CHECK(tern_client_payload(client, hit, column, &value) == 0);
+            for (size_t i = 0; i < value.length; i++)
+                sum += value.value[i];
+        }
+    }
+    FUZZ_CHECK(sum < UINT32_MAX); /* all of it was read */
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input input = {data, size};
@@ -80,7 +114,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     tern_frame_store(header, frame);
     send_all(ends[1], header, sizeof header);
     send_all(ends[1], input.at, hello_bytes);
-    if (tern_client_hello(client, UINT64_MAX, &error) == 0) {
+    if (tern_client_hello(client, UINT64_MAX, &error) != 0) {
+        /* it is no tern, or has nothing to serve */
+    } else if (flags & 0x80) {
+        send_all(ends[1], input.at + hello_bytes, input.left - hello_bytes);
+        shutdown(ends[1], SHUT_WR);
+        search(client);
+    } else {
         const struct tern_call call = {.flags = flags & TERN_REQUEST_DETAIL};
         uint32_t ids[REQUESTS];
         unsigned sent = 0;

@@ -148,6 +148,40 @@ def test_lookup(server):
             client.lookup("elsewhere", 1)
 
 
+def test_search(server):
+    def handler(sock, header, body):
+        assert header[1] == Op.SEARCH and header[6] == 500
+        assert body[:8] == struct.pack("<HHHH", 4, 2, 50, 3)
+        assert body[8:20] == struct.pack("<3f", 1, 2, 3)
+        assert body[20:] == b"\x0btenant == 7"[:1] + b"\0" + b"tenant == 7"
+        hits = struct.pack("<QfIQfI", 5, 0.5, 0, 1 << 63, 0.25, 0)
+        payload = b"\x02\5label\x08\6tenant" + b"\2\5\0fraud\x08\4\0\7\0\0\0" + b"\0\0\0\x08\4\0\1\0\0\0"
+        sock.sendall(pack_frame(5, struct.pack("<HHI", 2, 2, 0) + hits + payload, request_id=header[5]))
+
+    server.handler = handler
+    with Client(server.address) as client:
+        hits = client.search(4, struct.pack("<3f", 1, 2, 3), 2, ef=50, filter="tenant == 7", exact=True,
+                             payload=True, deadline_us=500)
+        assert [(hit.id, hit.score, hit.payload) for hit in hits] == [
+            (5, 0.5, {"label": "fraud", "tenant": 7}), (1 << 63, 0.25, {"label": None, "tenant": 1})]
+        with pytest.raises(EncodeError, match="no collection 'docs'; there are none"):
+            client.search("docs", [1, 2, 3])
+        with pytest.raises(EncodeError):
+            client.search(4, [1, 2, 3], 1 << 16)
+
+
+@pytest.mark.parametrize("cut", [1, 9, 30, 38, 39])
+def test_a_search_reply_that_is_cut_off(server, cut):
+    body = (struct.pack("<HHI", 1, 1, 0) + struct.pack("<QfI", 5, 0.5, 0) + b"\x02\5label" + b"\2\5\0fraud")
+    server.handler = lambda sock, h, b: sock.sendall(pack_frame(5, body[:cut], request_id=h[5]))
+    with Client(server.address) as client:
+        if cut >= len(body):
+            assert client.search(1, b"")[0].payload == {"label": "fraud"}
+        else:
+            with pytest.raises(ProtocolError):
+                client.search(1, b"")
+
+
 def test_describe_pages_and_starts_over_after_a_publish(server):
     names = [b"own-net", b"bad-net", b"bad-host"]
     generations = iter([7, 8, 8, 8])

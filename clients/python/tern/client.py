@@ -18,8 +18,8 @@ from .errors import (
     Timeout,
     Unreachable,
 )
-from .model import Description, GoAway, Record, Request, Rule, Schema, Verdict
-from .wire import Frame, Op, RequestFlag, Status, Type
+from .model import Description, GoAway, Hit, Record, Request, Rule, Schema, Verdict
+from .wire import Frame, Op, RequestFlag, SearchFlag, Status, Type
 
 
 def parse_address(address: str) -> Tuple[int, Any]:
@@ -273,7 +273,7 @@ class Client:
     def cancel(self, request_id: int) -> None:
         """Asks the server to stop working on a submitted request; collect() it as before. It then
         raises StatusError with CANCELLED, or is answered all the same when the server was done
-        first: only a batch that takes several frames is ever cut short."""
+        first: only a batch that takes several frames, and a search, are ever cut short."""
         self.collect(self.send_frame(Op.CANCEL, struct.pack("<I", request_id)))
 
     def collect_verdicts(
@@ -315,6 +315,73 @@ class Client:
             model.unpack_lookup, frames[0].body, frames[0].generation
         )
         return record
+
+    def search(
+        self,
+        collection: Union[str, int],
+        vector: Union[bytes, Sequence[float]],
+        k: int = 10,
+        *,
+        ef: int = 0,
+        filter: Optional[str] = None,
+        exact: bool = False,
+        payload: bool = False,
+        deadline_us: int = 0,
+    ) -> List[Hit]:
+        """The k vectors of a collection that resemble `vector` most, the best first.
+
+        `vector` is a sequence of numbers, or their bytes (float32, little-endian). `filter` is an
+        expression over the payload's columns: 'label == "fraud" and tenant in {1, 2}'.
+        """
+        return self.collect_hits(
+            self.submit_search(
+                collection, vector, k, ef=ef, filter=filter, exact=exact, payload=payload,
+                deadline_us=deadline_us,
+            )
+        )
+
+    def submit_search(
+        self,
+        collection: Union[str, int],
+        vector: Union[bytes, Sequence[float]],
+        k: int = 10,
+        *,
+        ef: int = 0,
+        filter: Optional[str] = None,
+        exact: bool = False,
+        payload: bool = False,
+        deadline_us: int = 0,
+    ) -> int:
+        """Sends a SEARCH without waiting and returns its id for collect_hits()."""
+        self._follow_goaway()
+        dim = 0
+        if isinstance(collection, str):
+            try:
+                entry = (self.schema or self.hello()).collection(collection)
+            except KeyError as error:
+                raise EncodeError(str(error.args[0])) from None
+            collection, dim = entry.id, entry.dim
+        flags = (SearchFlag.EXACT if exact else 0) | (SearchFlag.PAYLOAD if payload else 0)
+        try:
+            raw = (
+                bytes(vector)
+                if isinstance(vector, (bytes, bytearray, memoryview))
+                else wire.pack_value(Type.VECTOR, vector, dim)
+            )
+            body = model.pack_search(
+                collection, k, ef, flags, raw, None if filter is None else filter.encode()
+            )
+        except (ValueError, TypeError, struct.error) as error:
+            raise EncodeError(str(error)) from None
+        identity = self.send_frame(Op.SEARCH, body, deadline_us=deadline_us)
+        self._awaited.add(identity)
+        return identity
+
+    def collect_hits(self, request_id: int) -> List[Hit]:
+        """The hits of a submit_search()."""
+        frames = self.collect(request_id)
+        hits: List[Hit] = self._parse(model.unpack_search, frames[0].body)
+        return hits
 
     def describe(self) -> Description:
         """The rules of the generation that answers, all from one generation."""

@@ -21,6 +21,9 @@ _COLUMN = struct.Struct("<BH")
 _LOOKUP = struct.Struct("<HH")
 _RULE = struct.Struct("<BB")
 _GOAWAY = struct.Struct("<I")
+_SEARCH = struct.Struct("<HHHH")
+_HIT = struct.Struct("<QfI")
+_NAME = struct.Struct("<BB")
 
 DECISION_KEY = 0
 """The field id under which a request carries the client's own decision key."""
@@ -52,10 +55,12 @@ class Schema:
     collections: Tuple[Field, ...]
     _fields: Dict[str, Field] = field(default_factory=dict, repr=False, compare=False)
     _tables: Dict[str, Field] = field(default_factory=dict, repr=False, compare=False)
+    _collections: Dict[str, Field] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._fields.update((entry.name, entry) for entry in self.fields)
         self._tables.update((entry.name, entry) for entry in self.tables)
+        self._collections.update((entry.name, entry) for entry in self.collections)
 
     def field(self, name: str) -> Field:
         """The field of that name; KeyError names the ones there are."""
@@ -70,6 +75,14 @@ class Schema:
             return self._tables[name]
         except KeyError:
             raise KeyError(f"no table {name!r}; there are {', '.join(self._tables)}") from None
+
+    def collection(self, name: str) -> Field:
+        """The collection of that name; KeyError names the ones there are."""
+        try:
+            return self._collections[name]
+        except KeyError:
+            known = ", ".join(self._collections) or "none"
+            raise KeyError(f"no collection {name!r}; there are {known}") from None
 
 
 @dataclass(frozen=True)
@@ -112,6 +125,17 @@ class Record:
     values: Tuple[Value, ...]
     types: Tuple[int, ...]
     generation: int
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A vector that a search found."""
+
+    id: int
+    score: float
+    """Cosine similarity or dot product, larger is nearer; with l2 the distance."""
+    payload: Optional[Dict[str, Value]] = None
+    """By column, where it was asked for; a column that the vector has not got is None."""
 
 
 @dataclass(frozen=True)
@@ -216,6 +240,33 @@ def unpack_lookup(body: bytes, generation: int) -> Record:
         types.append(kind)
         values.append(wire.unpack_value(kind, reader.take(length)))
     return Record(tuple(values), tuple(types), generation)
+
+
+def pack_search(
+    collection: int, k: int, ef: int, flags: int, vector: bytes, expression: Optional[bytes]
+) -> bytes:
+    body = _SEARCH.pack(collection, k, ef, flags) + vector
+    return body if expression is None else body + _COUNT.pack(len(expression)) + expression
+
+
+def unpack_search(body: bytes) -> List[Hit]:
+    reader = wire.Reader(body)
+    count, columns, _ = reader.unpack(_REPLY)
+    found = [reader.unpack(_HIT)[:2] for _ in range(count)]
+    if columns == 0:
+        return [Hit(identity, score) for identity, score in found]
+    names = []
+    for _ in range(columns):
+        _, length = reader.unpack(_NAME)
+        names.append(reader.take(length).decode())
+    hits = []
+    for identity, score in found:
+        payload: Dict[str, Value] = {}
+        for name in names:
+            kind, length = reader.unpack(_COLUMN)
+            payload[name] = wire.unpack_value(kind, reader.take(length))
+        hits.append(Hit(identity, score, payload))
+    return hits
 
 
 def unpack_describe(body: bytes) -> Tuple[int, List[Rule]]:

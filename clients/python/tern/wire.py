@@ -41,6 +41,11 @@ class RequestFlag(enum.IntFlag):
     DETAIL = 16
 
 
+class SearchFlag(enum.IntFlag):
+    EXACT = 1
+    PAYLOAD = 2
+
+
 MORE = 1
 """The one reply flag: further frames with this id follow."""
 
