@@ -70,6 +70,12 @@ static int ask(struct asking *asking, const struct tern_config_test *test,
                      : tern_config_parse_value(field->type, field->flags, given->value.text,
                                                given->value.length, space_of(asking, index),
                                                &asking->facts->values[index + 1], error);
+        if (failed == 0 && field->type == TERN_TYPE_VECTOR &&
+            asking->facts->values[index + 1].string.length != field->dim * sizeof(float))
+            failed = tern_error_set(error, TERN_EINVAL,
+                                    "field '%s' has %u dimensions, the test gives %zu numbers",
+                                    field->name.text, field->dim,
+                                    asking->facts->values[index + 1].string.length / sizeof(float));
         if (failed != 0)
             return failed;
         tern_facts_set_present(asking->facts, index + 1);

@@ -213,8 +213,11 @@ static int open_rules(const struct tern_arena *arena, struct tern_view *view,
     const struct tern_section *rules = only_section(view, TERN_SECTION_RULES, error);
     struct tern_classes_section *classes;
     struct tern_patterns_section *patterns;
-    struct tern_rules_parts parts = {
-        .schema = view->schema, .tables = view->tables, .table_count = view->table_count};
+    struct tern_rules_parts parts = {.schema = view->schema,
+                                     .tables = view->tables,
+                                     .table_count = view->table_count,
+                                     .collections = view->collections,
+                                     .collection_count = view->collection_count};
     int result;
 
     if (rules == NULL)

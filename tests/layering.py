@@ -61,6 +61,7 @@ HOT_ALLOWED = {
     "shared/decode.c": "vsnprintf",               # a refusal's message
     "shared/rules/evaluate.c": "aligned_alloc free",  # a loop's scratch, at start
     "shared/rules/open.c": "calloc free",         # validation
+    "shared/rules/similar_open.c": "calloc free", # validation, and a loop's part of a generation
     "shared/rules/room.c": "calloc free",         # a loop's part of a generation, before it is served
     "shared/tables/prefix.c": "calloc free",      # validation
     "shared/vector/filter.c": "snprintf vsnprintf",  # a refusal's message

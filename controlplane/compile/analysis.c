@@ -7,7 +7,7 @@
 /* What its value can be is known only when it is there. */
 static bool is_opaque(const struct tern_compiled_unit *unit)
 {
-    return unit->kind == TERN_UNIT_MAP || unit->kind == TERN_UNIT_SCAN;
+    return unit->kind == TERN_UNIT_MAP || tern_unit_has_hits(unit);
 }
 
 uint32_t tern_unit_find_atom(const struct tern_compiled_unit *unit, enum tern_atom_kind kind)
@@ -77,8 +77,9 @@ static int build_classifiers(struct tern_analysis *analysis)
     return status;
 }
 
-/* Which leaves hold never, always, or for a missing value. Of MAP and SCAN units, whose classes are
- * in tables and values, only what holds for missing fields and missing records. */
+/* Which leaves hold never, always, or for a missing value. Of MAP, SCAN and SIMILAR units, whose
+ * classes are in tables, values and collections, only what holds for missing fields and missing
+ * records. */
 static int survey(struct tern_analysis *analysis, struct tern_rows *rows)
 {
     const struct tern_compiled_unit *units = analysis->normal->units.data;

@@ -1,6 +1,7 @@
 #include "controlplane/compile/atoms.h"
 
 #include "controlplane/compile/literal.h"
+#include "controlplane/compile/neighbours.h"
 #include "shared/rules/intervals.h"
 
 struct tern_address tern_atom_key(enum tern_type type, const union tern_value *value)
@@ -56,7 +57,10 @@ int tern_atoms_unit(struct tern_atoms *atoms, const struct tern_atom *atom, uint
     uint32_t *found;
     bool added;
 
-    if (atom->operand.table != 0) {
+    if (atom->operand.collection != 0) {
+        key[0] = TERN_UNIT_SIMILAR;
+        key[2] = atom->operand.collection;
+    } else if (atom->operand.table != 0) {
         key[0] = TERN_UNIT_MAP;
         key[2] = atom->operand.table;
     } else if (atom->test == TERN_TEST_IN_TABLE) {
@@ -86,7 +90,7 @@ int tern_atoms_unit(struct tern_atoms *atoms, const struct tern_atom *atom, uint
                                         .type = (uint8_t)atoms->config->fields[field - 1].type,
                                         .field = field,
                                         .table = key[2]};
-    if (atoms->field_units[field] == 0 && key[0] != TERN_UNIT_SCAN)
+    if (atoms->field_units[field] == 0 && !tern_unit_has_hits(made))
         atoms->field_units[field] = *unit + 1;
     return 0;
 }
@@ -197,7 +201,7 @@ static int make_strings(struct tern_atoms *atoms, const struct tern_atom *atom,
 /* The bytes that equal atoms share: what they ask, spelled out. */
 static int make_canonical(struct tern_atoms *atoms, struct tern_unit_atom *made)
 {
-    size_t length = 8;
+    size_t length = made->k != 0 ? 16 : 8;
     uint8_t *bytes;
 
     if (made->ranges != NULL)
@@ -213,6 +217,11 @@ static int make_canonical(struct tern_atoms *atoms, struct tern_unit_atom *made)
     tern_store_u16(bytes + 2, (uint16_t)made->column);
     tern_store_u16(bytes + 4, made->set);
     bytes += 8;
+    if (made->k != 0) {
+        memcpy(bytes, &made->min, sizeof made->min);
+        tern_store_u16(bytes + 4, made->k);
+        bytes += 8;
+    }
     if (made->ranges != NULL) {
         memcpy(bytes, made->ranges, made->count * sizeof *made->ranges);
         return 0;
@@ -256,6 +265,8 @@ int tern_atoms_intern(struct tern_atoms *atoms, uint32_t unit, const struct tern
                       const char *text, size_t text_length, uint32_t *index)
 {
     struct tern_unit_atom made = {.column = atom->operand.column,
+                                  .k = atom->operand.k,
+                                  .min = atom->operand.min,
                                   .place = atom->place,
                                   .text = {(const uint8_t *)text, (uint32_t)text_length}};
     int status = 0;
@@ -390,6 +401,27 @@ int tern_atoms_there(struct tern_atoms *atoms, uint32_t unit_index, enum tern_at
     made.text = (struct tern_string){(const uint8_t *)text, (uint32_t)strlen(text)};
     status = make_canonical(atoms, &made);
     return status != 0 ? status : add_atom(atoms, unit_index, &made, index);
+}
+
+int tern_atoms_neighbours(struct tern_atoms *atoms, uint32_t unit, enum tern_atom_kind kind,
+                          const struct tern_operand *operand, uint32_t *index)
+{
+    const struct tern_config_collection *collection =
+        &atoms->config->collections[operand->collection - 1];
+    struct tern_unit_atom made = {.kind = (uint8_t)kind,
+                                  .column =
+                                      kind == TERN_ATOM_VOTED ? operand->column : TERN_COLUMN_NONE,
+                                  .k = operand->k,
+                                  .min = operand->min};
+    char neighbours[TERN_NEIGHBOURS_TEXT], text[TERN_NEIGHBOURS_TEXT + TERN_NAME_MAX + 16];
+    int status;
+
+    tern_neighbours_text(atoms->config, operand, neighbours);
+    snprintf(text, sizeof text, "exists(%s%s%s)", neighbours, made.column >= 0 ? "." : "",
+             made.column >= 0 ? collection->shape.columns[made.column].name : "");
+    made.text = (struct tern_string){(const uint8_t *)text, (uint32_t)strlen(text)};
+    status = make_canonical(atoms, &made);
+    return status != 0 ? status : add_atom(atoms, unit, &made, index);
 }
 
 void tern_atoms_free(struct tern_atoms *atoms)

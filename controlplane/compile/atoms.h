@@ -24,13 +24,17 @@ int tern_atoms_unit(struct tern_atoms *atoms, const struct tern_atom *atom, uint
 int tern_atoms_intern(struct tern_atoms *atoms, uint32_t unit, const struct tern_atom *atom,
                       const char *text, size_t text_length, uint32_t *index);
 
-/* The atom of a SCAN unit that holds when one of `count` others does. */
+/* The atom of a SCAN or SIMILAR unit that holds when one of `count` others does. */
 int tern_atoms_any(struct tern_atoms *atoms, uint32_t unit, const uint32_t *members, uint32_t count,
                    uint32_t *index);
 
 /* The atom "the field (kind THERE), the record (RECORD) or the cell (CELL) is there". */
 int tern_atoms_there(struct tern_atoms *atoms, uint32_t unit, enum tern_atom_kind kind,
                      int16_t column, uint32_t *index);
+
+/* The atom "there are such neighbours" (kind NEIGHBOURS) or "they say something" (VOTED). */
+int tern_atoms_neighbours(struct tern_atoms *atoms, uint32_t unit, enum tern_atom_kind kind,
+                          const struct tern_operand *operand, uint32_t *index);
 
 /* The order-preserving key of a number or address. */
 struct tern_address tern_atom_key(enum tern_type type, const union tern_value *value);

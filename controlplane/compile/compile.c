@@ -140,7 +140,7 @@ static int build_rows(struct build *build, struct tern_costs *costs)
                                           &build->classes[build->classes_count++]);
             continue;
         }
-        if (units[i].kind == TERN_UNIT_SCAN) {
+        if (tern_unit_has_hits(&units[i])) {
             status = tern_scan_walk(&build->rows, i, &units[i], described);
             continue;
         }

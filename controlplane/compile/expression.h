@@ -5,10 +5,10 @@
  *   and:     not { ("and" | "&&") not }
  *   not:     ("not" | "!") not | primary
  *   primary: "(" or ")" | "exists" "(" operand ")" | operand test
- *   operand: FIELD | TABLE "." COLUMN | TABLE "[" FIELD "]" "." COLUMN
- *   test:    ("==" | "!=" | "<" | "<=" | ">" | ">=") literal
- *            | "in" "$"TABLE | "in" "{" literal [".." literal] { "," … } "}"
- *            | ("starts_with" | "ends_with" | "contains") string
+ *   operand: FIELD | TABLE "." COLUMN | TABLE "[" FIELD "]" "." COLUMN | similar "." (COLUMN |
+ * "score") similar: "similar" "(" COLLECTION "," FIELD { "," ("k" | "min") ":" number } ")"; in
+ * exists() also alone test:    ("==" | "!=" | "<" | "<=" | ">" | ">=") literal | "in" "$"TABLE |
+ * "in" "{" literal [".." literal] { "," … } "}" | ("starts_with" | "ends_with" | "contains") string
  *            | "matches" (string | r"regular expression" | "$"TABLE)
  *
  * Every atom is total: false when what it names is missing, so that its `not` is true. */
@@ -39,12 +39,19 @@ enum tern_test {
 
 /* What an atom looks at. */
 struct tern_operand {
-    uint16_t field; /* id: the field itself, or what the record is found by */
-    uint16_t table; /* id; 0: the field itself */
-    int16_t column; /* index in the table's columns; -1: the record as such */
+    uint16_t field; /* id: the field itself, or what the record or the neighbours are found by */
+    uint16_t table; /* id; 0: no table's record */
+    int16_t column; /* index in the table's or the collection's columns; -1: the record, or whether
+                       there are neighbours, as such */
     uint8_t type;   /* enum tern_type; NONE: it could not be resolved (an error was reported) */
     uint8_t flags;  /* enum tern_field_flags */
+    uint16_t collection; /* id: the neighbours there; 0: no neighbours */
+    uint16_t k;          /* of them, */
+    float min;           /* with at least this similarity; -INFINITY: any */
 };
+
+#define TERN_COLUMN_NONE  (-1)
+#define TERN_COLUMN_SCORE (-2) /* of neighbours: the best one's similarity */
 
 /* An inclusive range; a single value is its own first and last. Strings are never ranges. */
 struct tern_literal {

@@ -99,10 +99,10 @@ static struct term *leaf_term(struct builder *builder, uint32_t leaf)
     return term;
 }
 
-static bool is_scan(const struct builder *builder, uint32_t unit)
+static bool has_hits(const struct builder *builder, uint32_t unit)
 {
-    return ((const struct tern_compiled_unit *)builder->normal->units.data)[unit].kind ==
-           TERN_UNIT_SCAN;
+    return tern_unit_has_hits((const struct tern_compiled_unit *)builder->normal->units.data +
+                              unit);
 }
 
 static bool is_negated(const struct builder *builder, uint32_t leaf)
@@ -110,10 +110,10 @@ static bool is_negated(const struct builder *builder, uint32_t leaf)
     return leaf_at(builder, leaf)->length == 2;
 }
 
-/* Of a SCAN unit's leaves those become one that "one of these" or "none of these" can say: what is
- * positive under "or", what is negated under "and". Leaves the rest of the `count` first, then
- * that; returns how many there are now. */
-static unsigned combine_scans(struct builder *builder, uint32_t *leaves, unsigned count, bool is_or)
+/* Of the leaves of a unit with hits those become one that "one of these" or "none of these" can
+ * say: what is positive under "or", what is negated under "and". Leaves the rest of the `count`
+ * first, then that; returns how many there are now. */
+static unsigned combine_hits(struct builder *builder, uint32_t *leaves, unsigned count, bool is_or)
 {
     uint32_t unit = leaf_at(builder, leaves[0])->unit, postfix[2] = {0, TERN_POSTFIX_NOT};
     uint32_t *members = take(builder, count * sizeof *members);
@@ -190,8 +190,8 @@ static struct term *join(struct builder *builder, bool is_or, struct term **chil
                 leaves[i + distinct++] = leaves[i + same];
             same++;
         }
-        if (is_scan(builder, unit)) {
-            unsigned left = combine_scans(builder, leaves + i, distinct, is_or);
+        if (has_hits(builder, unit)) {
+            unsigned left = combine_hits(builder, leaves + i, distinct, is_or);
 
             for (unsigned j = 0; j < left && builder->status == 0; j++)
                 joined->children[kept++] = leaf_term(builder, leaves[i + j]);
@@ -242,6 +242,53 @@ static int intern_atom(struct builder *builder, const struct tern_node *node, ui
     status = tern_atoms_intern(&builder->atoms, unit, &node->atom, text, length, index);
     free(text);
     return status;
+}
+
+/* The leaf of one atom or its opposite. */
+static struct term *atom_term(struct builder *builder, uint32_t unit, uint32_t atom, bool negate)
+{
+    uint32_t postfix[2] = {atom, TERN_POSTFIX_NOT};
+    uint32_t leaf = intern_leaf(builder, unit, postfix, negate ? 2 : 1);
+
+    return builder->status != 0 ? NULL : leaf_term(builder, leaf);
+}
+
+/* The atom that the neighbours, or what they say, is there. */
+static int intern_neighbours(struct builder *builder, const struct tern_operand *operand,
+                             uint32_t unit, uint32_t *index)
+{
+    return tern_atoms_neighbours(&builder->atoms, unit,
+                                 operand->column >= 0 ? TERN_ATOM_VOTED : TERN_ATOM_NEIGHBOURS,
+                                 operand, index);
+}
+
+/* What is asked of neighbours: "a != b" is "a is there" and "not a == b", two leaves. */
+static struct term *normalize_similar(struct builder *builder, const struct tern_node *node,
+                                      bool negate)
+{
+    const struct tern_atom *atom = &node->atom;
+    struct term *both[2];
+    uint32_t unit, index;
+    int status;
+
+    if (unit_of(builder, atom, &unit) != 0)
+        return NULL;
+    status = atom->test == TERN_TEST_EXISTS
+                 ? intern_neighbours(builder, &atom->operand, unit, &index)
+                 : intern_atom(builder, node, unit, &index);
+    if (status == 0 && atom->test != TERN_TEST_NE)
+        return atom_term(builder, unit, index, negate);
+    if (status == 0) {
+        both[0] = atom_term(builder, unit, index, !negate);
+        status = builder->status != 0 ? builder->status
+                                      : intern_neighbours(builder, &atom->operand, unit, &index);
+    }
+    if (status == 0)
+        both[1] = atom_term(builder, unit, index, negate);
+    if (status == 0 && builder->status == 0)
+        return join(builder, negate, both, 2);
+    builder->status = status != 0 ? status : builder->status;
+    return NULL;
 }
 
 static struct term *normalize_atom(struct builder *builder, const struct tern_node *node,
@@ -297,7 +344,8 @@ static struct term *normalize(struct builder *builder, const struct tern_node *n
 
     switch (node->kind) {
     case TERN_NODE_ATOM:
-        return normalize_atom(builder, node, negate);
+        return node->atom.operand.collection != 0 ? normalize_similar(builder, node, negate)
+                                                  : normalize_atom(builder, node, negate);
     case TERN_NODE_NOT:
         return normalize(builder, node->children[0], !negate);
     default:
@@ -318,8 +366,7 @@ static bool require_operands(struct builder *builder, const struct tern_node *no
                              struct tern_list *terms)
 {
     const struct tern_operand *operand = &node->atom.operand;
-    struct tern_atom there = {.operand = {operand->field, operand->table, -1, 0, 0},
-                              .test = TERN_TEST_EXISTS};
+    struct tern_atom there = {.operand = *operand, .test = TERN_TEST_EXISTS};
     struct term **slot;
     uint32_t unit, index;
     int status;
@@ -332,8 +379,13 @@ static bool require_operands(struct builder *builder, const struct tern_node *no
     }
     if (unit_of(builder, &there, &unit) != 0)
         return false;
-    status = tern_atoms_there(&builder->atoms, unit,
-                              operand->table != 0 ? TERN_ATOM_RECORD : TERN_ATOM_THERE, -1, &index);
+    if (operand->collection != 0)
+        status =
+            tern_atoms_neighbours(&builder->atoms, unit, TERN_ATOM_NEIGHBOURS, operand, &index);
+    else
+        status =
+            tern_atoms_there(&builder->atoms, unit,
+                             operand->table != 0 ? TERN_ATOM_RECORD : TERN_ATOM_THERE, -1, &index);
     slot = tern_list_push(terms, sizeof *slot);
     if (status != 0 || slot == NULL) {
         builder->status = TERN_ENOMEM;
@@ -362,13 +414,13 @@ static struct term *rule_term(struct builder *builder, const struct tern_node *r
     return builder->status != 0 ? NULL : term;
 }
 
-/* Whether an atom of a SCAN unit stands there together with its opposite. */
+/* Whether an atom of a unit with hits stands there together with its opposite. */
 static bool contradicts(const struct builder *builder, const struct conjunction *item)
 {
     for (uint32_t i = 0; i < item->count; i++) {
         const struct tern_leaf *leaf = leaf_at(builder, item->leaves[i]);
 
-        for (uint32_t j = i + 1; is_scan(builder, leaf->unit) && j < item->count; j++) {
+        for (uint32_t j = i + 1; has_hits(builder, leaf->unit) && j < item->count; j++) {
             const struct tern_leaf *other = leaf_at(builder, item->leaves[j]);
 
             if (other->unit != leaf->unit)
@@ -395,7 +447,7 @@ static struct conjunction *merge(struct builder *builder, const struct conjuncti
         uint32_t unit_b = j < b->count ? leaf_at(builder, b->leaves[j])->unit : UINT32_MAX;
         uint32_t leaf;
 
-        if (unit_a == unit_b && is_scan(builder, unit_a)) {
+        if (unit_a == unit_b && has_hits(builder, unit_a)) {
             leaf = a->leaves[i] <= b->leaves[j] ? a->leaves[i] : b->leaves[j];
             i += a->leaves[i] == leaf;
             j += b->leaves[j] == leaf;
@@ -498,7 +550,8 @@ static void collect_units(struct builder *builder, const struct tern_node *node)
     uint32_t unit;
 
     if (node->kind == TERN_NODE_ATOM) {
-        if (node->atom.operand.table != 0 || node->atom.test != TERN_TEST_EXISTS)
+        if (node->atom.operand.table != 0 || node->atom.operand.collection != 0 ||
+            node->atom.test != TERN_TEST_EXISTS)
             unit_of(builder, &node->atom, &unit);
         return;
     }

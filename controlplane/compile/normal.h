@@ -23,7 +23,11 @@ enum tern_atom_kind {
     TERN_ATOM_CONTAINS,    /* strings[0] somewhere in it */
     TERN_ATOM_MATCHES,     /* the expression strings[0] */
     TERN_ATOM_MATCHES_SET, /* one of the expressions of the table `set` */
-    TERN_ATOM_ANY,         /* one of its members, which are none of these */
+    /* of SIMILAR units; also RANGES, EQUALS, STARTS and ENDS of what the neighbours say */
+    TERN_ATOM_NEIGHBOURS, /* there are some */
+    TERN_ATOM_VOTED,      /* they say something */
+    /* of both */
+    TERN_ATOM_ANY, /* one of its members, which are none of these */
 };
 
 struct tern_key_range { /* order-preserving keys: numbers in `low`, addresses whole; inclusive */
@@ -37,13 +41,17 @@ struct tern_string {
 };
 
 struct tern_unit_atom {
-    uint8_t kind;   /* enum tern_atom_kind */
-    bool idle;      /* only residual leaves name it: classes need not tell it apart */
-    int16_t column; /* of map units, index in the configuration; -1: none */
+    uint8_t kind; /* enum tern_atom_kind */
+    bool idle;    /* only residual leaves name it: classes need not tell it apart */
+    int16_t
+        column; /* of map and SIMILAR units, index in the configuration; TERN_COLUMN_NONE, _SCORE
+                 */
     uint16_t set;
     uint32_t count; /* of ranges, strings or members */
     struct tern_key_range *ranges;
     struct tern_string *strings;
+    uint16_t k;        /* of SIMILAR units: the neighbours asked, */
+    float min;         /* of this similarity at least */
     uint32_t *members; /* ANY: other atoms of the unit, in the order of their canonical bytes */
     struct tern_place place; /* of SCAN units: where it stands first */
     struct tern_string
@@ -55,10 +63,18 @@ struct tern_compiled_unit {
     uint8_t kind; /* enum tern_unit_kind */
     uint8_t type; /* enum tern_type of the field */
     uint16_t field;
-    uint16_t table;
+    uint16_t table;         /* SIMILAR: the collection */
     struct tern_list atoms; /* struct tern_unit_atom */
-    struct tern_list hits;  /* SCAN: u32, the atoms that matter, in the order of their match ids */
+    struct tern_list hits; /* SCAN, SIMILAR: u32, the atoms that matter, in the order of their match
+                              ids */
+    uint32_t place;        /* likewise: among all of these, cheap ones first (tern_scan_order) */
 };
+
+/* Whether a value has any number of its atoms' hits at once, found when a rule needs them. */
+static inline bool tern_unit_has_hits(const struct tern_compiled_unit *unit)
+{
+    return unit->kind == TERN_UNIT_SCAN || unit->kind == TERN_UNIT_SIMILAR;
+}
 
 /* A predicate over one unit's atoms in postfix: operands are atoms, operators take what precedes.
  */
@@ -67,8 +83,9 @@ struct tern_compiled_unit {
 #define TERN_POSTFIX_OR  0xc0000000u
 #define TERN_POSTFIX_OP  0xc0000000u
 
-/* A leaf of a SCAN unit is one atom or its opposite: a value has many hits, so that there are no
- * classes over which a predicate could be told; what is joined by "and" stays apart. */
+/* A leaf of a SCAN or SIMILAR unit is one atom or its opposite: a value has many hits, so that
+ * there are no classes over which a predicate could be told; what is joined by "and" stays apart.
+ */
 struct tern_leaf {
     uint32_t unit;
     uint32_t length;

@@ -85,8 +85,10 @@ int tern_operand_field(const struct tern_config *config, const struct tern_token
     if (id == 0)
         return fail(message, "unknown field '%.*s'%s", shown(name), name->text,
                     nearest_field(config, name, near, sizeof near));
-    *operand = (struct tern_operand){(uint16_t)id, 0, -1, (uint8_t)config->fields[id - 1].type,
-                                     config->fields[id - 1].flags};
+    *operand = (struct tern_operand){.field = (uint16_t)id,
+                                     .column = TERN_COLUMN_NONE,
+                                     .type = (uint8_t)config->fields[id - 1].type,
+                                     .flags = config->fields[id - 1].flags};
     return 0;
 }
 
@@ -183,14 +185,17 @@ int tern_operand_record(const struct tern_config *config, const struct tern_toke
     } else {
         const struct tern_config_field *field = &config->fields[table->by_field - 1];
 
-        key = (struct tern_operand){(uint16_t)table->by_field, 0, -1, (uint8_t)field->type,
-                                    field->flags};
+        key = (struct tern_operand){.field = (uint16_t)table->by_field,
+                                    .column = TERN_COLUMN_NONE,
+                                    .type = (uint8_t)field->type,
+                                    .flags = field->flags};
     }
     if (!keys_match(&key, table))
         return fail(message, "table '%.*s' has keys of type %s, field '%s' is of type %s",
                     shown(name), name->text, key_type_name(table),
                     config->fields[key.field - 1].name.text, tern_operand_type_name(&key));
-    *operand = (struct tern_operand){key.field, (uint16_t)id, -1, TERN_TYPE_NONE, 0};
+    *operand = (struct tern_operand){
+        .field = key.field, .table = (uint16_t)id, .column = TERN_COLUMN_NONE};
     return 0;
 }
 
@@ -259,8 +264,15 @@ int tern_operand_set(const struct tern_config *config, const struct tern_operand
 void tern_operand_describe(const struct tern_config *config, const struct tern_operand *operand,
                            char text[TERN_OPERAND_TEXT])
 {
+    const struct tern_config_collection *collection;
     const struct tern_config_table *table;
 
+    if (operand->collection != 0) {
+        collection = &config->collections[operand->collection - 1];
+        snprintf(text, TERN_OPERAND_TEXT, "column '%s.%s'", collection->name.text,
+                 operand->column >= 0 ? collection->shape.columns[operand->column].name : "score");
+        return;
+    }
     if (operand->table == 0) {
         snprintf(text, TERN_OPERAND_TEXT, "field '%s'",
                  config->fields[operand->field - 1].name.text);

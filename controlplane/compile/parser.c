@@ -1,27 +1,12 @@
-#include "controlplane/compile/expression.h"
+#include "controlplane/compile/parser.h"
 
 #include <stdarg.h>
 
 #include "controlplane/compile/attainable.h"
-#include "shared/language/lexer.h"
 #include "controlplane/compile/literal.h"
 #include "controlplane/compile/operand.h"
 
-struct parser {
-    const struct tern_config *config;
-    const struct tern_text *text;
-    struct tern_region *region;
-    struct tern_diagnostics *diagnostics;
-    struct tern_lexer lexer;
-    struct tern_token token; /* the next one to be consumed */
-    size_t last_end;         /* where the last consumed one ended */
-    unsigned depth;
-    bool failed; /* some error was reported */
-    bool no_memory;
-};
-
-static void report(struct parser *parser, size_t offset, const char *format, ...) TERN_PRINTF(3, 4);
-static void report(struct parser *parser, size_t offset, const char *format, ...)
+void tern_parser_report(struct tern_parser *parser, size_t offset, const char *format, ...)
 {
     char message[512];
     va_list arguments;
@@ -34,36 +19,37 @@ static void report(struct parser *parser, size_t offset, const char *format, ...
     parser->failed = true;
 }
 
-static void advance(struct parser *parser)
+void tern_parser_advance(struct tern_parser *parser)
 {
     parser->last_end = parser->token.end;
     parser->token = tern_lexer_next(&parser->lexer);
 }
 
-static bool accept(struct parser *parser, enum tern_token_kind kind)
+bool tern_parser_accept(struct tern_parser *parser, enum tern_token_kind kind)
 {
     if (parser->token.kind != kind)
         return false;
-    advance(parser);
+    tern_parser_advance(parser);
     return true;
 }
 
-/* Reports what stands there instead of `wanted`; a lexical error speaks for itself. */
-static void unexpected(struct parser *parser, const char *wanted)
+void tern_parser_unexpected(struct tern_parser *parser, const char *wanted)
 {
     const struct tern_token *token = &parser->token;
 
     if (token->kind == TERN_TOKEN_ERROR)
-        report(parser, token->offset, "%s", token->text);
+        tern_parser_report(parser, token->offset, "%s", token->text);
     else if (token->kind == TERN_TOKEN_END)
-        report(parser, token->offset, "expected %s, found the end of the expression", wanted);
+        tern_parser_report(parser, token->offset, "expected %s, found the end of the expression",
+                           wanted);
     else
-        report(parser, token->offset, "expected %s, found '%.*s'", wanted,
-               (int)tern_min_u64(token->end - token->offset, 40),
-               parser->text->text + token->offset);
+        tern_parser_report(parser, token->offset, "expected %s, found '%.*s'", wanted,
+                           (int)tern_min_u64(token->end - token->offset, 40),
+                           parser->text->text + token->offset);
 }
 
-static struct tern_node *new_node(struct parser *parser, enum tern_node_kind kind, size_t offset)
+static struct tern_node *new_node(struct tern_parser *parser, enum tern_node_kind kind,
+                                  size_t offset)
 {
     struct tern_node *node = tern_region_take(parser->region, sizeof *node);
 
@@ -77,111 +63,7 @@ static struct tern_node *new_node(struct parser *parser, enum tern_node_kind kin
     return node;
 }
 
-static struct tern_node *parse_or(struct parser *parser);
-
-static const char *const test_words[] = {"in",       "starts_with", "ends_with",
-                                         "contains", "matches",     "not"};
-
-static bool is_test_word(const struct tern_token *token)
-{
-    for (size_t i = 0; i < TERN_COUNT(test_words); i++)
-        if (tern_token_is(token, test_words[i]))
-            return true;
-    return false;
-}
-
-/* FIELD, TABLE.COLUMN, TABLE[FIELD].COLUMN; with `records` also TABLE and TABLE[FIELD] alone. A
- * name that cannot be resolved is reported and leaves an operand of type NONE, so that parsing goes
- * on; false only where the text is no operand at all. */
-static bool parse_operand(struct parser *parser, bool records, struct tern_operand *operand)
-{
-    struct tern_token name = parser->token, by = {0};
-    struct tern_operand resolved = {0, 0, -1, TERN_TYPE_NONE, 0};
-    char message[TERN_OPERAND_MESSAGE];
-    bool indexed = false, by_raw = false;
-    int status;
-
-    if (name.kind != TERN_TOKEN_NAME || is_test_word(&name)) {
-        unexpected(parser, "a field or TABLE.COLUMN");
-        return false;
-    }
-    advance(parser);
-    if (accept(parser, TERN_TOKEN_BRACKET_OPEN)) {
-        by = parser->token;
-        indexed = true;
-        if (!accept(parser, TERN_TOKEN_NAME)) {
-            unexpected(parser, "the field to look up by");
-            return false;
-        }
-        if (parser->token.kind == TERN_TOKEN_DOT) {
-            advance(parser);
-            by_raw = tern_token_is(&parser->token, "raw");
-            if (!by_raw || !accept(parser, TERN_TOKEN_NAME)) {
-                unexpected(parser, "'raw'");
-                return false;
-            }
-        }
-        if (!accept(parser, TERN_TOKEN_BRACKET_CLOSE)) {
-            unexpected(parser, "']'");
-            return false;
-        }
-    }
-    if (parser->token.kind == TERN_TOKEN_DOT) {
-        struct tern_token column;
-
-        advance(parser);
-        column = parser->token;
-        if (!accept(parser, TERN_TOKEN_NAME)) {
-            unexpected(parser, "a column");
-            return false;
-        }
-        if (!indexed && tern_token_is(&name, "model") &&
-            tern_operand_find_table(parser->config, "model", 5) == 0) {
-            report(parser, name.offset,
-                   "'model.NAME' needs models, which this version does not "
-                   "have yet");
-        } else if (!indexed && tern_token_is(&column, "raw") &&
-                   tern_operand_find_table(parser->config, name.text, name.length) == 0 &&
-                   tern_operand_find_field(parser->config, name.text, name.length) != 0) {
-            status = tern_operand_field(parser->config, &name, &resolved, message);
-            if (status == 0)
-                status = tern_operand_raw(parser->config, &resolved, message);
-            if (status != 0) {
-                report(parser, column.offset, "%s", message);
-                resolved = (struct tern_operand){0, 0, -1, TERN_TYPE_NONE, 0};
-            }
-        } else {
-            size_t offset = name.offset;
-
-            status = tern_operand_record(parser->config, &name, indexed ? &by : NULL, by_raw,
-                                         &resolved, message);
-            if (status == 0) {
-                offset = column.offset;
-                status = tern_operand_column(parser->config, &column, &resolved, message);
-            }
-            if (status != 0) {
-                report(parser, offset, "%s", message);
-                resolved = (struct tern_operand){0, 0, -1, TERN_TYPE_NONE, 0};
-            }
-        }
-    } else if (indexed && !records) {
-        unexpected(parser, "'.' and a column");
-        return false;
-    } else {
-        bool record =
-            records &&
-            (indexed || (tern_operand_find_field(parser->config, name.text, name.length) == 0 &&
-                         tern_operand_find_table(parser->config, name.text, name.length) != 0));
-
-        status = record ? tern_operand_record(parser->config, &name, indexed ? &by : NULL, by_raw,
-                                              &resolved, message)
-                        : tern_operand_field(parser->config, &name, &resolved, message);
-        if (status != 0)
-            report(parser, name.offset, "%s", message);
-    }
-    *operand = resolved;
-    return true;
-}
+static struct tern_node *parse_or(struct tern_parser *parser);
 
 /* Whether a token could stand where a literal is wanted, so that a wrong one is a type error and
  * not the end of parsing. */
@@ -189,36 +71,36 @@ static bool is_literal(const struct tern_token *token)
 {
     return token->kind == TERN_TOKEN_STRING || token->kind == TERN_TOKEN_NUMBER ||
            token->kind == TERN_TOKEN_ADDRESS || token->kind == TERN_TOKEN_PATTERN ||
-           (token->kind == TERN_TOKEN_NAME && !is_test_word(token));
+           (token->kind == TERN_TOKEN_NAME && !tern_token_is_test(token));
 }
 
 /* Reports a literal that a normalized field never, or hardly ever, is. */
-static void check_attainable(struct parser *parser, const struct tern_operand *operand,
+static void check_attainable(struct tern_parser *parser, const struct tern_operand *operand,
                              enum tern_test test, const struct tern_literal *literal)
 {
     char message[TERN_ATTAINABLE_MESSAGE];
     enum tern_attainability found;
 
-    if (operand->table != 0 || operand->type != TERN_TYPE_STRING)
+    if (operand->table != 0 || operand->collection != 0 || operand->type != TERN_TYPE_STRING)
         return;
     found = tern_attainable(&parser->config->fields[operand->field - 1], test,
                             literal->first.string.bytes, literal->first.string.length, message);
     if (found == TERN_NEVER_ATTAINABLE)
-        report(parser, parser->token.offset, "%s", message);
+        tern_parser_report(parser, parser->token.offset, "%s", message);
     else if (found == TERN_ATTAINABLE_ENCODED_TWICE)
         tern_diagnostics_add(parser->diagnostics, TERN_SEVERITY_WARNING,
                              tern_text_place(parser->text, parser->token.offset), "%s", message);
 }
 
 /* A literal of `test`; one that stands alone in a list may be a prefix of addresses. */
-static bool parse_literal(struct parser *parser, const struct tern_operand *operand,
+static bool parse_literal(struct tern_parser *parser, const struct tern_operand *operand,
                           enum tern_test test, bool alone, struct tern_literal *literal)
 {
     char message[TERN_LITERAL_MESSAGE];
     int status;
 
     if (!is_literal(&parser->token)) {
-        unexpected(parser, "a literal");
+        tern_parser_unexpected(parser, "a literal");
         return false;
     }
     memset(literal, 0, sizeof *literal);
@@ -228,43 +110,50 @@ static bool parse_literal(struct parser *parser, const struct tern_operand *oper
         if (status == TERN_ENOMEM)
             parser->no_memory = true;
         else if (status != 0)
-            report(parser, parser->token.offset, "%s", message);
+            tern_parser_report(parser, parser->token.offset, "%s", message);
         else
             check_attainable(parser, operand, test, literal);
     }
-    advance(parser);
+    tern_parser_advance(parser);
     return true;
 }
 
-static bool parse_range_end(struct parser *parser, const struct tern_operand *operand,
+static bool parse_range_end(struct tern_parser *parser, const struct tern_operand *operand,
                             struct tern_literal *literal)
 {
     struct tern_literal last;
     size_t offset = parser->token.offset;
 
     if (operand->type == TERN_TYPE_STRING || operand->type == TERN_TYPE_BOOL)
-        report(parser, offset, "values of type %s have no ranges", tern_operand_type_name(operand));
+        tern_parser_report(parser, offset, "values of type %s have no ranges",
+                           tern_operand_type_name(operand));
     if (!parse_literal(parser, operand, TERN_TEST_IN, false, &last))
         return false;
     if (parser->failed || operand->field == 0)
         return true;
     if (tern_literal_compare(operand->type, &literal->first, &literal->last) != 0)
-        report(parser, offset, "a range begins with a single value, not with a prefix");
+        tern_parser_report(parser, offset, "a range begins with a single value, not with a prefix");
     else if (tern_literal_compare(operand->type, &literal->first, &last.first) > 0)
-        report(parser, offset, "range ends before it begins");
+        tern_parser_report(parser, offset, "range ends before it begins");
     else if (operand->type == TERN_TYPE_IP &&
              tern_address_is_v4(literal->first.address) != tern_address_is_v4(last.last.address))
-        report(parser, offset, "a range is of IPv4 or of IPv6 addresses, not of both");
+        tern_parser_report(parser, offset, "a range is of IPv4 or of IPv6 addresses, not of both");
     literal->last = last.last;
     return true;
 }
 
-static bool parse_in(struct parser *parser, struct tern_node *node)
+static bool parse_in(struct tern_parser *parser, struct tern_node *node)
 {
     struct tern_atom *atom = &node->atom;
     struct tern_list literals = {0};
     bool complete = false;
 
+    if (parser->token.kind == TERN_TOKEN_TABLE && atom->operand.collection != 0) {
+        tern_parser_report(parser, parser->token.offset,
+                           "what neighbours say is looked up in no table: write in { … }");
+        tern_parser_advance(parser);
+        return true;
+    }
     if (parser->token.kind == TERN_TOKEN_TABLE) {
         char message[TERN_OPERAND_MESSAGE];
         unsigned set = 0;
@@ -272,24 +161,24 @@ static bool parse_in(struct parser *parser, struct tern_node *node)
             tern_operand_set(parser->config, &atom->operand, &parser->token, &set, message);
 
         if (status != 0) {
-            report(parser, parser->token.offset, "%s", message);
+            tern_parser_report(parser, parser->token.offset, "%s", message);
         } else if (atom->operand.table == 0 && atom->operand.field != 0 &&
                    (parser->config->tables[set - 1].kind == TERN_TABLE_EXACT_MAP ||
                     parser->config->tables[set - 1].kind == TERN_TABLE_PREFIX_MAP)) {
             /* a field in a map: its record is there */
-            atom->operand =
-                (struct tern_operand){atom->operand.field, (uint16_t)set, -1, TERN_TYPE_NONE, 0};
+            atom->operand = (struct tern_operand){
+                .field = atom->operand.field, .table = (uint16_t)set, .column = TERN_COLUMN_NONE};
             atom->test = TERN_TEST_EXISTS;
         } else {
             atom->test = TERN_TEST_IN_TABLE;
             atom->set = (uint16_t)set;
         }
-        advance(parser);
+        tern_parser_advance(parser);
         return true;
     }
     atom->test = TERN_TEST_IN;
-    if (!accept(parser, TERN_TOKEN_BRACE_OPEN)) {
-        unexpected(parser, "$TABLE or { literals }");
+    if (!tern_parser_accept(parser, TERN_TOKEN_BRACE_OPEN)) {
+        tern_parser_unexpected(parser, "$TABLE or { literals }");
         return false;
     }
     do {
@@ -304,11 +193,12 @@ static bool parse_in(struct parser *parser, struct tern_node *node)
         }
         if (!parse_literal(parser, &atom->operand, TERN_TEST_IN, true, literal))
             goto out;
-        if (accept(parser, TERN_TOKEN_RANGE) && !parse_range_end(parser, &atom->operand, literal))
+        if (tern_parser_accept(parser, TERN_TOKEN_RANGE) &&
+            !parse_range_end(parser, &atom->operand, literal))
             goto out;
-    } while (accept(parser, TERN_TOKEN_COMMA));
-    if (!accept(parser, TERN_TOKEN_BRACE_CLOSE)) {
-        unexpected(parser, "',' or '}'");
+    } while (tern_parser_accept(parser, TERN_TOKEN_COMMA));
+    if (!tern_parser_accept(parser, TERN_TOKEN_BRACE_CLOSE)) {
+        tern_parser_unexpected(parser, "',' or '}'");
         goto out;
     }
     atom->literals = tern_region_take(parser->region, literals.count * sizeof *atom->literals);
@@ -324,7 +214,7 @@ out:
     return complete;
 }
 
-static bool parse_one_literal(struct parser *parser, struct tern_node *node)
+static bool parse_one_literal(struct tern_parser *parser, struct tern_node *node)
 {
     struct tern_atom *atom = &node->atom;
 
@@ -338,7 +228,7 @@ static bool parse_one_literal(struct parser *parser, struct tern_node *node)
 }
 
 /* Keeps the text of an expression as it is. */
-static void keep_expression(struct parser *parser, struct tern_atom *atom)
+static void keep_expression(struct tern_parser *parser, struct tern_atom *atom)
 {
     const struct tern_token *token = &parser->token;
     const struct tern_operand *operand = &atom->operand;
@@ -363,7 +253,7 @@ static void keep_expression(struct parser *parser, struct tern_atom *atom)
 }
 
 /* contains "literal", matches "expression", matches $pattern_set; `word` has been consumed. */
-static bool parse_pattern(struct parser *parser, struct tern_node *node,
+static bool parse_pattern(struct tern_parser *parser, struct tern_node *node,
                           const struct tern_token *word)
 {
     struct tern_atom *atom = &node->atom;
@@ -373,11 +263,16 @@ static bool parse_pattern(struct parser *parser, struct tern_node *node,
 
     if (atom->operand.type != TERN_TYPE_STRING && atom->operand.type != TERN_TYPE_NONE) {
         tern_operand_describe(parser->config, &atom->operand, described);
-        report(parser, word->offset, "'%.*s' looks at strings, %s is of type %s", (int)word->length,
-               word->text, described, tern_operand_type_name(&atom->operand));
-    } else if (atom->operand.table != 0 && atom->operand.field != 0) {
-        report(parser, word->offset, "'%.*s' looks at fields, not at columns of tables",
-               (int)word->length, word->text);
+        tern_parser_report(parser, word->offset, "'%.*s' looks at strings, %s is of type %s",
+                           (int)word->length, word->text, described,
+                           tern_operand_type_name(&atom->operand));
+    } else if ((atom->operand.table != 0 || atom->operand.collection != 0) &&
+               atom->operand.field != 0) {
+        tern_parser_report(parser, word->offset,
+                           atom->operand.collection != 0
+                               ? "'%.*s' looks at fields, not at what neighbours say"
+                               : "'%.*s' looks at fields, not at columns of tables",
+                           (int)word->length, word->text);
     }
     atom->test = contains ? TERN_TEST_CONTAINS : TERN_TEST_MATCHES;
     atom->place = tern_text_place(parser->text, offset);
@@ -385,33 +280,33 @@ static bool parse_pattern(struct parser *parser, struct tern_node *node,
         unsigned set = 0;
 
         if (tern_operand_patterns(parser->config, &parser->token, &set, message) != 0)
-            report(parser, offset, "%s", message);
+            tern_parser_report(parser, offset, "%s", message);
         atom->test = TERN_TEST_MATCHES_SET;
         atom->set = (uint16_t)set;
-        advance(parser);
+        tern_parser_advance(parser);
         return true;
     }
     if (parser->token.kind != TERN_TOKEN_STRING && parser->token.kind != TERN_TOKEN_PATTERN) {
-        unexpected(parser,
-                   contains ? "a string in quotes" : "a regular expression in quotes or $TABLE");
+        tern_parser_unexpected(parser, contains ? "a string in quotes"
+                                                : "a regular expression in quotes or $TABLE");
         return false;
     }
     if (contains && parser->token.kind == TERN_TOKEN_PATTERN)
-        report(parser, offset, "'contains' takes a string, not a regular expression");
+        tern_parser_report(parser, offset, "'contains' takes a string, not a regular expression");
     else if (parser->token.length > TERN_STRING_MAX)
-        report(parser, offset, "%zu bytes are over the limit of %u", parser->token.length,
-               TERN_STRING_MAX);
+        tern_parser_report(parser, offset, "%zu bytes are over the limit of %u",
+                           parser->token.length, TERN_STRING_MAX);
     else if (contains && parser->token.length == 0)
         atom->test = TERN_TEST_EXISTS; /* every string contains it */
     else if (contains)
         return parse_one_literal(parser, node); /* a part of a value, like a beginning of one */
     else
         keep_expression(parser, atom);
-    advance(parser);
+    tern_parser_advance(parser);
     return true;
 }
 
-static bool parse_test(struct parser *parser, struct tern_node *node)
+static bool parse_test(struct tern_parser *parser, struct tern_node *node)
 {
     static const struct {
         enum tern_token_kind kind;
@@ -426,62 +321,66 @@ static bool parse_test(struct parser *parser, struct tern_node *node)
     for (size_t i = 0; i < TERN_COUNT(comparisons); i++) {
         if (token.kind != comparisons[i].kind)
             continue;
-        advance(parser);
+        tern_parser_advance(parser);
         node->atom.test = (uint8_t)comparisons[i].test;
         if (comparisons[i].test >= TERN_TEST_LT &&
             (operand->type == TERN_TYPE_STRING || operand->type == TERN_TYPE_BOOL ||
              operand->type == TERN_TYPE_IP)) {
             tern_operand_describe(parser->config, operand, described);
-            report(parser, token.offset, "'%.*s' compares numbers, %s is of type %s",
-                   (int)token.length, token.text, described, tern_operand_type_name(operand));
+            tern_parser_report(parser, token.offset, "'%.*s' compares numbers, %s is of type %s",
+                               (int)token.length, token.text, described,
+                               tern_operand_type_name(operand));
             node->atom.operand.field = 0; /* one error is enough: the literal goes unchecked */
         }
         return parse_one_literal(parser, node);
     }
     if (token.kind == TERN_TOKEN_NAME && tern_token_is(&token, "in")) {
-        advance(parser);
+        tern_parser_advance(parser);
         return parse_in(parser, node);
     }
     if (token.kind == TERN_TOKEN_NAME &&
         (tern_token_is(&token, "starts_with") || tern_token_is(&token, "ends_with"))) {
-        advance(parser);
+        tern_parser_advance(parser);
         node->atom.test =
             tern_token_is(&token, "starts_with") ? TERN_TEST_STARTS_WITH : TERN_TEST_ENDS_WITH;
         if (operand->type != TERN_TYPE_STRING && operand->type != TERN_TYPE_NONE) {
             tern_operand_describe(parser->config, operand, described);
-            report(parser, token.offset, "'%.*s' looks at strings, %s is of type %s",
-                   (int)token.length, token.text, described, tern_operand_type_name(operand));
+            tern_parser_report(parser, token.offset, "'%.*s' looks at strings, %s is of type %s",
+                               (int)token.length, token.text, described,
+                               tern_operand_type_name(operand));
             node->atom.operand.field = 0; /* one error is enough: the literal goes unchecked */
         }
         return parse_one_literal(parser, node);
     }
     if (token.kind == TERN_TOKEN_NAME &&
         (tern_token_is(&token, "matches") || tern_token_is(&token, "contains"))) {
-        advance(parser);
+        tern_parser_advance(parser);
         return parse_pattern(parser, node, &token);
     }
     if (token.kind == TERN_TOKEN_NOT) {
-        report(parser, token.offset, "'not' stands before the whole comparison: not FIELD in …");
+        tern_parser_report(parser, token.offset,
+                           "'not' stands before the whole comparison: not FIELD in …");
         return false;
     }
     if (operand->type == TERN_TYPE_BOOL) {
-        unexpected(parser, "a comparison (booleans too: == true)");
+        tern_parser_unexpected(parser, "a comparison (booleans too: == true)");
         return false;
     }
-    unexpected(parser, "a comparison (== != < <= > >= in starts_with ends_with contains matches)");
+    tern_parser_unexpected(
+        parser, "a comparison (== != < <= > >= in starts_with ends_with contains matches)");
     return false;
 }
 
-static struct tern_node *parse_exists(struct parser *parser, size_t offset)
+static struct tern_node *parse_exists(struct tern_parser *parser, size_t offset)
 {
     struct tern_node *node;
     struct tern_operand operand;
 
-    advance(parser); /* ( */
-    if (!parse_operand(parser, true, &operand))
+    tern_parser_advance(parser); /* ( */
+    if (!tern_parser_operand(parser, true, &operand))
         return NULL;
-    if (!accept(parser, TERN_TOKEN_CLOSE)) {
-        unexpected(parser, "')'");
+    if (!tern_parser_accept(parser, TERN_TOKEN_CLOSE)) {
+        tern_parser_unexpected(parser, "')'");
         return NULL;
     }
     node = new_node(parser, TERN_NODE_ATOM, offset);
@@ -492,24 +391,24 @@ static struct tern_node *parse_exists(struct parser *parser, size_t offset)
     return node;
 }
 
-static struct tern_node *parse_primary(struct parser *parser)
+static struct tern_node *parse_primary(struct tern_parser *parser)
 {
     struct tern_token start = parser->token;
     struct tern_node *node;
     struct tern_operand operand;
 
-    if (accept(parser, TERN_TOKEN_OPEN)) {
+    if (tern_parser_accept(parser, TERN_TOKEN_OPEN)) {
         if (++parser->depth > TERN_EXPRESSION_DEPTH_MAX) {
-            report(parser, start.offset, "more than %u nested parentheses",
-                   TERN_EXPRESSION_DEPTH_MAX);
+            tern_parser_report(parser, start.offset, "more than %u nested parentheses",
+                               TERN_EXPRESSION_DEPTH_MAX);
             return NULL;
         }
         node = parse_or(parser);
         parser->depth--;
         if (node == NULL)
             return NULL;
-        if (!accept(parser, TERN_TOKEN_CLOSE)) {
-            unexpected(parser, "')'");
+        if (!tern_parser_accept(parser, TERN_TOKEN_CLOSE)) {
+            tern_parser_unexpected(parser, "')'");
             return NULL;
         }
         return node;
@@ -519,23 +418,24 @@ static struct tern_node *parse_primary(struct parser *parser)
 
         if (tern_lexer_next(&ahead).kind == TERN_TOKEN_OPEN) {
             if (tern_token_is(&start, "exists")) {
-                advance(parser);
+                tern_parser_advance(parser);
                 return parse_exists(parser, start.offset);
             }
-            report(parser, start.offset,
-                   tern_token_is(&start, "similar")
-                       ? "'%.*s(…)' needs tier 2, which this version does not have yet"
-                       : "unknown function '%.*s', expected exists(…)",
-                   (int)tern_min_u64(start.length, TERN_NAME_MAX), start.text);
-            return NULL;
+            if (!tern_token_is(&start, "similar")) {
+                tern_parser_report(parser, start.offset,
+                                   "unknown function '%.*s', expected exists(…) or similar(…)",
+                                   (int)tern_min_u64(start.length, TERN_NAME_MAX), start.text);
+                return NULL;
+            }
         }
     }
     if (start.kind == TERN_TOKEN_STRING || start.kind == TERN_TOKEN_NUMBER ||
         start.kind == TERN_TOKEN_ADDRESS) {
-        report(parser, start.offset, "the left side of a comparison is a field or TABLE.COLUMN");
+        tern_parser_report(parser, start.offset,
+                           "the left side of a comparison is a field or TABLE.COLUMN");
         return NULL;
     }
-    if (!parse_operand(parser, false, &operand))
+    if (!tern_parser_operand(parser, false, &operand))
         return NULL;
     node = new_node(parser, TERN_NODE_ATOM, start.offset);
     if (node == NULL)
@@ -547,15 +447,15 @@ static struct tern_node *parse_primary(struct parser *parser)
     return node;
 }
 
-static struct tern_node *parse_not(struct parser *parser)
+static struct tern_node *parse_not(struct tern_parser *parser)
 {
     size_t offset = parser->token.offset;
     struct tern_node *child, *node;
 
-    if (!accept(parser, TERN_TOKEN_NOT))
+    if (!tern_parser_accept(parser, TERN_TOKEN_NOT))
         return parse_primary(parser);
     if (++parser->depth > TERN_EXPRESSION_DEPTH_MAX) {
-        report(parser, offset, "more than %u nested nots", TERN_EXPRESSION_DEPTH_MAX);
+        tern_parser_report(parser, offset, "more than %u nested nots", TERN_EXPRESSION_DEPTH_MAX);
         return NULL;
     }
     child = parse_not(parser);
@@ -576,9 +476,9 @@ static struct tern_node *parse_not(struct parser *parser)
 }
 
 /* A chain of one connective; a single child stands for itself. */
-static struct tern_node *parse_chain(struct parser *parser, enum tern_token_kind connective,
+static struct tern_node *parse_chain(struct tern_parser *parser, enum tern_token_kind connective,
                                      enum tern_node_kind kind,
-                                     struct tern_node *(*parse_child)(struct parser *))
+                                     struct tern_node *(*parse_child)(struct tern_parser *))
 {
     size_t offset = parser->token.offset;
     struct tern_list children = {0};
@@ -595,7 +495,7 @@ static struct tern_node *parse_chain(struct parser *parser, enum tern_token_kind
             goto out;
         }
         *slot = child;
-    } while (accept(parser, connective));
+    } while (tern_parser_accept(parser, connective));
     if (children.count == 1) {
         node = *(struct tern_node **)children.data;
         goto out;
@@ -616,12 +516,12 @@ out:
     return node;
 }
 
-static struct tern_node *parse_and(struct parser *parser)
+static struct tern_node *parse_and(struct tern_parser *parser)
 {
     return parse_chain(parser, TERN_TOKEN_AND, TERN_NODE_AND, parse_not);
 }
 
-static struct tern_node *parse_or(struct parser *parser)
+static struct tern_node *parse_or(struct tern_parser *parser)
 {
     return parse_chain(parser, TERN_TOKEN_OR, TERN_NODE_OR, parse_and);
 }
@@ -630,27 +530,27 @@ int tern_expression_parse(const struct tern_config *config, const struct tern_te
                           struct tern_region *region, struct tern_diagnostics *diagnostics,
                           struct tern_node **node)
 {
-    struct parser parser = {.config = config,
-                            .text = text,
-                            .region = region,
-                            .diagnostics = diagnostics,
-                            /* a rule of a broken configuration may have no `when` at all */
-                            .lexer = {text->text != NULL ? text->text : "", text->length, 0,
-                                      tern_region_take(region, text->length)}};
+    struct tern_parser parser = {.config = config,
+                                 .text = text,
+                                 .region = region,
+                                 .diagnostics = diagnostics,
+                                 /* a rule of a broken configuration may have no `when` at all */
+                                 .lexer = {text->text != NULL ? text->text : "", text->length, 0,
+                                           tern_region_take(region, text->length)}};
     struct tern_node *root;
 
     if (parser.lexer.decoded == NULL)
         return TERN_ENOMEM;
     parser.token = tern_lexer_next(&parser.lexer);
     if (parser.token.kind == TERN_TOKEN_END) {
-        report(&parser, 0, "expected an expression, found nothing");
+        tern_parser_report(&parser, 0, "expected an expression, found nothing");
         return TERN_EINVAL;
     }
     root = parse_or(&parser);
     if (parser.no_memory)
         return TERN_ENOMEM;
     if (root != NULL && parser.token.kind != TERN_TOKEN_END)
-        unexpected(&parser, "'and', 'or' or the end of the expression");
+        tern_parser_unexpected(&parser, "'and', 'or' or the end of the expression");
     if (root == NULL || parser.failed)
         return TERN_EINVAL;
     *node = root;

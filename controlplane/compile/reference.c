@@ -5,6 +5,7 @@
 #include "controlplane/compile/digest.h"
 #include "controlplane/compile/literal.h"
 #include "controlplane/compile/program.h"
+#include "controlplane/compile/reference_vectors.h"
 #include "controlplane/compile/regex.h"
 #include "shared/normalize.h"
 
@@ -12,6 +13,7 @@ struct tern_reference {
     struct tern_program *program;
     const struct tern_table *tables;
     unsigned table_count;
+    const struct tern_reference_vectors *vectors;   /* NULL: nothing resembles anything */
     struct tern_list literals[TERN_FIELDS_MAX + 1]; /* union tern_value, by field id, for samples */
     struct tern_list patterns[TERN_FIELDS_MAX + 1]; /* u32 regexes, likewise */
     struct tern_list regexes;                       /* struct tern_regex *; NULL: not known */
@@ -39,6 +41,9 @@ static bool operand_value(const struct tern_reference *reference,
     if (!tern_facts_has(facts, operand->field))
         return false;
     *value = facts->values[operand->field];
+    if (operand->collection != 0)
+        return tern_reference_neighbours(reference->vectors, config, operand,
+                                         &facts->values[operand->field], value);
     if (operand->table == 0)
         return true;
     table = &reference->tables[operand->table];
@@ -335,7 +340,7 @@ static int collect_literals(struct tern_reference *reference, const struct tern_
     if (node->kind == TERN_NODE_ATOM &&
         (node->atom.test == TERN_TEST_MATCHES || node->atom.test == TERN_TEST_MATCHES_SET))
         return collect_pattern(reference, &node->atom);
-    if (node->kind != TERN_NODE_ATOM || operand->table != 0)
+    if (node->kind != TERN_NODE_ATOM || operand->table != 0 || operand->collection != 0)
         return 0;
     for (uint32_t i = 0; i < node->atom.literal_count; i++) {
         struct tern_list *list = &reference->literals[operand->field];
@@ -375,6 +380,12 @@ int tern_reference_new(const struct tern_config *config, const struct tern_table
     return 0;
 }
 
+void tern_reference_set_vectors(struct tern_reference *reference,
+                                const struct tern_reference_vectors *vectors)
+{
+    reference->vectors = vectors;
+}
+
 void tern_reference_free(struct tern_reference *reference)
 {
     if (reference == NULL)
@@ -396,7 +407,7 @@ void tern_reference_free(struct tern_reference *reference)
     free(reference);
 }
 
-static uint64_t next_random(uint64_t *state)
+uint64_t tern_reference_random(uint64_t *state)
 {
     uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
 
@@ -410,17 +421,17 @@ static void vary_string(uint64_t *random, uint8_t *scratch, union tern_value *va
 {
     uint32_t length = value->string.length;
 
-    switch (next_random(random) % 5) {
+    switch (tern_reference_random(random) % 5) {
     case 0:
         break;
     case 1:
         memcpy(scratch, value->string.bytes, length);
-        scratch[length] = (uint8_t)('a' + next_random(random) % 26);
+        scratch[length] = (uint8_t)('a' + tern_reference_random(random) % 26);
         value->string.bytes = scratch;
         value->string.length = length + 1;
         break;
     case 2:
-        scratch[0] = (uint8_t)('a' + next_random(random) % 26);
+        scratch[0] = (uint8_t)('a' + tern_reference_random(random) % 26);
         memcpy(scratch + 1, value->string.bytes, length);
         value->string.bytes = scratch;
         value->string.length = length + 1;
@@ -438,7 +449,7 @@ static void vary_string(uint64_t *random, uint8_t *scratch, union tern_value *va
 static void vary_value(enum tern_type type, uint64_t *random, uint8_t *scratch,
                        union tern_value *value)
 {
-    uint64_t step = next_random(random) % 3 - 1; /* one below, the same, one above */
+    uint64_t step = tern_reference_random(random) % 3 - 1; /* one below, the same, one above */
 
     switch (type) {
     case TERN_TYPE_STRING:
@@ -452,7 +463,7 @@ static void vary_value(enum tern_type type, uint64_t *random, uint8_t *scratch,
             value->f32 = nextafterf(value->f32, step == 1 ? INFINITY : -INFINITY);
         break;
     case TERN_TYPE_BOOL:
-        value->boolean = next_random(random) & 1;
+        value->boolean = tern_reference_random(random) & 1;
         break;
     default:
         value->u64 += step;
@@ -463,22 +474,22 @@ static void vary_value(enum tern_type type, uint64_t *random, uint8_t *scratch,
 static void random_value(enum tern_type type, uint64_t *random, uint8_t *scratch,
                          union tern_value *value)
 {
-    uint64_t bits = next_random(random);
+    uint64_t bits = tern_reference_random(random);
 
     memset(value, 0, sizeof *value);
     switch (type) {
     case TERN_TYPE_STRING:
         value->string.length = (uint32_t)(bits % 12);
         for (uint32_t i = 0; i < value->string.length; i++)
-            scratch[i] = (uint8_t)("abcdefgh/.-0129"[next_random(random) % 15]);
+            scratch[i] = (uint8_t)("abcdefgh/.-0129"[tern_reference_random(random) % 15]);
         value->string.bytes = scratch;
         break;
     case TERN_TYPE_IP:
         if (bits % 4 != 0)
             value->address = tern_address_from_v4((uint32_t)(bits >> 32));
         else
-            value->address =
-                (struct tern_address){0x2000000000000000ull | bits >> 4, next_random(random)};
+            value->address = (struct tern_address){0x2000000000000000ull | bits >> 4,
+                                                   tern_reference_random(random)};
         break;
     case TERN_TYPE_F32:
         value->f32 = (float)(int64_t)(bits % 4000) / 1000.0f - 1.0f;
@@ -486,11 +497,8 @@ static void random_value(enum tern_type type, uint64_t *random, uint8_t *scratch
     case TERN_TYPE_BOOL:
         value->boolean = bits & 1;
         break;
-    case TERN_TYPE_VECTOR:
-        value->string.bytes = scratch;
-        break;
     default: /* mostly small: keys often are */
-        value->u64 = bits % 4 == 0 ? next_random(random) : bits % 4096;
+        value->u64 = bits % 4 == 0 ? tern_reference_random(random) : bits % 4096;
         break;
     }
 }
@@ -500,11 +508,11 @@ static void random_value(enum tern_type type, uint64_t *random, uint8_t *scratch
 static uint32_t surround(uint64_t *random, uint8_t *bytes)
 {
     static const uint8_t filler[] = {'x', '-', '/', '0', 'e', ' ', 0xc3};
-    uint64_t drawn = next_random(random);
+    uint64_t drawn = tern_reference_random(random);
     uint32_t length = (uint32_t)(drawn % 8 == 0 ? drawn / 8 % 300 : drawn / 8 % 4);
 
     for (uint32_t i = 0; i < length; i++)
-        bytes[i] = filler[next_random(random) % TERN_COUNT(filler)];
+        bytes[i] = filler[tern_reference_random(random) % TERN_COUNT(filler)];
     return length;
 }
 
@@ -512,7 +520,8 @@ static uint32_t surround(uint64_t *random, uint8_t *bytes)
 static bool pattern_value(const struct tern_reference *reference, const struct tern_list *patterns,
                           uint64_t *random, uint8_t *scratch, union tern_value *value)
 {
-    uint32_t index = ((const uint32_t *)patterns->data)[next_random(random) % patterns->count];
+    uint32_t index =
+        ((const uint32_t *)patterns->data)[tern_reference_random(random) % patterns->count];
     const struct tern_regex *regex =
         ((const struct tern_regex *const *)reference->regexes.data)[index];
     uint32_t length;
@@ -536,8 +545,8 @@ static size_t soil(uint64_t *random, bool host, const union tern_value *value, u
     static const char *const path_dirt[] = {"/", "/./", "/x/../", "%2F", "%2e", "?", "#"};
     const uint8_t *bytes = value->string.bytes;
     uint32_t length = value->string.length;
-    uint32_t at = length > 0 ? (uint32_t)(next_random(random) % length) : 0;
-    uint64_t how = next_random(random) % 4;
+    uint32_t at = length > 0 ? (uint32_t)(tern_reference_random(random) % length) : 0;
+    uint64_t how = tern_reference_random(random) % 4;
     size_t end = 0;
 
     for (uint32_t i = 0; i < length; i++) {
@@ -546,7 +555,7 @@ static size_t soil(uint64_t *random, bool host, const union tern_value *value, u
             continue;
         }
         if (i == at && how == 1 && !host) {
-            const char *dirt = path_dirt[next_random(random) % TERN_COUNT(path_dirt)];
+            const char *dirt = path_dirt[tern_reference_random(random) % TERN_COUNT(path_dirt)];
 
             end += (size_t)sprintf((char *)out + end, "%s", dirt);
         }
@@ -569,7 +578,7 @@ static uint8_t *touch_up(const struct tern_config *config, unsigned id, uint64_t
     union tern_value sent = *value;
     size_t length;
 
-    if (next_random(random) % 2 == 0) {
+    if (tern_reference_random(random) % 2 == 0) {
         sent.string.length = (uint32_t)soil(random, host, value, scratch);
         sent.string.bytes = scratch;
         scratch += sent.string.length;
@@ -599,18 +608,22 @@ void tern_reference_sample(const struct tern_reference *reference, uint64_t seed
         unsigned raw = tern_config_raw_slot(config, id);
         /* what rules say of the untouched value is as good to start from */
         const struct tern_list *literals =
-            &reference->literals[raw != 0 && next_random(&random) % 2 == 0 ? raw : id];
+            &reference->literals[raw != 0 && tern_reference_random(&random) % 2 == 0 ? raw : id];
         enum tern_type type = config->fields[id - 1].type;
         union tern_value *value = &facts->values[id];
 
-        if (next_random(&random) % 8 == 0 || end - scratch < (ptrdiff_t)STRING_ROOM)
+        if (tern_reference_random(&random) % 8 == 0 ||
+            end - scratch <
+                (ptrdiff_t)tern_max_u64(STRING_ROOM, config->fields[id - 1].dim * sizeof(float)))
             continue;
-        if (reference->patterns[id].count > 0 && next_random(&random) % 2 == 0 &&
-            pattern_value(reference, &reference->patterns[id], &random, scratch, value)) {
+        if (type == TERN_TYPE_VECTOR) {
+            tern_reference_sample_vector(reference->vectors, config, id, &random, scratch, value);
+        } else if (reference->patterns[id].count > 0 && tern_reference_random(&random) % 2 == 0 &&
+                   pattern_value(reference, &reference->patterns[id], &random, scratch, value)) {
             /* made */
-        } else if (literals->count > 0 && next_random(&random) % 8 != 0) {
-            *value =
-                ((const union tern_value *)literals->data)[next_random(&random) % literals->count];
+        } else if (literals->count > 0 && tern_reference_random(&random) % 8 != 0) {
+            *value = ((const union tern_value *)
+                          literals->data)[tern_reference_random(&random) % literals->count];
             vary_value(type, &random, scratch, value);
         } else {
             random_value(type, &random, scratch, value);

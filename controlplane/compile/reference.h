@@ -10,6 +10,7 @@
 #include "controlplane/config/config.h"
 #include "shared/facts.h"
 #include "shared/tables/table.h"
+#include "shared/vector/search.h"
 #include "shared/verdict.h"
 
 struct tern_reference; /* the parsed rules; read-only once made, so any thread may decide with it */
@@ -20,6 +21,32 @@ int tern_reference_new(const struct tern_config *config, const struct tern_table
                        unsigned table_count, struct tern_diagnostics *diagnostics,
                        struct tern_reference **reference);
 void tern_reference_free(struct tern_reference *reference);
+
+/* What the evaluator knows of the collections that rules name: whoever makes one says where the
+ * neighbours come from. Verify asks the same search that decisions use, at another moment; the
+ * property tests ask a list of vectors, one by one. */
+struct tern_reference_neighbour {
+    float similarity; /* as rules mean it: 1 / (1 + distance) in l2 collections */
+    uint64_t handle;  /* the source's */
+};
+struct tern_reference_vectors {
+    void *context;
+    /* The `k` nearest vectors to `query` (f32 of the collection's dimensions, unaligned), the
+     * nearest first; returns how many: 0 also when the collection is not served. */
+    unsigned (*nearest)(void *context, unsigned collection, const uint8_t *query, unsigned k,
+                        struct tern_reference_neighbour *neighbours);
+    /* What a neighbour has in a column of the payload; type NONE: nothing. */
+    struct tern_payload_value (*value)(void *context, unsigned collection,
+                                       const struct tern_reference_neighbour *neighbour,
+                                       const char *column);
+    /* Writes some vector of the collection; false: there is none. */
+    bool (*sample)(void *context, unsigned collection, uint64_t random, uint8_t *vector);
+};
+
+/* From now on neighbours come from `vectors`, which outlives the reference; before, there are none.
+ */
+void tern_reference_set_vectors(struct tern_reference *reference,
+                                const struct tern_reference_vectors *vectors);
 
 /* The verdict of one item. False when it depends on a regular expression that the slow matcher does
  * not know; the verdict is then of no use. */

@@ -105,6 +105,30 @@ static int compare_atoms(const void *left, const void *right, void *context)
     return order != 0 ? order : (a->length > b->length) - (a->length < b->length);
 }
 
+/* In the order of their cost, as the first survivor evaluates them: scans, then searches; but a
+ * search is dear enough that scans past the lazy ones come behind it, so that it stays lazy. */
+static void give_places(struct tern_normal *normal)
+{
+    struct tern_compiled_unit *units = normal->units.data;
+    uint32_t searches = 0, scans = 0, scan_at = 0, search_at, before;
+
+    for (size_t i = 0; i < normal->units.count; i++) {
+        scans += units[i].kind == TERN_UNIT_SCAN;
+        searches += units[i].kind == TERN_UNIT_SIMILAR;
+    }
+    before = TERN_LAZY_MAX - (uint32_t)tern_min_u64(searches, TERN_LAZY_MAX);
+    before = scans < before ? scans : before;
+    search_at = before;
+    for (size_t i = 0; i < normal->units.count; i++) {
+        if (units[i].kind == TERN_UNIT_SIMILAR) {
+            units[i].place = search_at++;
+        } else if (units[i].kind == TERN_UNIT_SCAN) {
+            units[i].place = scan_at < before ? scan_at : scan_at + searches;
+            scan_at++;
+        }
+    }
+}
+
 int tern_scan_order(struct tern_normal *normal)
 {
     struct tern_compiled_unit *units = normal->units.data;
@@ -118,7 +142,7 @@ int tern_scan_order(struct tern_normal *normal)
         struct tern_compiled_unit *unit = &units[leaf->unit];
         uint32_t *slot;
 
-        if (unit->kind != TERN_UNIT_SCAN || named[terms[i]])
+        if (!tern_unit_has_hits(unit) || named[terms[i]])
             continue;
         named[terms[i]] = 1;
         slot = tern_list_push(&unit->hits, sizeof *slot);
@@ -140,6 +164,7 @@ int tern_scan_order(struct tern_normal *normal)
         units[i].hits.count = kept;
     }
     free(named);
+    give_places(normal);
     return status;
 }
 
@@ -292,7 +317,7 @@ uint32_t tern_scan_class(const struct tern_normal *normal, const struct tern_lea
     const uint32_t *hits = unit->hits.data;
     size_t low = 0, high = unit->hits.count;
 
-    if (unit->kind != TERN_UNIT_SCAN)
+    if (!tern_unit_has_hits(unit))
         return 0;
     while (low + 1 < high) { /* hits are in the order of their atoms' bytes */
         size_t middle = low + (high - low) / 2;
@@ -314,14 +339,10 @@ uint8_t tern_scan_lazy(const struct tern_normal *normal, const struct tern_conju
     unsigned lazy = 0;
 
     for (uint32_t i = 0; i < conjunction->term_count; i++) {
-        uint32_t unit = leaves[terms[i]].unit, before = 0;
+        const struct tern_compiled_unit *unit = &units[leaves[terms[i]].unit];
 
-        if (units[unit].kind != TERN_UNIT_SCAN)
-            continue;
-        for (uint32_t j = 0; j < unit; j++)
-            before += units[j].kind == TERN_UNIT_SCAN;
-        if (before < TERN_LAZY_MAX)
-            lazy |= 1u << before;
+        if (tern_unit_has_hits(unit) && unit->place < TERN_LAZY_MAX)
+            lazy |= 1u << unit->place;
     }
     return (uint8_t)lazy;
 }

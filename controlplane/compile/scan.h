@@ -12,8 +12,9 @@
  * errors are in `diagnostics`. */
 int tern_scan_check(const struct tern_program *program, struct tern_diagnostics *diagnostics);
 
-/* Numbers the atoms of SCAN units that conjunctions name (`hits`): in the order of their canonical
- * bytes, so that rules that ask the same in another order share a database. 0 or TERN_ENOMEM. */
+/* Numbers the atoms of SCAN and SIMILAR units that conjunctions name (`hits`): in the order of
+ * their canonical bytes, so that rules that ask the same in another order share a database. Gives
+ * these units their places. 0 or TERN_ENOMEM. */
 int tern_scan_order(struct tern_normal *normal);
 
 /* The patterns section of the unit, or that a section of that hash is there already. TERN_EINVAL or

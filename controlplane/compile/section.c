@@ -2,6 +2,7 @@
 
 #include "controlplane/compile/checks.h"
 #include "controlplane/compile/scan.h"
+#include "controlplane/compile/similar.h"
 #include "shared/rules/class.h"
 
 #define TERM_TEXT_MAX 400 /* bytes of a term's source text that explain shows */
@@ -169,6 +170,18 @@ static int pack_rows(struct packed_rows *packed, const struct tern_rows *rows,
     return status;
 }
 
+static int append_similar(const struct tern_config *config, const struct tern_compiled_unit *unit,
+                          struct tern_span *span, struct tern_buffer *out)
+{
+    int status = tern_buffer_align(out, 64);
+
+    span->offset = out->length;
+    if (status == 0)
+        status = tern_similar_write(config, unit, out);
+    span->count = out->length - span->offset;
+    return status;
+}
+
 /* Units with their classifiers, then their rows. */
 static int write_units(const struct tern_analysis *analysis, const struct tern_rows *rows,
                        const struct tern_section_unit *units, struct tern_rules_header *header,
@@ -194,6 +207,8 @@ static int write_units(const struct tern_analysis *analysis, const struct tern_r
                 tern_classifier_recode((enum tern_unit_kind)compiled[i].kind,
                                        out->data + span.offset, packed_rows.codes.data);
         }
+        if (status == 0 && compiled[i].kind == TERN_UNIT_SIMILAR)
+            status = append_similar(analysis->program->config, &compiled[i], &span, out);
         packed[i] =
             (struct tern_unit){.kind = compiled[i].kind,
                                .type = compiled[i].type,
@@ -205,6 +220,7 @@ static int write_units(const struct tern_analysis *analysis, const struct tern_r
                                .length = span.count};
         packed[i].atom_count = units[i].atom_count;
         packed[i].level_count = units[i].level_count;
+        packed[i].place = compiled[i].place;
         memcpy(packed[i].section_hash, units[i].section_hash, sizeof packed[i].section_hash);
     }
     if (status == 0)

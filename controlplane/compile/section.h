@@ -9,8 +9,8 @@ struct tern_section_unit { /* what the section says of a unit besides its classi
     uint32_t class_count;
     uint32_t first_row;
     uint8_t section_hash[16]; /* MAP, SCAN */
-    uint32_t atom_count;      /* SCAN */
-    uint32_t level_count;     /* SCAN */
+    uint32_t atom_count;      /* SCAN, SIMILAR */
+    uint32_t level_count;     /* SCAN, SIMILAR */
 };
 
 /* Appends the section to `out`, which is empty. `tables` are the built ones, by id. 0; TERN_ENOMEM;

@@ -116,6 +116,34 @@ static void print_rules(const struct tern_json_value *rules)
         print_rule(rule);
 }
 
+/* What neighbours said, a line a vote. */
+static void print_votes(const struct tern_json_value *lookup)
+{
+    const struct tern_json_value *votes = tern_json_get(lookup, "votes");
+
+    if (votes == NULL)
+        return;
+    fputs("\n  similar in ", stdout);
+    put(member(lookup, "collection"));
+    printf(": %s found, best %s, searched in %.3f ms\n", member(lookup, "found"),
+           member(lookup, "score")[0] != '\0' ? member(lookup, "score") : "none",
+           strtod(member(lookup, "search_ns"), NULL) / 1e6);
+    for (const struct tern_json_value *vote = votes->child; vote != NULL; vote = vote->next) {
+        printf("    k %s", member(vote, "k"));
+        if (member(vote, "min")[0] != '\0')
+            printf(", min %s", member(vote, "min"));
+        printf(": %s found", member(vote, "found"));
+        if (tern_json_get(vote, "share") != NULL) {
+            printf(", %s ", member(vote, "column"));
+            put(member(vote, "value"));
+            printf(" by %.0f %%", 100 * strtod(member(vote, "share"), NULL));
+        } else if (member(vote, "column")[0] != '\0') {
+            printf(", no %s", member(vote, "column"));
+        }
+        putchar('\n');
+    }
+}
+
 static void print_lookups(const struct tern_json_value *lookups)
 {
     static const char *const headings[] = {"  look-up", ">unit",   "field", "table",
@@ -135,12 +163,15 @@ static void print_lookups(const struct tern_json_value *lookups)
                          strcmp(member(one, "outcome"), "missing") != 0
                      ? ", not needed"
                      : "");
-        tern_print_table_row(&table,
-                             (const char *const[]){kind, member(one, "unit"), member(one, "field"),
-                                                   member(one, "table"), outcome,
-                                                   member(one, "record"), member(one, "class")});
+        tern_print_table_row(
+            &table, (const char *const[]){
+                        kind, member(one, "unit"), member(one, "field"),
+                        member(one, member(one, "table")[0] != '\0' ? "table" : "collection"),
+                        outcome, member(one, "record"), member(one, "class")});
     }
     tern_print_table_end(&table);
+    for (const struct tern_json_value *one = lookups->child; one != NULL; one = one->next)
+        print_votes(one);
 }
 
 static void print_stages(const struct tern_json_value *stages)

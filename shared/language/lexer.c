@@ -167,6 +167,7 @@ static const struct operator_text {
     {"!", TERN_TOKEN_NOT},           {"(", TERN_TOKEN_OPEN},        {")", TERN_TOKEN_CLOSE},
     {"{", TERN_TOKEN_BRACE_OPEN},    {"}", TERN_TOKEN_BRACE_CLOSE}, {"[", TERN_TOKEN_BRACKET_OPEN},
     {"]", TERN_TOKEN_BRACKET_CLOSE}, {",", TERN_TOKEN_COMMA},       {".", TERN_TOKEN_DOT},
+    {":", TERN_TOKEN_COLON},
 };
 
 static struct tern_token lex_name(struct tern_lexer *lexer)

@@ -401,6 +401,11 @@ const uint64_t *tern_rules_raw_fields(const struct tern_rules *rules)
     return rules->header->raw_fields;
 }
 
+bool tern_rules_search(const struct tern_rules *rules)
+{
+    return rules->searches;
+}
+
 uint32_t tern_rules_count(const struct tern_rules *rules)
 {
     return rules->rule_count;

@@ -31,6 +31,8 @@ struct tern_patterns_section {
     uint32_t unit; /* the index of its unit in the rules section */
 };
 
+struct tern_collection; /* shared/vector/collection.h */
+
 struct tern_rules_parts { /* what a rules section goes with; it outlives the rules */
     const struct tern_schema *schema;
     const struct tern_table
@@ -40,6 +42,9 @@ struct tern_rules_parts { /* what a rules section goes with; it outlives the rul
     unsigned classes_count;
     const struct tern_patterns_section *patterns;
     unsigned patterns_count;
+    const struct tern_collection
+        *collections; /* index = id, up to `collection_count` inclusive; no header: not served */
+    unsigned collection_count;
 };
 
 /* Validates the rules section against its parts and prepares a handle that refers to them; pattern
@@ -79,6 +84,10 @@ void tern_rules_decide(const struct tern_rules *rules, struct tern_scratch *scra
 
 /* A bit per field id whose untouched value (FIELD.raw) some rule looks at: decoding keeps those. */
 const uint64_t *tern_rules_raw_fields(const struct tern_rules *rules);
+
+/* Whether decisions may search collections of vectors: each is then made within a reader's epoch,
+ * as is an explanation (shared/vector/search.h). */
+bool tern_rules_search(const struct tern_rules *rules);
 
 /* For DESCRIBE and messages. Index is 1-based; NULL past the end. The action of a rule that adds is
  * undecided. */

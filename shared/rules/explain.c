@@ -23,6 +23,8 @@ static const char *unit_name(uint8_t kind)
         return "set";
     case TERN_UNIT_SCAN:
         return "scan";
+    case TERN_UNIT_SIMILAR:
+        return "similar";
     default:
         return "map";
     }
@@ -38,7 +40,12 @@ struct told {
     uint32_t unscanned;          /* bit per scan that the decision did without */
 };
 
-/* The number of a SCAN unit among these. */
+static bool has_hits(const struct tern_unit_view *unit)
+{
+    return unit->kind == TERN_UNIT_SCAN || unit->kind == TERN_UNIT_SIMILAR;
+}
+
+/* The place of a SCAN or SIMILAR unit among these. */
 static uint32_t scan_of(const struct tern_rules *rules, uint32_t unit)
 {
     uint32_t i = 0;
@@ -83,12 +90,13 @@ static bool row_bit(const struct tern_rules *rules, const struct tern_term *term
     return term->based;
 }
 
-/* Whether a conjunction's term holds. A SCAN unit's term is a single atom or its opposite. */
+/* Whether a conjunction's term holds. A SCAN or SIMILAR unit's term is a single atom or its
+ * opposite. */
 static bool term_holds(const struct told *told, const struct tern_term *term, uint32_t bit)
 {
     const struct tern_rules *rules = told->rules;
 
-    if (rules->units[term->unit].kind == TERN_UNIT_SCAN)
+    if (has_hits(&rules->units[term->unit]))
         return atom_hit(told, term) != (term->based != 0);
     return term->check != 0 ? tern_check_holds(rules, told->item, term->check - 1)
                             : row_bit(rules, term, told->classes[term->unit], bit);
@@ -152,6 +160,75 @@ static size_t slot_name(const struct tern_rules *rules, unsigned slot,
     return field->name_length + (raw ? strlen(".raw") : 0);
 }
 
+/* The winner of a vote. */
+static int append_value(const struct tern_payload_value *value, struct tern_buffer *out)
+{
+    switch (value->type) {
+    case TERN_TYPE_STRING:
+        return tern_buffer_json_string(out, value->string.bytes, value->string.length);
+    case TERN_TYPE_I64:
+        return tern_buffer_printf(out, "%lld", (long long)value->i64);
+    case TERN_TYPE_BOOL:
+        return tern_buffer_printf(out, "%s", value->u64 != 0 ? "true" : "false");
+    default:
+        return tern_buffer_printf(out, "%llu", (unsigned long long)value->u64);
+    }
+}
+
+static int append_vote(const struct tern_similar *similar, uint32_t index,
+                       const struct tern_similar_result *result, struct tern_buffer *out)
+{
+    const struct tern_similar_vote *vote = &similar->votes[index];
+    int status = tern_buffer_printf(out, "%s{\"k\":%u", index ? "," : "", vote->k);
+
+    if (status == 0 && isfinite(vote->min))
+        status = tern_buffer_printf(out, ",\"min\":%.9g", (double)vote->min);
+    if (status == 0)
+        status = tern_buffer_printf(out, ",\"found\":%u", result->found);
+    if (status == 0 && vote->name_length > 0) {
+        status = tern_buffer_printf(out, ",\"column\":");
+        if (status == 0)
+            status = tern_buffer_json_string(out, vote->name, vote->name_length);
+        if (status == 0)
+            status = tern_buffer_printf(out, ",\"value\":");
+        if (status == 0)
+            status =
+                result->voted ? append_value(&result->value, out) : tern_buffer_printf(out, "null");
+        if (status == 0 && result->voted)
+            status = tern_buffer_printf(out, ",\"share\":%.3f", result->weight);
+    }
+    return status != 0 ? status : tern_buffer_printf(out, "}");
+}
+
+/* What was found in the collection, and what it says. */
+static int append_similar(const struct told *told, uint32_t index, struct tern_buffer *out)
+{
+    uint32_t scan = scan_of(told->rules, index);
+    const struct tern_similar *similar = told->rules->scans[scan].similar;
+    const struct tern_schema_collection *collection =
+        &tern_schema_collections(told->rules->schema)[told->rules->units[index].table_id - 1];
+    struct tern_similar_outcome outcome = tern_similar_outcome(told->room->similar, scan);
+    int status = tern_buffer_printf(out, ",\"collection\":");
+
+    if (status == 0)
+        status = tern_buffer_json_string(out, collection->name, collection->name_length);
+    if (status == 0)
+        status = tern_buffer_printf(out, ",\"served\":%s",
+                                    similar->collection != NULL ? "true" : "false");
+    if (status != 0 || told->classes[index] == TERN_CLASS_MISSING || similar->collection == NULL)
+        return status;
+    status = tern_buffer_printf(out, ",\"found\":%u,\"score\":", outcome.found);
+    if (status == 0)
+        status =
+            outcome.found > 0 ? append_number(out, outcome.score) : tern_buffer_printf(out, "null");
+    if (status == 0)
+        status = tern_buffer_printf(out, ",\"search_ns\":%llu,\"votes\":[",
+                                    (unsigned long long)outcome.search_ns);
+    for (uint32_t i = 0; i < similar->vote_count && status == 0; i++)
+        status = append_vote(similar, i, &outcome.results[i], out);
+    return status != 0 ? status : tern_buffer_printf(out, "]");
+}
+
 /* How many atoms hit, and whether the decision needed to know. */
 static int append_scan(const struct told *told, uint32_t index, struct tern_buffer *out)
 {
@@ -188,7 +265,9 @@ static int append_lookup(const struct told *told, uint32_t index, struct tern_bu
         if (status == 0)
             status = tern_buffer_json_string(out, table->name, table->name_length);
     }
-    if (status == 0 && unit->kind == TERN_UNIT_SCAN)
+    if (status == 0 && unit->kind == TERN_UNIT_SIMILAR)
+        status = append_similar(told, index, out);
+    if (status == 0 && has_hits(unit))
         return append_scan(told, index, out);
     if (status == 0)
         status =
@@ -298,8 +377,9 @@ int tern_rules_explain(const struct tern_rules *rules, struct tern_scratch *scra
     scratch->hits = hits;
     decided = tern_clock_now_ns();
     told = (struct told){rules, facts, scratch->room, scratch->classes, &item, scratch->unscanned};
-    for (uint32_t i = 0; i < rules->scan_count; i++)
-        if (scratch->classes[rules->scans[i].unit] != TERN_CLASS_MISSING)
+    for (uint32_t i = 0; i < rules->scan_count; i++) /* what the decision has not needed */
+        if (scratch->classes[rules->scans[i].unit] != TERN_CLASS_MISSING && i < TERN_LAZY_MAX &&
+            (scratch->unscanned >> i & 1))
             tern_room_scan(scratch->room, i, facts);
     status = append_verdict(rules, &verdict, out);
     if (status == 0)

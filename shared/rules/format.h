@@ -30,6 +30,8 @@ enum tern_unit_kind {
     TERN_UNIT_SET = 6,      /* a field in a set table: 1 not in it, 2 in it */
     TERN_UNIT_MAP = 7, /* the record of a map table: 1 none, 2 + its class in the classes section */
     TERN_UNIT_SCAN = 8, /* a string through all patterns asked of it, in one pass */
+    TERN_UNIT_SIMILAR =
+        9, /* a vector's neighbours in a collection: shared/rules/similar_format.h */
 };
 
 /* {offset, count} of an array; counts are in elements. */
@@ -109,27 +111,28 @@ TERN_LAYOUT_FIELD(tern_rules_header, kinds, 368);
 TERN_LAYOUT_FIELD(tern_rules_header, live, 384);
 TERN_LAYOUT_FIELD(tern_rules_header, reserved2, 400);
 
-/* A SCAN unit's value has any number of hits at once. Its classes 0 and 1 have empty rows; class
- * 2 + i is "atom i hits" and contributes its row beside those of the other hits, so that a
- * conjunction that asks for three atoms needs three ups of this unit. Behind the atoms stand
- * `level_count` rows, taken together as long as the value has not been scanned: row j holds the
- * bits that ask for more than j atoms, so that they bring all ups and no downs. The first
- * TERN_LAZY_MAX SCAN units are lazy, in their order: bit s of a conjunction's `lazy` says that it
- * depends on the s-th one; further ones are scanned at once. */
+/* The value of a SCAN or SIMILAR unit has any number of hits at once. Its classes 0 and 1 have
+ * empty rows; class 2 + i is "atom i hits" and contributes its row beside those of the other hits,
+ * so that a conjunction that asks for three atoms needs three ups of this unit. Behind the atoms
+ * stand `level_count` rows, taken together as long as the value has not been scanned: row j holds
+ * the bits that ask for more than j atoms, so that they bring all ups and no downs. `place` orders
+ * these units, cheap ones first. The first TERN_LAZY_MAX are lazy: bit s of a conjunction's `lazy`
+ * says that it depends on the one in place s; further ones are scanned at once. */
 struct tern_unit {
     uint8_t kind;   /* enum tern_unit_kind */
     uint8_t type;   /* enum tern_type of the field */
     uint16_t field; /* a slot of facts: a field's id, or the slot of its untouched value */
-    uint16_t table; /* SET, MAP; else 0 */
+    uint16_t table; /* SET, MAP; SIMILAR: the collection; else 0 */
     uint16_t reserved;
     uint32_t class_count;
     uint32_t first_row; /* index of class 0 in class_rows */
     uint64_t offset;    /* of its classifier, 0: none */
     uint64_t length;
     uint8_t section_hash[16]; /* MAP, SCAN: of the classes or patterns section it goes with */
-    uint32_t atom_count;      /* SCAN */
-    uint32_t level_count;     /* SCAN */
-    uint8_t reserved1[8];
+    uint32_t atom_count;      /* SCAN, SIMILAR */
+    uint32_t level_count;     /* SCAN, SIMILAR */
+    uint32_t place;           /* SCAN, SIMILAR */
+    uint8_t reserved1[4];
 };
 TERN_LAYOUT_SIZE(tern_unit, 64);
 TERN_LAYOUT_FIELD(tern_unit, kind, 0);
@@ -144,7 +147,8 @@ TERN_LAYOUT_FIELD(tern_unit, length, 24);
 TERN_LAYOUT_FIELD(tern_unit, section_hash, 32);
 TERN_LAYOUT_FIELD(tern_unit, atom_count, 48);
 TERN_LAYOUT_FIELD(tern_unit, level_count, 52);
-TERN_LAYOUT_FIELD(tern_unit, reserved1, 56);
+TERN_LAYOUT_FIELD(tern_unit, place, 56);
+TERN_LAYOUT_FIELD(tern_unit, reserved1, 60);
 
 /* How the row of one class differs from its unit's base row. The first delta is repeated here, so
  * that a row with one block costs one line less; where a classifier can say it itself (class.h),
@@ -255,7 +259,7 @@ struct tern_term {
     uint32_t text;  /* index in texts */
     uint32_t based; /* 1: true in the unit's base row */
     uint32_t check; /* 1 + its first step when it is in no row (residual), else 0 */
-    uint32_t class; /* SCAN: the class of its one atom */
+    uint32_t class; /* SCAN, SIMILAR: the class of its one atom */
 };
 TERN_LAYOUT_SIZE(tern_term, 20);
 TERN_LAYOUT_FIELD(tern_term, unit, 0);

@@ -298,6 +298,8 @@ static bool type_fits(const struct tern_unit *unit)
     case TERN_UNIT_SUFFIX:
     case TERN_UNIT_SCAN:
         return unit->type == TERN_TYPE_STRING;
+    case TERN_UNIT_SIMILAR:
+        return unit->type == TERN_TYPE_VECTOR;
     default:
         return unit->kind >= TERN_UNIT_PRESENCE && unit->kind <= TERN_UNIT_MAP;
     }
@@ -315,37 +317,72 @@ static bool slot_fits(const struct opening *opening, const struct tern_schema *s
            (!raw || (opening->header->raw_fields[field->id / 64] >> (field->id % 64) & 1));
 }
 
-/* The atoms' rows and the levels' are where the unit says, and the patterns go with it. */
-static int open_scan(struct opening *opening, const struct tern_unit *unit,
-                     const struct tern_unit_view *view, uint32_t index)
+static bool has_hits(const struct tern_unit *unit)
+{
+    return unit->kind == TERN_UNIT_SCAN || unit->kind == TERN_UNIT_SIMILAR;
+}
+
+/* What it goes through. */
+static int open_patterns(struct opening *opening, const struct tern_unit *unit,
+                         struct tern_scan *scan, uint32_t index)
 {
     const struct tern_rules_parts *parts = opening->parts;
-    const struct tern_class_row *rows = view->rows;
-    struct tern_scan *scan = &opening->rules->scans[opening->rules->scan_count];
     const struct tern_patterns_section *patterns = NULL;
-    int status;
 
-    if (unit->atom_count > TERN_PATTERNS_MAX || unit->level_count > TERN_UNITS_MAX ||
-        unit->class_count != TERN_CLASS_FIRST + unit->atom_count + unit->level_count ||
-        rows[TERN_CLASS_MISSING].delta_count != 0 || rows[TERN_CLASS_BASE].delta_count != 0)
-        return corrupt(opening, "atoms of unit", index);
     for (unsigned i = 0; i < parts->patterns_count; i++)
         if (parts->patterns[i].unit == index)
             patterns = &parts->patterns[i];
     if (patterns == NULL)
         return tern_error_set(opening->error, TERN_ECORRUPT,
                               "rules: unit %u has no patterns section", index);
+    return tern_scan_open(scan, patterns->data, patterns->length, unit->section_hash,
+                          opening->error);
+}
+
+/* What is asked of its neighbours. */
+static int open_similar(struct opening *opening, const struct tern_unit *unit,
+                        struct tern_scan *scan, uint32_t index)
+{
+    const struct tern_rules_parts *parts = opening->parts;
+    const struct tern_schema *schema = parts->schema;
+    const struct tern_collection *collection = NULL;
+    int status;
+
+    if (unit->table == 0 || unit->table > schema->collection_count)
+        return corrupt(opening, "collection of unit", index);
+    if (unit->table <= parts->collection_count && parts->collections[unit->table].header != NULL)
+        collection = &parts->collections[unit->table];
+    status = tern_similar_open(&scan->similar, opening->section + unit->offset, unit->length,
+                               unit->atom_count, tern_schema_fields(schema)[unit->field - 1].dim,
+                               collection, opening->error);
+    opening->rules->searches = opening->rules->searches || status == 0;
+    return status;
+}
+
+/* The atoms' rows and the levels' are where the unit says, and what it goes through is there.
+ * Places are those of the first scan_count, each once. */
+static int open_scan(struct opening *opening, const struct tern_unit *unit,
+                     const struct tern_unit_view *view, uint32_t index)
+{
+    const struct tern_class_row *rows = view->rows;
+    struct tern_scan *scan;
+
+    if (unit->place >= opening->rules->scan_count ||
+        opening->rules->scans[unit->place].hits != NULL)
+        return corrupt(opening, "place of unit", index);
+    scan = &opening->rules->scans[unit->place];
+    if (unit->atom_count > TERN_PATTERNS_MAX || unit->level_count > TERN_UNITS_MAX ||
+        unit->class_count != TERN_CLASS_FIRST + unit->atom_count + unit->level_count ||
+        rows[TERN_CLASS_MISSING].delta_count != 0 || rows[TERN_CLASS_BASE].delta_count != 0)
+        return corrupt(opening, "atoms of unit", index);
     *scan = (struct tern_scan){.unit = index,
                                .field = unit->field,
                                .atom_count = unit->atom_count,
                                .level_count = unit->level_count,
                                .hits = rows + TERN_CLASS_FIRST,
                                .levels = rows + TERN_CLASS_FIRST + unit->atom_count};
-    status =
-        tern_scan_open(scan, patterns->data, patterns->length, unit->section_hash, opening->error);
-    if (status == 0)
-        opening->rules->scan_count++; /* from here on it is closed with the rules */
-    return status;
+    return unit->kind == TERN_UNIT_SCAN ? open_patterns(opening, unit, scan, index)
+                                        : open_similar(opening, unit, scan, index);
 }
 
 /* What bits and terms say of SCAN units, once these are known. */
@@ -376,6 +413,8 @@ static int open_units(struct opening *opening)
 
     if (units == NULL || rows == NULL)
         return tern_error_set(opening->error, TERN_ECORRUPT, "rules: units leave the section");
+    for (uint32_t i = 0; i < header->units.count; i++)
+        opening->rules->scan_count += has_hits(&units[i]);
     status = check_rows(opening, rows);
     for (uint32_t i = 0; i < header->units.count && status == 0; i++) {
         const struct tern_unit *unit = &units[i];
@@ -400,9 +439,9 @@ static int open_units(struct opening *opening)
                 return corrupt(opening, "table of unit", i);
             view->table = &tables[unit->table];
         }
-        status = unit->kind == TERN_UNIT_MAP    ? open_classes(opening, unit, view, i)
-                 : unit->kind == TERN_UNIT_SCAN ? open_scan(opening, unit, view, i)
-                                                : open_classifier(opening, unit, view);
+        status = unit->kind == TERN_UNIT_MAP ? open_classes(opening, unit, view, i)
+                 : has_hits(unit)            ? open_scan(opening, unit, view, i)
+                                             : open_classifier(opening, unit, view);
     }
     return status;
 }

@@ -72,6 +72,8 @@ void tern_scan_close(struct tern_scan *scan)
 {
     hs_free_database(scan->database);
     scan->database = NULL;
+    tern_similar_close(scan->similar);
+    scan->similar = NULL;
 }
 
 void tern_room_free(struct tern_room *room)
@@ -79,10 +81,28 @@ void tern_room_free(struct tern_room *room)
     if (room == NULL)
         return;
     hs_free_scratch(room->scratch);
+    tern_similar_room_free(room->similar);
     free(room->cursors);
     free(room->memos);
     free(room->seen);
     free(room);
+}
+
+static int make_similar(struct tern_room *room, const struct tern_rules *rules)
+{
+    const struct tern_similar **similars;
+    int status;
+
+    if (!rules->searches)
+        return 0;
+    similars = calloc(rules->scan_count, sizeof *similars);
+    if (similars == NULL)
+        return TERN_ENOMEM;
+    for (uint32_t i = 0; i < rules->scan_count; i++)
+        similars[i] = rules->scans[i].similar;
+    status = tern_similar_room_new(&room->similar, similars, rules->scan_count);
+    free(similars);
+    return status;
 }
 
 int tern_room_new(struct tern_room **room, const struct tern_rules *rules)
@@ -117,7 +137,7 @@ int tern_room_new(struct tern_room **room, const struct tern_rules *rules)
             return TERN_ENOMEM;
         }
     }
-    if (made->cursors == NULL ||
+    if (made->cursors == NULL || make_similar(made, rules) != 0 ||
         (rules->scan_count > 0 && (made->memos == NULL || made->seen == NULL))) {
         tern_room_free(made);
         return TERN_ENOMEM;

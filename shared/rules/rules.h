@@ -61,8 +61,10 @@ struct tern_rules {
     const struct tern_text_span *check_strings;
     const struct tern_table *tables; /* by id */
     uint64_t serial;                 /* no other rule set of this process ever had it */
-    struct tern_scan *scans;         /* the SCAN units; the first TERN_LAZY_MAX are lazy */
+    struct tern_scan
+        *scans; /* the SCAN and SIMILAR units by place; the first TERN_LAZY_MAX are lazy */
     uint32_t scan_count;
+    bool searches; /* some of these are SIMILAR units */
     /* for explain */
     const struct tern_rules_header *header;
     const struct tern_schema *schema;

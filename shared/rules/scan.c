@@ -9,16 +9,11 @@ static int note_hit(unsigned id, unsigned long long from, unsigned long long to,
                     void *context)
 {
     struct tern_scan_hits *hits = context;
-    uint32_t atom;
 
     (void)from, (void)to, (void)flags;
     if (TERN_UNLIKELY(id >= hits->scan->expression_count))
         return 0; /* the database is the builder's word: what is none stays out of the rows */
-    atom = hits->scan->atoms[id];
-    if (hits->marks[atom] != hits->mark) { /* it may have several expressions */
-        hits->marks[atom] = hits->mark;
-        hits->atoms[hits->count++] = atom;
-    }
+    tern_scan_add(hits, hits->scan->atoms[id]);   /* it may have several expressions */
     return hits->count == hits->scan->atom_count; /* there is no more to be found */
 }
 
@@ -28,11 +23,7 @@ static void scan_value(struct tern_room *room, struct tern_scan_hits *hits,
     const char *bytes = value->string.length != 0 ? (const char *)value->string.bytes : "";
     hs_error_t code;
 
-    hits->count = 0;
-    if (TERN_UNLIKELY(++hits->mark == 0)) { /* once in four billion */
-        memset(hits->marks, 0, hits->scan->atom_count * sizeof *hits->marks);
-        hits->mark = 1;
-    }
+    tern_scan_begin(hits);
     code = hs_scan(hits->scan->database, bytes, value->string.length, 0, room->scratch, note_hit,
                    hits);
     assert(code == HS_SUCCESS || code == HS_SCAN_TERMINATED);
@@ -58,6 +49,10 @@ void tern_room_scan(struct tern_room *room, uint32_t index, const struct tern_fa
     struct tern_memo *memo;
     uint64_t hash, *seen;
 
+    if (hits->scan->similar != NULL) {
+        tern_similar_run(hits->scan->similar, room->similar, index, value, hits);
+        return;
+    }
     if (TERN_UNLIKELY(hits->scan->database == NULL)) {
         hits->count = 0;
         return;

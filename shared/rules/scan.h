@@ -1,5 +1,6 @@
 /* All patterns that are asked of one field, matched in one pass by hyperscan, and what a thread
- * needs for it. Private to shared/rules. */
+ * needs for it; what neighbours are asked (similar.h) goes the same way. Private to shared/rules.
+ */
 #ifndef TERN_RULES_SCAN_H
 #define TERN_RULES_SCAN_H
 
@@ -7,12 +8,14 @@
 #include "shared/facts.h"
 #include "shared/rules/evaluate.h"
 #include "shared/rules/format.h"
+#include "shared/rules/similar.h"
 
 struct hs_database;
 struct hs_scratch;
 
 struct tern_scan {                /* zero-initialise; the database is the process's own memory */
     struct hs_database *database; /* NULL: there is no pattern, as of an empty set */
+    struct tern_similar *similar; /* of SIMILAR units: what is searched in the place of patterns */
     uint32_t unit;                /* its index */
     uint16_t field;               /* whose value is scanned */
     uint32_t atom_count;
@@ -36,6 +39,25 @@ struct tern_scan_hits {
     uint32_t mark;   /* of this scan */
     const struct tern_scan *scan;
 };
+
+/* Forgets what was found in the item before. */
+static inline void tern_scan_begin(struct tern_scan_hits *hits)
+{
+    hits->count = 0;
+    if (TERN_UNLIKELY(++hits->mark == 0)) { /* once in four billion */
+        memset(hits->marks, 0, hits->scan->atom_count * sizeof *hits->marks);
+        hits->mark = 1;
+    }
+}
+
+/* An atom hits; it may do so several times. */
+static inline void tern_scan_add(struct tern_scan_hits *hits, uint32_t atom)
+{
+    if (hits->marks[atom] == hits->mark)
+        return;
+    hits->marks[atom] = hits->mark;
+    hits->atoms[hits->count++] = atom;
+}
 
 /* What a value was found to hold when it was scanned last: clients send the same user agents over
  * and over. The value stands there whole, so that no other one is ever taken for it. */
@@ -61,7 +83,8 @@ struct tern_room {
     struct tern_memo *memos; /* NULL: nothing is scanned */
     uint64_t *seen; /* by slot: the hash that was there last; a value is kept when it comes again */
     uint64_t seed;  /* of their hashes: whoever knows it can only make them miss */
-    struct tern_scan_hits hits[]; /* by scan: of the item at hand */
+    struct tern_similar_room *similar; /* NULL: nothing is searched */
+    struct tern_scan_hits hits[];      /* by scan: of the item at hand */
 };
 
 /* Scans the item's value of the scan `index` into hits[index]; the field is there. Allocates

@@ -165,6 +165,7 @@ static int compare_set(struct world *world, uint64_t *random, uint32_t scale, un
         return 1;
     }
     count_forms(compiled.rules);
+    tern_reference_set_vectors(reference, &world->source);
     memset(counts->expected, 0, sizeof counts->expected);
     count_hits(scratch, &config, counts);
     if (tern_scratch_prepare(scratch, compiled.rules) != 0)

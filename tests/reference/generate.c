@@ -201,6 +201,44 @@ static void pattern(uint64_t *random, struct tern_buffer *out)
     }
 }
 
+/* Something that neighbours are asked. */
+static void neighbours(uint64_t *random, struct tern_buffer *out)
+{
+    static const char *const collections[] = {"docs", "docs", "near", "mass", "unserved"};
+    static const char *const minima[] = {"-1",    "0",   "0.25", "0.5", "0.75",
+                                         "0.875", "1.0", "0.1",  "0.2", "0.33"};
+    static const struct {
+        const char *name;
+        enum tern_type type;
+    } columns[] = {{"label", TERN_TYPE_STRING}, {"label", TERN_TYPE_STRING},
+                   {"tier", TERN_TYPE_U32},     {"age", TERN_TYPE_I64},
+                   {"vip", TERN_TYPE_BOOL},     {"big", TERN_TYPE_U64},
+                   {"score", TERN_TYPE_F32}};
+    const char *collection = one_of(random, collections, TERN_COUNT(collections));
+    bool l2 = strcmp(collection, "near") == 0;
+    size_t column = below(random, TERN_COUNT(columns));
+    char operand[128];
+    int length = snprintf(operand, sizeof operand, "similar(%s, shape, k: %u", collection,
+                          1 + (unsigned)below(random, below(random, 4) == 0 ? 15 : 5));
+
+    if (below(random, 2) == 0) /* similarities of l2 collections are never negative */
+        length += snprintf(operand + length, sizeof operand - (size_t)length, ", min: %s",
+                           one_of(random, minima + l2, TERN_COUNT(minima) - l2));
+    length += snprintf(operand + length, sizeof operand - (size_t)length, ")");
+    if (below(random, 6) == 0) {
+        tern_buffer_printf(out, "exists(%s)", operand);
+        return;
+    }
+    snprintf(operand + length, sizeof operand - (size_t)length, ".%s", columns[column].name);
+    if (below(random, 8) == 0)
+        tern_buffer_printf(out, "exists(%s)", operand);
+    else if (columns[column].type == TERN_TYPE_F32)
+        tern_buffer_printf(out, "%s %s %s", operand, one_of(random, comparisons, 6),
+                           one_of(random, minima, TERN_COUNT(minima)));
+    else
+        comparison(random, operand, columns[column].type, false, out);
+}
+
 static void atom(uint64_t *random, struct tern_buffer *out)
 {
     static const struct {
@@ -252,9 +290,11 @@ static void atom(uint64_t *random, struct tern_buffer *out)
         "exists(users)",       "exists(user)",    "exists(peer)",   "exists(asn[peer])",
         "exists(users.trust)", "exists(delta)",   "exists(host)",   "exists(paths[path].hits)",
         "exists(peers)",       "exists(path.raw)"};
-    uint64_t which = below(random, 12);
+    uint64_t which = below(random, 14);
 
-    if (which >= 10 && generate_patterns) {
+    if (which >= 12) {
+        neighbours(random, out);
+    } else if (which >= 10 && generate_patterns) {
         pattern(random, out);
     } else if (which < 2) {
         tern_buffer_printf(out, "%s", one_of(random, memberships, TERN_COUNT(memberships)));

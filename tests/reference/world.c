@@ -28,6 +28,7 @@ static union tern_value string_value(uint8_t text[64], const char *format, uint6
 union tern_value world_key(enum world_field field, uint64_t number, uint8_t text[64])
 {
     union tern_value value = {0};
+    float values[WORLD_DIM];
 
     switch (field) {
     case WORLD_IP:
@@ -51,6 +52,12 @@ union tern_value world_key(enum world_field field, uint64_t number, uint8_t text
         return value;
     case WORLD_SECURE:
         value.boolean = number & 1;
+        return value;
+    case WORLD_SHAPE:
+        world_vector_values(number, values);
+        memcpy(text, values, sizeof values);
+        value.string.bytes = text;
+        value.string.length = sizeof values;
         return value;
     default:
         value.u64 = number;
@@ -135,7 +142,7 @@ static const struct {
     {"path", TERN_TYPE_STRING, 0},  {"user", TERN_TYPE_U64, 0},
     {"delta", TERN_TYPE_I64, 0},    {"ratio", TERN_TYPE_F32, 0},
     {"secure", TERN_TYPE_BOOL, 0},  {"peer", TERN_TYPE_IP, 0},
-    {"agent", TERN_TYPE_STRING, 0},
+    {"agent", TERN_TYPE_STRING, 0}, {"shape", TERN_TYPE_VECTOR, 0},
 };
 
 static const struct {
@@ -244,6 +251,7 @@ void world_make(struct world *world, uint32_t scale)
                                                       .type = field_list[i].type,
                                                       .flags = field_list[i].flags,
                                                       .max_bytes = TERN_STRING_MAX};
+    world->fields[WORLD_SHAPE - 1].dim = WORLD_DIM;
     world->fields[WORLD_PATH - 1].normalize =
         TERN_NORMALIZE_STRIP_QUERY | TERN_NORMALIZE_PERCENT_DECODE | TERN_NORMALIZE_MERGE_SLASHES;
     for (unsigned slot = WORLD_HOST_RAW; slot <= WORLD_PATH_RAW; slot++)
@@ -254,6 +262,7 @@ void world_make(struct world *world, uint32_t scale)
             .raw_of = slot == WORLD_HOST_RAW ? WORLD_HOST : WORLD_PATH};
     for (unsigned id = 1; id <= WORLD_TABLES; id++)
         build_table(world, id, scale);
+    world_collections_make(world);
     config = world_config(world, NULL, 0);
     status = world_schema(world, &config);
     assert(status == 0);
@@ -275,6 +284,7 @@ void world_free(struct world *world)
 {
     for (unsigned id = 1; id <= WORLD_TABLES; id++)
         free(world->images[id]);
+    world_collections_free(world);
     free(world->schema);
 }
 
@@ -292,6 +302,8 @@ struct tern_config world_config(struct world *world, struct tern_config_rule *ru
                                 .slot_count = WORLD_SLOTS,
                                 .tables = world->tables,
                                 .table_count = WORLD_TABLES,
+                                .collections = world->collections,
+                                .collection_count = WORLD_COLLECTIONS,
                                 .rules = rules,
                                 .rule_count = rule_count,
                                 .limits.rules_bytes = 1ull << 30,
@@ -352,7 +364,9 @@ int world_open(const struct world *world, const struct world_rules *compiled, co
                                      .classes = classes,
                                      .classes_count = made->classes_count,
                                      .patterns = patterns,
-                                     .patterns_count = made->patterns_count};
+                                     .patterns_count = made->patterns_count,
+                                     .collections = world->served,
+                                     .collection_count = WORLD_COLLECTIONS};
     int status;
 
     for (unsigned i = 0; i < made->classes_count; i++)

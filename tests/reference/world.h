@@ -4,6 +4,7 @@
 #ifndef TERN_TESTS_REFERENCE_WORLD_H
 #define TERN_TESTS_REFERENCE_WORLD_H
 
+#include "controlplane/build/graph.h"
 #include "controlplane/compile/compile.h"
 #include "controlplane/compile/reference.h"
 #include "shared/rules/evaluate.h"
@@ -18,7 +19,8 @@ enum world_field { /* ids */
                    WORLD_SECURE,
                    WORLD_PEER,
                    WORLD_AGENT,
-                   WORLD_FIELDS = WORLD_AGENT,
+                   WORLD_SHAPE, /* vector(WORLD_DIM) */
+                   WORLD_FIELDS = WORLD_SHAPE,
                    WORLD_HOST_RAW, /* slots of untouched values */
                    WORLD_PATH_RAW,
                    WORLD_SLOTS = WORLD_PATH_RAW,
@@ -38,6 +40,26 @@ enum world_table {                     /* ids */
                    WORLD_TABLES = WORLD_BOTS,
 };
 
+#define WORLD_DIM 16
+#define WORLD_VECTORS                                                                              \
+    30 /* a collection's; no more than a search ranks, so that ties are in order */
+
+enum world_collection { /* ids */
+                        WORLD_DOCS =
+                            1,      /* cosine: label string, tier u32, age i64, vip bool, big u64 */
+                        WORLD_NEAR, /* l2: likewise */
+                        WORLD_MASS, /* dot: likewise */
+                        WORLD_UNSERVED, /* cosine: likewise; no object */
+                        WORLD_COLLECTIONS = WORLD_UNSERVED,
+};
+
+struct world_vector { /* what a collection holds, for whoever looks at it one by one */
+    uint64_t id;
+    bool is_live;
+    float values[WORLD_DIM];
+    struct tern_payload_value payload[5]; /* in the order of the columns */
+};
+
 struct world {
     struct tern_config_field fields[WORLD_SLOTS];
     struct tern_config_table tables[WORLD_TABLES];
@@ -45,6 +67,12 @@ struct world {
     struct tern_table opened[WORLD_TABLES + 1];
     void *images[WORLD_TABLES + 1];
     uint8_t hashes[WORLD_TABLES + 1][16];
+    struct tern_config_collection collections[WORLD_COLLECTIONS];
+    struct tern_collection served[WORLD_COLLECTIONS + 1]; /* no header: not served */
+    struct tern_graph *graphs[WORLD_COLLECTIONS + 1];
+    void *objects[WORLD_COLLECTIONS + 1];
+    struct world_vector vectors[WORLD_COLLECTIONS + 1][WORLD_VECTORS];
+    struct tern_reference_vectors source; /* of them, one by one */
     struct tern_schema *schema;
 };
 
@@ -54,6 +82,18 @@ void world_free(struct world *world);
 
 /* Gives the (otherwise empty) world the schema of another configuration. */
 int world_schema(struct world *world, const struct tern_config *config);
+
+/* The part of world_make and world_free that makes collections. */
+void world_collections_make(struct world *world);
+void world_collections_free(struct world *world);
+
+/* Puts another vector and payload in the place of the one with that index, or removes it. */
+void world_vector_put(struct world *world, enum world_collection collection, unsigned index,
+                      const struct world_vector *vector);
+void world_vector_remove(struct world *world, enum world_collection collection, unsigned index);
+
+/* The values of vector `number` of every collection: ±1, some alike, some equal. */
+void world_vector_values(uint64_t number, float values[WORLD_DIM]);
 
 /* A rule whose texts are taken as they are and must outlive the configuration. */
 struct tern_config_rule world_rule(const char *id, const char *when);
@@ -80,7 +120,7 @@ int world_open(const struct world *world, const struct world_rules *compiled, co
                size_t length, struct tern_rules **rules, struct tern_error *error);
 
 /* Values that hit the tables: key `number` of the world's table in its field. Strings live in
- * static storage of `text` (64 bytes). */
+ * static storage of `text` (64 bytes), as do vectors. */
 union tern_value world_key(enum world_field field, uint64_t number, uint8_t text[64]);
 
 union world_facts { /* one item: room for the values that follow the head, raw slots included */

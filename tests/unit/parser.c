@@ -14,6 +14,7 @@ struct fixture {
     struct tern_config_field fields[9];
     struct tern_config_column columns[5];
     struct tern_config_table tables[6];
+    struct tern_config_collection collection;
     struct tern_config_rule rule;
     struct tern_config config;
 };
@@ -74,12 +75,21 @@ static void fixture_make(struct fixture *fixture, const char *when)
                                        .columns = map ? fixture->columns : NULL,
                                        .column_count = map ? TERN_COUNT(columns) : 0};
     }
+    fixture->fields[7].dim = 4;
+    fixture->collection = (struct tern_config_collection){
+        .name = text_of("docs"),
+        .shape = {.dim = 4,
+                  .metric = TERN_METRIC_COSINE,
+                  .columns = {{"label", TERN_TYPE_STRING}, {"tenant", TERN_TYPE_U32}},
+                  .column_count = 2}};
     fixture->rule = (struct tern_config_rule){
         .id = text_of("r"), .when = text_of(when), .then = TERN_THEN_ACTION, .action = TERN_DENY};
     fixture->config = (struct tern_config){.fields = fixture->fields,
                                            .field_count = TERN_COUNT(fields),
                                            .tables = fixture->tables,
                                            .table_count = TERN_COUNT(tables),
+                                           .collections = &fixture->collection,
+                                           .collection_count = 1,
                                            .rules = &fixture->rule,
                                            .rule_count = 1,
                                            .limits.rules_bytes = 64 << 20};
@@ -124,6 +134,16 @@ static void refuses(const char *when, unsigned column, const char *message)
 
 static void accepts_the_language(TERN_TEST_STATE)
 {
+    accepts("similar(docs, text_vector, k: 10).label == \"x\"");
+    accepts("similar(docs, text_vector, k:10,min:0.8).label in {\"x\", 'y',}");
+    accepts("similar(docs, text_vector, min: -1, k: 1000).label starts_with \"x\"");
+    accepts("not similar(docs, text_vector, k: 1).label ends_with \"x\" or path == \"x\"");
+    accepts("similar(docs, text_vector, k: 10).tenant in {1, 3..5}");
+    accepts("similar(docs, text_vector, k: 10).tenant != 3");
+    accepts("similar(docs, text_vector, k: 10).score >= 0.9");
+    accepts("exists(similar(docs, text_vector, k: 10, min: 1e-3))");
+    accepts("exists(similar(docs, text_vector, k: 10).label) and exists(similar(docs, text_vector, "
+            "k: 3).score)");
     accepts("ip in {10.0.0.0/8, 192.168.0.0/16}");
     accepts("ip in {10.0.0.1..10.0.0.9, ::1, 2001:db8::/32, ::ffff:10.0.0.1,}");
     accepts("ip == 10.0.0.1 or ip != \"::1\"");
@@ -189,7 +209,16 @@ static void refuses_with_place(TERN_TEST_STATE)
     refuses("path.raw == \"x\"", 6, "'path' is not normalized");
     refuses("users[user.rw].trust > 1", 12, "expected 'raw'");
     refuses("model.fraud > 0.5", 1, "needs models");
-    refuses("similar(text) > 0.5", 1, "needs tier 2");
+    refuses("similar(text) > 0.5", 13, "expected ',' and the field to compare, found ')'");
+    refuses("similar(5, text_vector, k: 1).label == \"x\"", 9, "expected a collection of vectors");
+    refuses("similar(docs, text_vector, k 1).label == \"x\"", 30, "expected ':', found '1'");
+    refuses("similar(docs, text_vector, k: x).label == \"x\"", 31, "expected a number");
+    refuses("similar(docs, text_vector, k: 1 == 2", 33, "expected ',' or ')'");
+    refuses("similar(docs, text_vector, k: 1). == 2", 35, "expected a column of the payload");
+    refuses("similar(docs, text_vector, k: 1).tenant == -1", 44, "u32 is never negative");
+    refuses("similar(docs, text_vector, k: 1, min: nan).tenant == 1", 39, "expected a number");
+    refuses("similar(docs, text_vector, k: 1, min: 1e99).tenant == 1", 39, "no number that fits");
+    refuses("similar(docs, text_vector.raw, k: 1).tenant == 1", 26, "expected ',' or ')'");
     refuses("path not in $tokens", 6, "'not' stands before the whole comparison");
     refuses("user = 1", 6, "comparison is written '=='");
     refuses("user == 1 & user == 2", 11, "write 'and' or 'or'");

@@ -450,13 +450,18 @@ static void corrupt_sections_stay_harmless(TERN_TEST_STATE)
         world_rule("c", "not path == \"x\" and secure == true"),
         world_rule("d",
                    "path contains \"1\" and path matches \"^/p\" and not agent contains \"b\""),
-        world_rule("e", "agent matches $bots or agent contains \"zilla\"")};
+        world_rule("e", "agent matches $bots or agent contains \"zilla\""),
+        world_rule("f", "similar(docs, shape, k: 9).label in {\"DE\", \"US\"} and "
+                        "similar(docs, shape, k: 5, min: 0.5).tier > 0"),
+        world_rule("g", "similar(near, shape, k: 3).score > 0.3 or "
+                        "similar(near, shape, k: 20).label starts_with \"u\"")};
     struct tern_config config = world_config(&world, rules, TERN_COUNT(rules));
     struct world_rules compiled;
     struct tern_scratch *scratch = NULL;
     union world_facts facts = {.room = {0}};
     const struct tern_facts *item = &facts.head;
     struct tern_verdict verdict;
+    float shape[WORLD_DIM];
     uint64_t seed = 5;
     size_t length;
     unsigned refused = 0;
@@ -468,6 +473,10 @@ static void corrupt_sections_stay_harmless(TERN_TEST_STATE)
     set_agent(&facts, "Mozilla/5.0");
     facts.head.values[WORLD_IP].address = tern_address_from_v4(0x0a000001);
     facts.head.values[WORLD_USER].u64 = 4;
+    world_vector_values(7, shape);
+    facts.head.values[WORLD_SHAPE].string.bytes = (const uint8_t *)shape;
+    facts.head.values[WORLD_SHAPE].string.length = sizeof shape;
+    tern_facts_set_present(&facts.head, WORLD_SHAPE);
     tern_facts_set_present(&facts.head, WORLD_IP);
     tern_facts_set_present(&facts.head, WORLD_USER);
     for (size_t at = 0; at + 4 <= length; at += 4) {

@@ -45,13 +45,29 @@ static int decode_some(struct tern_local_context *context, struct position *posi
     return (int)done;
 }
 
+/* Decisions that search collections, which change in place, stay in one epoch meanwhile; all else
+ * that is read is held by the pin. */
+static void enter(struct tern_local_context *context)
+{
+    if (tern_rules_search(context->offer->view->rules))
+        tern_reader_enter(&context->part->reader, tern_arena_envelope(&context->join->arena));
+}
+
+static void leave(struct tern_local_context *context)
+{
+    if (tern_rules_search(context->offer->view->rules))
+        tern_reader_leave(&context->part->reader);
+}
+
 static void decide_some(struct tern_local_context *context, unsigned count,
                         struct tern_decision *decisions)
 {
     const struct tern_view *view = context->offer->view;
     struct tern_reader_context *part = context->part;
 
+    enter(context);
     tern_rules_decide(view->rules, context->scratch, context->items, count, context->verdicts);
+    leave(context);
     for (unsigned i = 0; i < count; i++) {
         decisions[i] = (struct tern_decision){
             .verdict = context->verdicts[i],
@@ -121,8 +137,10 @@ int tern_local_explain(struct tern_local_context *context, const struct tern_req
     if (code < 0)
         return code;
     context->json.length = 0;
+    enter(context);
     code = tern_rules_explain(context->offer->view->rules, context->scratch, context->items[0],
                               &context->json);
+    leave(context);
     if (code < 0)
         return tern_error_set(error, code, "no explanation: %s", tern_error_text(code));
     *json = (const char *)context->json.data;
