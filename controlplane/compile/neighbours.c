@@ -178,7 +178,7 @@ void tern_neighbours_text(const struct tern_config *config, const struct tern_op
                           config->fields[operand->field - 1].name.text, operand->k);
 
     if (operand->min != -INFINITY)
-        length += snprintf(text + length, TERN_NEIGHBOURS_TEXT - (size_t)length, ", min: %.9g",
+        length += snprintf(text + length, TERN_NEIGHBOURS_TEXT - (size_t)length, ", min: %g",
                            (double)operand->min);
     snprintf(text + length, TERN_NEIGHBOURS_TEXT - (size_t)length, ")");
 }

@@ -182,7 +182,7 @@ static int append_vote(const struct tern_similar *similar, uint32_t index,
     int status = tern_buffer_printf(out, "%s{\"k\":%u", index ? "," : "", vote->k);
 
     if (status == 0 && isfinite(vote->min))
-        status = tern_buffer_printf(out, ",\"min\":%.9g", (double)vote->min);
+        status = tern_buffer_printf(out, ",\"min\":%g", (double)vote->min);
     if (status == 0)
         status = tern_buffer_printf(out, ",\"found\":%u", result->found);
     if (status == 0 && vote->name_length > 0) {

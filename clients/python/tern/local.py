@@ -87,6 +87,7 @@ def _load(path: Optional[str]) -> ctypes.CDLL:
         ("tern_item_set_i64", ctypes.c_int, [pointer, ctypes.c_int, ctypes.c_int64]),
         ("tern_item_set_f32", ctypes.c_int, [pointer, ctypes.c_int, ctypes.c_float]),
         ("tern_item_set_bool", ctypes.c_int, [pointer, ctypes.c_int, ctypes.c_bool]),
+        ("tern_item_set_vector", ctypes.c_int, [pointer, ctypes.c_int, ctypes.POINTER(ctypes.c_float), ctypes.c_uint32]),
     ]:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
@@ -187,7 +188,7 @@ class Local:
         elif field.type == Type.BOOL:
             code = library.tern_item_set_bool(request, ident, value)
         else:
-            raise EncodeError(f"field {name!r}: vectors are not decided here")
+            code = library.tern_item_set_vector(request, ident, (ctypes.c_float * len(value))(*value), len(value))
         if code != 0:
             raise EncodeError(f"field {name!r}: refused ({code})")
 
