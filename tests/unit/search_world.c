@@ -54,7 +54,8 @@ static void make_arena(void)
     assert_ptr_not_equal(world.arena_bytes, MAP_FAILED);
     envelope = (struct tern_envelope *)(void *)world.arena_bytes;
     root = (struct tern_root *)(void *)(world.arena_bytes + TERN_PAGE);
-    envelope->size = envelope->high_water = 2 * TERN_PAGE;
+    envelope->size = 2 * TERN_PAGE;
+    envelope->high_water = 2 * TERN_PAGE;
     envelope->epoch = 1;
     envelope->roots[0].abi = TERN_SNAPSHOT_ABI;
     envelope->roots[0].offset = TERN_PAGE;
@@ -96,9 +97,9 @@ static void make_offer(void)
                                     .collection_count = 2};
     world.offer = (struct tern_offer){
         .arena = &world.arena, .view = &world.view, .era = 1, .rooms = world.rooms};
-    world.offer.scratches = calloc(3, sizeof *world.offer.scratches);
+    world.offer.scratches = calloc(SEARCH_SCRATCHES + 1, sizeof *world.offer.scratches);
     assert_non_null(world.offer.scratches);
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < SEARCH_SCRATCHES; i++)
         assert_int_equal(tern_search_scratch_new(&world.offer.scratches[i],
                                                  world.collections[1].capacity, SEARCH_DIM),
                          0);
@@ -164,7 +165,7 @@ int search_make_world(TERN_TEST_STATE)
 
 int search_free_world(TERN_TEST_STATE)
 {
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < SEARCH_SCRATCHES; i++)
         tern_search_scratch_free(world.offer.scratches[i]);
     free(world.offer.scratches);
     tern_graph_object_free(&world.object);

@@ -8,8 +8,9 @@
 #include "dataplane/server.h"
 #include "tests/unit/graph_object.h"
 
-#define SEARCH_DIM     8u
-#define SEARCH_VECTORS 300u /* ids from 1000 on; l2 */
+#define SEARCH_DIM       8u
+#define SEARCH_SCRATCHES 3u   /* a loop and two helpers */
+#define SEARCH_VECTORS   300u /* ids from 1000 on; l2 */
 
 extern struct search_world {
     struct tern_graph_object object;
