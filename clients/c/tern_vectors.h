@@ -101,9 +101,14 @@ struct tern_vectors_ack {
 int tern_vectors_collect(struct tern_vectors *vectors, struct tern_vectors_ack *ack,
                          struct tern_error *error);
 
+/* Whether the next one has been received already: tern_vectors_collect does not wait then, though
+ * the socket may not be readable. */
+bool tern_vectors_waiting(const struct tern_vectors *vectors);
+
 /* Batches that are not collected yet. */
 unsigned tern_vectors_in_flight(const struct tern_vectors *vectors);
-/* The socket, for poll(): readable when an acknowledgement waits. −1 once it is closed. */
+/* The socket, for poll(): readable when more than what _waiting knows has come. −1 once it is
+ * closed. */
 int tern_vectors_fd(const struct tern_vectors *vectors);
 
 #endif

@@ -310,6 +310,14 @@ int tern_vectors_collect(struct tern_vectors *writer, struct tern_vectors_ack *a
     return 0;
 }
 
+bool tern_vectors_waiting(const struct tern_vectors *writer)
+{
+    size_t frame;
+
+    return writer->in_flight != 0 &&
+           tern_control_peek(writer->in.data, writer->in.length, &frame) == 0;
+}
+
 unsigned tern_vectors_in_flight(const struct tern_vectors *writer)
 {
     return writer->in_flight;

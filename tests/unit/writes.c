@@ -144,6 +144,7 @@ static void what_is_acknowledged_is_there(TERN_TEST_STATE)
     assert_string_equal(shape->columns[4].name, "delta");
     assert_int_equal(shape->columns[4].type, TERN_TYPE_I64);
     assert_int_equal(tern_vectors_collect(writer, &ack, &error), TERN_ENOENT);
+    assert_false(tern_vectors_waiting(writer));
     assert_int_equal(tern_vectors_upsert(writer, vectors, 3, &ticket, &error), 0);
     assert_int_equal(ticket, 1);
     assert_int_equal(tern_vectors_in_flight(writer), 1);
