@@ -94,6 +94,7 @@ static void run(struct tern_builder *builder, struct tern_job *job)
         .pipeline = builder->options.pipeline,
         .store = builder->options.store,
         .sources = builder->options.sources,
+        .collections = builder->options.collections,
         .history_open = &builder->history_open,
         .progress = note_progress,
         .progress_context = builder,

@@ -53,7 +53,8 @@ struct tern_builder_options {
     struct tern_pipeline *pipeline; /* used by the builder's thread alone, but for its status */
     struct tern_store *store;       /* likewise, without exception */
     struct tern_sources *sources;   /* likewise, but for copies of it */
-    int wake_fd;                    /* an eventfd: written when there is progress or a result */
+    struct tern_collections *collections; /* NULL: vectors cannot be written */
+    int wake_fd; /* an eventfd: written when there is progress or a result */
 };
 
 /* Starts the thread. Options are copied; what they point to outlives the builder. */

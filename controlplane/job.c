@@ -1,5 +1,6 @@
 #include "controlplane/job.h"
 
+#include "controlplane/first_load.h"
 #include "controlplane/log.h"
 #include "controlplane/publication.h"
 #include "shared/clock.h"
@@ -156,6 +157,9 @@ static void apply(const struct tern_job_context *context, struct tern_job *job,
     read_config(job);
     if (job->rc == 0) {
         tern_publication_of(&publication, job->config);
+        tern_first_load_check(context, job);
+    }
+    if (job->rc == 0) {
         job->rc = tern_pipeline_apply(context->pipeline, job->config, &options, &job->result,
                                       &job->diagnostics, &job->error);
     }
@@ -309,5 +313,8 @@ void tern_job_run(const struct tern_job_context *context, struct tern_job *job)
         tern_job_refresh(context, job);
         break;
     }
+    if ((job->kind == TERN_JOB_START || job->kind == TERN_JOB_APPLY) && !job->dry_run &&
+        (job->kind == TERN_JOB_START || job->rc == 0))
+        tern_first_load_run(context, job);
     audit(context, job);
 }

@@ -8,7 +8,8 @@ struct tern_job_context {
     struct tern_pipeline *pipeline;
     struct tern_store *store;
     struct tern_sources *sources;
-    bool *history_open; /* a row still says `publishing` though it went live */
+    struct tern_collections *collections; /* NULL: vectors cannot be written */
+    bool *history_open;                   /* a row still says `publishing` though it went live */
     void (*progress)(void *context, const struct tern_progress *progress);
     void *progress_context;
 };

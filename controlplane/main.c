@@ -289,6 +289,7 @@ static int open_all(struct control *control, const struct options *options,
             .pipeline = control->pipeline,
             .store = control->store,
             .sources = control->sources,
+            .collections = control->collections,
             .wake_fd = control->wake_fd,
         };
 

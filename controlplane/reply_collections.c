@@ -66,6 +66,8 @@ static void fill_status(Tern__Control__CollectionStatus *to,
     to->writes_waiting = from->writes_waiting;
     to->commit_p99_us = from->commit_p99_us;
     to->ack_p99_us = from->ack_p99_us;
+    to->skipped = from->skipped;
+    to->error = text_of(from->error);
 }
 
 int tern_reply_collection_statuses(const struct tern_collection_status *statuses, unsigned count,

@@ -387,3 +387,66 @@ int tern_store_set_hold(struct tern_store *store, const struct tern_sources_hold
     }
     return tern_store_end_transaction(store, rc, error);
 }
+
+/* In `meta`, as "load NAME". */
+#define LOAD_KEY "load "
+struct load_value {
+    uint8_t vectors_id[16];
+    uint8_t file[16];
+    uint64_t rows;
+    uint64_t state;
+};
+
+int tern_store_load(struct tern_store *store, const char *name, const uint8_t vectors_id[16],
+                    struct tern_store_load *load, struct tern_error *error)
+{
+    char key[sizeof LOAD_KEY + TERN_NAME_MAX];
+    struct tern_store_load found = {.state = TERN_STORE_LOAD_NONE};
+    struct load_value value;
+    sqlite3_stmt *statement;
+    int status,
+        rc = tern_store_prepare(store, "SELECT value FROM meta WHERE name = ?", &statement, error);
+
+    if (rc != 0)
+        return rc;
+    snprintf(key, sizeof key, LOAD_KEY "%s", name);
+    tern_store_bind_text(statement, 1, key);
+    status = sqlite3_step(statement);
+    if (status == SQLITE_ROW && sqlite3_column_bytes(statement, 0) == sizeof value) {
+        memcpy(&value, sqlite3_column_blob(statement, 0), sizeof value);
+        if (memcmp(value.vectors_id, vectors_id, sizeof value.vectors_id) == 0) {
+            found.state =
+                value.state == TERN_STORE_LOAD_DONE ? TERN_STORE_LOAD_DONE : TERN_STORE_LOAD_BEGUN;
+            found.rows = value.rows;
+            memcpy(found.file, value.file, sizeof found.file);
+        }
+    } else if (status != SQLITE_ROW && status != SQLITE_DONE) {
+        rc = tern_store_error(store, error, status);
+    }
+    sqlite3_finalize(statement);
+    if (rc == 0)
+        *load = found;
+    return rc;
+}
+
+int tern_store_set_load(struct tern_store *store, const char *name, const uint8_t vectors_id[16],
+                        const struct tern_store_load *load, struct tern_error *error)
+{
+    char key[sizeof LOAD_KEY + TERN_NAME_MAX];
+    struct load_value value = {.rows = load->rows, .state = load->state};
+    sqlite3_stmt *statement;
+    int rc = tern_store_begin_transaction(store, error);
+
+    if (rc != 0)
+        return rc;
+    snprintf(key, sizeof key, LOAD_KEY "%s", name);
+    memcpy(value.vectors_id, vectors_id, sizeof value.vectors_id);
+    memcpy(value.file, load->file, sizeof value.file);
+    rc = tern_store_prepare(store, "INSERT OR REPLACE INTO meta VALUES (?, ?)", &statement, error);
+    if (rc == 0) {
+        tern_store_bind_text(statement, 1, key);
+        sqlite3_bind_blob(statement, 2, &value, sizeof value, SQLITE_STATIC);
+        rc = tern_store_finish_statement(store, statement, error);
+    }
+    return tern_store_end_transaction(store, rc, error);
+}

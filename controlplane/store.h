@@ -115,6 +115,23 @@ int tern_store_hold(struct tern_store *store, struct tern_sources_hold *hold,
 int tern_store_set_hold(struct tern_store *store, const struct tern_sources_hold *hold,
                         struct tern_error *error);
 
+/* How far the first load of the collection `name` has come, into the store of vectors with that id.
+ */
+enum tern_store_load_state {
+    TERN_STORE_LOAD_NONE,
+    TERN_STORE_LOAD_BEGUN,
+    TERN_STORE_LOAD_DONE,
+};
+struct tern_store_load {
+    enum tern_store_load_state state;
+    uint64_t rows;    /* of the file, that are written */
+    uint8_t file[16]; /* names the file, as it is now */
+};
+int tern_store_load(struct tern_store *store, const char *name, const uint8_t vectors_id[16],
+                    struct tern_store_load *load, struct tern_error *error);
+int tern_store_set_load(struct tern_store *store, const char *name, const uint8_t vectors_id[16],
+                        const struct tern_store_load *load, struct tern_error *error);
+
 struct tern_audit_row {
     uint64_t at_us; /* wall clock */
     uint32_t uid, pid;

@@ -112,6 +112,19 @@ bool tern_collections_collect(struct tern_collections *collections,
 /* Acknowledgements of `owner` are wanted no more. */
 void tern_collections_forget(struct tern_collections *collections, uint64_t owner);
 
+/* The owner of writes from within this process: their acknowledgements are not for collect. One
+ * thread at a time. */
+#define TERN_COLLECTIONS_INSIDE UINT64_MAX
+/* Waits for the next acknowledgement of that owner. TERN_ENOENT: nothing of it is in flight. */
+int tern_collections_await(struct tern_collections *collections, struct tern_collection_ack *ack);
+
+/* Whether the store has nothing of that name, nor a trace of anything removed. For the builder's
+ * thread. */
+int tern_collections_is_empty(struct tern_collections *collections, const char *name, bool *empty,
+                              struct tern_error *error);
+/* Tells this store from one that takes its place. */
+const uint8_t *tern_collections_store_id(const struct tern_collections *collections);
+
 /* The shape under which writes of that name are taken now. TERN_ENOENT. */
 int tern_collections_describe(struct tern_collections *collections, const char *name,
                               struct tern_collection_spec *spec, struct tern_error *error);

@@ -501,3 +501,41 @@ void tern_collections_abandon(struct tern_collections *collections)
 {
     tern_collections_run(collections, drop_prepared, NULL, NULL);
 }
+
+/* --- What the store has --- */
+
+struct look {
+    const char *name;
+    bool empty;
+};
+
+/* On the thread. */
+static int look_for_rows(struct tern_collections *collections, void *argument,
+                         struct tern_error *error)
+{
+    struct look *look = argument;
+    uint32_t number = 0;
+    uint64_t seq = 0;
+    int rc = tern_vector_store_collection(collections->store, look->name, &number, error);
+
+    if (rc == 0)
+        rc = tern_vector_store_last(collections->store, number, &seq, error);
+    look->empty = seq == 0;
+    return rc;
+}
+
+int tern_collections_is_empty(struct tern_collections *collections, const char *name, bool *empty,
+                              struct tern_error *error)
+{
+    struct look look = {.name = name};
+    int rc = tern_collections_run(collections, look_for_rows, &look, error);
+
+    if (rc == 0)
+        *empty = look.empty;
+    return rc;
+}
+
+const uint8_t *tern_collections_store_id(const struct tern_collections *collections)
+{
+    return tern_vector_store_id(collections->store);
+}

@@ -304,17 +304,23 @@ void tern_collections_acknowledge(struct tern_collections *collections,
     }
     *collections->acks_end = batch;
     collections->acks_end = &batch->next;
+    if (owner->id == TERN_COLLECTIONS_INSIDE)
+        pthread_cond_broadcast(&collections->changed);
 }
 
-static struct tern_collections_batch *take_ack(struct tern_collections *collections)
+/* The oldest acknowledgement for this process itself, or for anybody else. */
+static struct tern_collections_batch *take_ack(struct tern_collections *collections, bool inside)
 {
-    struct tern_collections_batch *batch = collections->acks;
+    struct tern_collections_batch **link = &collections->acks, *batch;
 
+    while (*link != NULL && ((*link)->owner->id == TERN_COLLECTIONS_INSIDE) != inside)
+        link = &(*link)->next;
+    batch = *link;
     if (batch == NULL)
         return NULL;
-    collections->acks = batch->next;
-    if (collections->acks == NULL)
-        collections->acks_end = &collections->acks;
+    *link = batch->next;
+    if (*link == NULL)
+        collections->acks_end = link;
     batch->owner->uncollected--;
     free_owner_if_idle(collections, batch->owner);
     return batch;
@@ -325,13 +331,37 @@ bool tern_collections_collect(struct tern_collections *collections, struct tern_
     struct tern_collections_batch *batch;
 
     pthread_mutex_lock(&collections->mutex);
-    batch = take_ack(collections);
+    batch = take_ack(collections, false);
     pthread_mutex_unlock(&collections->mutex);
     if (batch == NULL)
         return false;
     *ack = batch->ack;
     free(batch);
     return true;
+}
+
+static bool waits_inside(const struct tern_collections *collections)
+{
+    for (const struct tern_collections_owner *owner = collections->owners; owner != NULL;
+         owner = owner->next)
+        if (owner->id == TERN_COLLECTIONS_INSIDE && owner->uncollected != 0)
+            return true;
+    return false;
+}
+
+int tern_collections_await(struct tern_collections *collections, struct tern_collection_ack *ack)
+{
+    struct tern_collections_batch *batch;
+
+    pthread_mutex_lock(&collections->mutex);
+    while ((batch = take_ack(collections, true)) == NULL && waits_inside(collections))
+        pthread_cond_wait(&collections->changed, &collections->mutex);
+    pthread_mutex_unlock(&collections->mutex);
+    if (batch == NULL)
+        return TERN_ENOENT;
+    *ack = batch->ack;
+    free(batch);
+    return 0;
 }
 
 void tern_collections_forget(struct tern_collections *collections, uint64_t id)
@@ -375,7 +405,8 @@ void tern_collections_free_queue(struct tern_collections *collections)
 {
     struct tern_collections_batch *batch;
 
-    while ((batch = take_ack(collections)) != NULL)
+    while ((batch = take_ack(collections, false)) != NULL ||
+           (batch = take_ack(collections, true)) != NULL)
         free(batch);
     assert(collections->owners == NULL);
 }

@@ -44,11 +44,12 @@ void tern_vectors_outcome_print(const Tern__Control__Published *result)
                    result->collections[i]->error);
 }
 
+/* "STUCK" in capitals as elsewhere in `status`: what somebody has to look at. */
 static const char *state_of(const Tern__Control__CollectionStatus *item)
 {
     if (!item->served)
         return "building";
-    return item->filling ? "filling" : "ready";
+    return !item->filling ? "ready" : item->error[0] != '\0' ? "STUCK" : "filling";
 }
 
 static double share_of(const Tern__Control__CollectionStatus *item)
@@ -67,7 +68,8 @@ void tern_vectors_status_json(struct tern_json *json, const Tern__Control__Statu
         tern_json_object(json, NULL);
         tern_json_string(json, "name", item->name);
         tern_json_u64(json, "id", item->id);
-        tern_json_string(json, "state", state_of(item));
+        tern_json_string(json, "state", item->error[0] != '\0' ? "stuck" : state_of(item));
+        tern_json_string(json, "error", item->error[0] != '\0' ? item->error : NULL);
         tern_json_bool(json, "served", item->served);
         tern_json_u64(json, "live", item->live);
         tern_json_u64(json, "capacity", item->capacity);
@@ -77,6 +79,7 @@ void tern_vectors_status_json(struct tern_json *json, const Tern__Control__Statu
         tern_json_u64(json, "payload_bytes", item->payload_bytes);
         tern_json_u64(json, "stored_seq", item->stored_seq);
         tern_json_u64(json, "applied_seq", item->applied_seq);
+        tern_json_u64(json, "skipped", item->skipped);
         tern_json_u64(json, "writes_waiting", item->writes_waiting);
         tern_json_u64(json, "commit_p99_us", item->commit_p99_us);
         tern_json_u64(json, "ack_p99_us", item->ack_p99_us);
@@ -108,7 +111,9 @@ static void print_filling(const Tern__Control__CollectionStatus *item)
     printf("%-13s %s: %s of %s (%s), %s vectors/s", item->served ? "filling" : "building",
            item->name, tern_print_count(done, item->done), tern_print_count(total, item->total),
            tern_print_share(share, share_of(item)), tern_print_rate(rate, item->rate));
-    if (item->left_ms != 0)
+    if (item->error[0] != '\0')
+        printf("; STUCK: %s", item->error);
+    else if (item->left_ms != 0)
         printf(", %.0f s left", (double)item->left_ms / 1000);
     putchar('\n');
 }

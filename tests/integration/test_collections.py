@@ -1,10 +1,11 @@
 """The life of a collection of vectors: applied, changed in place or beside, taken over, filled again, refused;
 with real processes, whatever is killed meanwhile."""
 import os
+import random
 import shutil
 import signal
 import subprocess
-import time
+import threading
 
 import pytest
 from instance import CONFIG, DEADLINE_S, Refused, is_running, wait_until
@@ -136,6 +137,78 @@ def test_a_reader_that_stands_still_keeps_the_one_before(make_instance):
         os.kill(pid, signal.SIGCONT)
     reserved_at_rest(instance)
     wait_until(lambda: instance.status()["dataplane"]["generation"] == instance.generation(), "it has caught up")
+
+
+class Writing:
+    """Somebody who writes one vector after the other, through restarts of tern-control, and keeps count."""
+
+    def __init__(self, instance, first):
+        self.instance, self.next = instance, first
+        self.acknowledged, self.problems = 0, []
+        self.end = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        generator = random.Random(self.next)
+        vectors = None
+        while not self.end.is_set():
+            try:
+                vectors = vectors or Vectors(self.instance, "docs")
+                vectors.upsert({self.next: [generator.gauss(0, 1) for _ in range(DIM)]})
+                self.acknowledged += 1
+                self.next += 1
+            except NotWritten as problem:  # tern-control is away, or starting: again
+                self.problems.append(str(problem))
+                if vectors:
+                    vectors.close()
+                vectors = None
+                self.end.wait(0.01)
+        if vectors:
+            vectors.close()
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.end.set()
+        self.thread.join()
+
+
+def test_writes_go_on_while_it_is_rebuilt(make_instance):
+    instance = make(make_instance, DOCS.replace("4k", "40k")).start()
+    write(instance, "docs", random_rows(range(ROWS), DIM))
+    with Writing(instance, ROWS) as writing:
+        for links in (6, 10, 4, 8):
+            before = writing.acknowledged
+            assert apply(instance, docs=f"dim: {DIM}, capacity: 40k, m: {links}")["docs"]["change"] == "rebuilt"
+            wait_until(lambda: writing.acknowledged > before + 20, "writes go on")
+    assert writing.problems == []
+    assert collection(instance)["live"] == ROWS + writing.acknowledged
+
+
+def test_nothing_acknowledged_is_lost_by_kills_and_changes(make_instance):
+    instance = make(make_instance, DOCS.replace("4k", "40k")).start()
+    ternd = instance.ternd_pid()
+    generator = random.Random(3)
+    with Writing(instance, 0) as writing:
+        for turn in range(6):
+            path = instance.sources / f"change-{turn}.yaml"
+            instance.config = with_collections(docs=f"dim: {DIM}, capacity: 40k, m: {4 + turn}")
+            changing = subprocess.Popen([str(instance.binaries / "ternctl"), "apply", str(instance.write_config(path)),
+                                         "--run-dir", str(instance.run_dir)], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
+            writing.end.wait(generator.random() * 0.05)  # where in the change it dies is chance
+            kill_control(instance)
+            changing.wait(DEADLINE_S)
+            before = writing.acknowledged
+            wait_until(lambda: writing.acknowledged > before + 20, "writes go on")
+    # one that was not acknowledged may have been written all the same
+    wait_until(lambda: collection(instance)["state"] == "ready", "complete")
+    assert writing.acknowledged <= collection(instance)["live"] <= writing.acknowledged + 1
+    assert instance.ternd_pid() == ternd and instance.answers()
+    reserved = {item["reserved_bytes"] for item in apply(instance, docs=DOCS.replace("4k", "40k")).values()}
+    assert {reserved_at_rest(instance)} == reserved, "nothing of what was not finished is left"
 
 
 def test_ids_are_kept_unless_that_is_meant(make_instance):
@@ -321,3 +394,70 @@ def test_tern_control_dies_at_each_step_of_a_change(make_instance, race_instance
         assert changed["vectors"] == ROWS + 10
         assert reserved_at_rest(instance) == changed["reserved_bytes"]
     assert is_complete(instance, ROWS + 10)
+
+
+# First load
+
+def csv(rows, header="id,vector,label"):
+    return header + "\n" + "".join(
+        f'{identifier},"{" ".join(f"{value:.6f}" for value in values)}",row {identifier}\n'
+        for identifier, values in rows.items())
+
+
+SOURCED = DOCS + ", payload: { label: string }, source: docs.csv"
+
+
+def test_its_first_vectors_come_from_its_source(make_instance):
+    instance = make(make_instance, SOURCED, data={"docs.csv": csv(random_rows(range(ROWS), DIM))}).start()
+    await_complete(instance, ROWS)
+    assert f"{ROWS} vectors loaded from" in instance.log_text()
+    # read once: neither an apply, nor a restart, nor another file brings them again
+    write(instance, "docs", random_rows(range(ROWS, ROWS + 10), DIM))
+    instance.write_source("docs.csv", csv(random_rows(range(5000, 5100), DIM)))
+    apply(instance, docs=SOURCED)
+    kill_control(instance)
+    apply(instance, docs=SOURCED.replace("m: 8", "m: 6"))
+    assert collection(instance)["live"] == ROWS + 10
+    # of a collection that has something already, no source is read
+    apply(instance, docs=SOURCED, other=DOCS)
+    write(instance, "other", random_rows(range(3), DIM))
+    apply(instance, docs=SOURCED, other=DOCS + ", source: docs.csv")
+    assert collection(instance, "other")["live"] == 3
+
+
+def test_a_bad_source_is_refused_with_its_places(make_instance):
+    text = csv(random_rows(range(50), DIM))
+    instance = make_instance(data={"docs.csv": text}).start()
+    generation = instance.generation()
+    lines = text.splitlines()
+    lines[7] = "7,1 2 3,short"
+    lines[20] = "x" + lines[20]
+    instance.write_source("docs.csv", "\n".join(lines) + "\n")
+    instance.config = with_collections(docs=SOURCED)
+    done = instance.ctl("apply", instance.write_config())
+    assert done.returncode == 1 and "2 bad rows" in done.stderr
+    assert "docs.csv:8:" in done.stderr and "docs.csv:21:" in done.stderr
+    assert instance.generation() == generation and collection(instance) is None
+    instance.write_source("docs.csv", text)
+    with pytest.raises(Refused, match="more than its capacity"):
+        apply(instance, docs=SOURCED.replace("4k", "40"))
+    with pytest.raises(Refused, match="nodocs.csv"):
+        apply(instance, docs=SOURCED.replace("docs.csv", "nodocs.csv"))
+    assert instance.generation() == generation
+    assert apply(instance, docs=SOURCED)["docs"]["change"] == "added"
+    assert is_complete(instance, 50)
+
+
+@pytest.mark.parametrize("point", ["load-begun", "vectors-committed", "load-complete"])
+def test_a_load_that_is_cut_short_is_done_again(make_instance, race_instance, point):
+    instance = race_instance
+    instance.write_source("docs.csv", csv(random_rows(range(3000), DIM)))
+    instance.start()
+    control = instance.control_pid()
+    instance.kill_at(point)
+    with pytest.raises((Refused, ValueError)):
+        apply(instance, docs=SOURCED)
+    instance.await_killed(point)
+    await_control(instance, control)
+    await_complete(instance, 3000)
+    assert instance.answers()

@@ -295,6 +295,47 @@ static void owners_take_turns(TERN_TEST_STATE)
     stop();
 }
 
+/* A load from within the process waits for its own acknowledgements, and takes nobody else's. */
+static void writes_from_inside_are_awaited(TERN_TEST_STATE)
+{
+    struct tern_collection_spec spec = make_spec("docs", DIM, 100);
+    const float vector[DIM] = {1, 2, 3, 4};
+    struct tern_collection_write write = put_of(1, vector, NULL);
+    struct tern_collection_ack ack;
+    struct tern_error error;
+    bool empty = false;
+
+    start();
+    serve(&spec);
+    assert_int_equal(tern_collections_is_empty(collections, "docs", &empty, &error), 0);
+    assert_true(empty);
+    assert_int_equal(tern_collections_await(collections, &ack), TERN_ENOENT);
+    for (uint64_t ticket = 1; ticket <= 3; ticket++) {
+        write.id = ticket;
+        assert_int_equal(tern_collections_submit(collections, "docs", TERN_COLLECTIONS_INSIDE,
+                                                 ticket, &write, 1, NULL, &error),
+                         0);
+        write.id = 100 + ticket;
+        assert_int_equal(
+            tern_collections_submit(collections, "docs", 5, ticket, &write, 1, NULL, &error), 0);
+    }
+    for (uint64_t ticket = 1; ticket <= 3; ticket++) {
+        assert_int_equal(tern_collections_await(collections, &ack), 0);
+        assert_true(ack.owner == TERN_COLLECTIONS_INSIDE && ack.ticket == ticket && ack.rc == 0);
+    }
+    assert_int_equal(tern_collections_await(collections, &ack), TERN_ENOENT);
+    for (uint64_t ticket = 1; ticket <= 3; ticket++) {
+        ack = collect();
+        assert_true(ack.owner == 5 && ack.ticket == ticket);
+    }
+    /* what has been removed leaves a trace */
+    for (uint64_t id = 1; id <= 103; id++)
+        write_one("docs", id, NULL);
+    assert_int_equal(tern_collections_is_empty(collections, "docs", &empty, &error), 0);
+    assert_false(empty);
+    stop();
+}
+
 static void the_forgotten_get_nothing(TERN_TEST_STATE)
 {
     struct tern_collection_spec spec = make_spec("docs", DIM, 2000);
@@ -340,6 +381,7 @@ int main(void)
         TEST(a_locked_store_acknowledges_nothing),
         TEST(what_the_index_cannot_take_is_not_acknowledged),
         TEST(owners_take_turns),
+        TEST(writes_from_inside_are_awaited),
         TEST(the_forgotten_get_nothing),
     };
 

@@ -416,6 +416,35 @@ static void newer_versions_are_refused(TERN_TEST_STATE)
     assert_non_null(strstr(error.message, "version 99"));
 }
 
+/* What is known of loads is known of one store of vectors: another one has nothing of them. */
+static void loads_are_of_one_store_of_vectors(TERN_TEST_STATE)
+{
+    const uint8_t here[16] = "this", there[16] = "the other";
+    const struct tern_store_load begun = {TERN_STORE_LOAD_BEGUN, 12345, "a file"},
+                                 done = {TERN_STORE_LOAD_DONE, 7, "a file"};
+    struct tern_store *store = open_store();
+    struct tern_store_load load = done;
+
+    assert_int_equal(tern_store_load(store, "docs", here, &load, NULL), 0);
+    assert_int_equal(load.state, TERN_STORE_LOAD_NONE);
+    assert_int_equal(tern_store_set_load(store, "docs", here, &begun, NULL), 0);
+    assert_int_equal(tern_store_set_load(store, "secret", here, &done, NULL), 0);
+    tern_store_close(store);
+    store = open_store();
+    assert_int_equal(tern_store_load(store, "docs", here, &load, NULL), 0);
+    assert_int_equal(load.state, TERN_STORE_LOAD_BEGUN);
+    assert_int_equal(load.rows, begun.rows);
+    assert_memory_equal(load.file, begun.file, sizeof load.file);
+    assert_int_equal(tern_store_load(store, "docs", there, &load, NULL), 0);
+    assert_int_equal(load.state, TERN_STORE_LOAD_NONE);
+    assert_int_equal(tern_store_load(store, "secret", here, &load, NULL), 0);
+    assert_int_equal(load.state, TERN_STORE_LOAD_DONE);
+    assert_int_equal(tern_store_set_load(store, "docs", here, &done, NULL), 0);
+    assert_int_equal(tern_store_load(store, "docs", here, &load, NULL), 0);
+    assert_int_equal(load.state, TERN_STORE_LOAD_DONE);
+    tern_store_close(store);
+}
+
 static void missing_directories_are_named(TERN_TEST_STATE)
 {
     struct tern_store *store = NULL;
@@ -430,19 +459,13 @@ static void missing_directories_are_named(TERN_TEST_STATE)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(secret_and_numbers_survive),
-        TEST(history_tells_what_happened),
-        TEST(crash_is_settled_by_the_arena),
-        TEST(texts_and_rows_are_bounded),
-        TEST(damaged_files_are_named),
-        TEST(newer_versions_are_refused),
-        TEST(missing_directories_are_named),
-        TEST(older_versions_are_upgraded),
-        TEST(rules_and_details_are_kept),
-        TEST(holds_survive),
-        TEST(what_was_served_outlives_what_failed),
-        TEST(a_file_taken_away_is_an_error),
-        TEST(a_locked_file_is_an_error_in_time),
+        TEST(secret_and_numbers_survive),        TEST(history_tells_what_happened),
+        TEST(crash_is_settled_by_the_arena),     TEST(texts_and_rows_are_bounded),
+        TEST(damaged_files_are_named),           TEST(newer_versions_are_refused),
+        TEST(missing_directories_are_named),     TEST(older_versions_are_upgraded),
+        TEST(rules_and_details_are_kept),        TEST(holds_survive),
+        TEST(loads_are_of_one_store_of_vectors), TEST(what_was_served_outlives_what_failed),
+        TEST(a_file_taken_away_is_an_error),     TEST(a_locked_file_is_an_error_in_time),
         TEST(audits_come_back_newest_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
