@@ -70,6 +70,20 @@ static void add_tables(struct details *details, const struct tern_apply_result *
     }
 }
 
+static const char *change_of(const struct tern_apply_collection *collection)
+{
+    switch (collection->change) {
+    case TERN_COLLECTION_ADJUSTED:
+        return "adjusted";
+    case TERN_COLLECTION_ADDED:
+        return "added";
+    case TERN_COLLECTION_REBUILT:
+        return "rebuilt";
+    default:
+        return NULL;
+    }
+}
+
 /* Appends to `text`, never past its end. */
 static void say(char *text, size_t size, const char *format, ...) TERN_PRINTF(3, 4);
 
@@ -83,7 +97,8 @@ static void say(char *text, size_t size, const char *format, ...)
     va_end(arguments);
 }
 
-static void summarize(const Tern__Control__HistoryDetails *message, char *text, size_t size)
+static void summarize(const Tern__Control__HistoryDetails *message,
+                      const struct tern_apply_result *result, char *text, size_t size)
 {
     const struct {
         uint32_t count;
@@ -110,6 +125,14 @@ static void summarize(const Tern__Control__HistoryDetails *message, char *text, 
     }
     if (message->tables_changed > 8)
         say(text, size, " and %u tables more", message->tables_changed - 8);
+    for (unsigned i = 0; i < result->collection_count; i++) {
+        const char *change = change_of(&result->collections[i]);
+
+        if (change == NULL)
+            continue;
+        say(text, size, "%scollection %s %s", any ? "; " : "", result->collections[i].name, change);
+        any = true;
+    }
     if (message->tests_run != 0)
         say(text, size, "%s%u of %u tests passed", any ? "; " : "",
             message->tests_run - message->tests_failed, message->tests_run);
@@ -138,7 +161,7 @@ int tern_details_pack(const struct tern_job *job, const struct tern_config *befo
     message->acknowledged = result->acknowledged;
     message->pid = job->pid;
     message->rules_only = job->rules_only;
-    summarize(message, summary, summary_size);
+    summarize(message, result, summary, summary_size);
     *length = tern__control__history_details__get_packed_size(message);
     packed = malloc(*length + 1);
     if (packed != NULL)

@@ -95,8 +95,9 @@ int tern_ctl_check(const struct tern_invocation *invocation)
     } else {
         tern_report_diagnostics(&diagnostics);
         if (ok)
-            printf("%s: ok: %u fields, %u tables, %u rules\n", path, config->field_count,
-                   config->table_count, config->rule_count);
+            printf("%s: ok: %u fields, %u tables, %u collections, %u rules\n", path,
+                   config->field_count, config->table_count, config->collection_count,
+                   config->rule_count);
         else
             fprintf(stderr, "%s: %zu error%s\n", path, diagnostics.error_count,
                     diagnostics.error_count == 1 ? "" : "s");

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from instance import CONFIG, DEADLINE_S, Refused, is_running, wait_until
+from tern import TernError
 from vectors import NotWritten, Vectors, random_rows, write
 
 DIM = 16
@@ -173,6 +174,80 @@ class Writing:
     def __exit__(self, *_):
         self.end.set()
         self.thread.join()
+
+
+class Searching:
+    """Somebody who asks for vectors that are there, and expects to find them, all the time."""
+
+    def __init__(self, instance, rows):
+        self.client, self.rows = instance.client(), rows
+        self.found, self.problems = 0, []
+        self.end = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        generator = random.Random(7)
+        ids = list(self.rows)
+        while not self.end.is_set() and len(self.problems) < 10:
+            identifier = generator.choice(ids)
+            try:
+                hits = self.client.search("docs", self.rows[identifier], 3)
+            except TernError as problem:
+                self.problems.append(repr(problem))
+                continue
+            if not hits or hits[0].id != identifier:
+                self.problems.append((identifier, hits))
+            self.found += 1
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.end.set()
+        self.thread.join()
+
+    def await_more(self):
+        before = self.found
+        wait_until(lambda: self.found > before + 20 or self.problems, "searches go on")
+
+
+def test_searches_are_answered_whatever_becomes_of_it(make_instance):
+    """Through changes in place and beside, refusals, the death of tern-control, and a rollback."""
+    instance = make(make_instance).start()
+    rows = random_rows(range(ROWS), DIM)
+    write(instance, "docs", rows)
+    with Searching(instance, rows) as searching:
+        searching.await_more()
+        for keys in (DOCS + ", ef_search: 200", DOCS.replace("m: 8", "m: 6"), DOCS + ", quantize: none",
+                     DOCS + ", full_scan_vectors: 1k, payload: { label: string }"):
+            apply(instance, docs=keys)
+            searching.await_more()
+            kill_control(instance)
+            searching.await_more()
+        with pytest.raises(Refused):
+            apply(instance, docs=DOCS.replace("4k", "100"))
+        instance.ctl("rollback", "--rules-only", check=None)
+        instance.ctl("rollback", check=0)
+        searching.await_more()
+    assert searching.problems == []
+    reserved_at_rest(instance)
+
+
+def test_what_else_is_published_leaves_it_alone(make_instance):
+    instance = make(make_instance).start()
+    write(instance, "docs", random_rows(range(ROWS), DIM))
+    reserved = reserved_at_rest(instance)
+    instance.config = with_collections(docs=DOCS).replace("source: tokens.txt", "source: tokens.txt, refresh: 20ms")
+    instance.apply(instance.write_config())
+    generation = instance.generation()
+    instance.write_source("tokens.txt", "gamma\n")
+    wait_until(lambda: instance.generation() > generation, "the source's change is published")
+    assert instance.history()[0]["kind"] == "refresh"
+    write(instance, "docs", random_rows(range(ROWS, ROWS + 5), DIM))
+    assert is_complete(instance, ROWS + 5) and reserved_at_rest(instance) == reserved
+    kill_control(instance)
+    assert is_complete(instance, ROWS + 5) and reserved_at_rest(instance) == reserved
 
 
 def test_writes_go_on_while_it_is_rebuilt(make_instance):
