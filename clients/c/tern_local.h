@@ -94,6 +94,7 @@ uint64_t tern_local_generation(const struct tern_local_context *context);
 const struct tern_client_schema *tern_local_schema(const struct tern_local_context *context);
 int tern_local_field(const struct tern_local_context *context, const char *name);
 int tern_local_table(const struct tern_local_context *context, const char *name);
+int tern_local_collection(const struct tern_local_context *context, const char *name);
 
 /* Decides every item with one generation, the newest prepared: decisions[i] for item i, so there
  * are tern_request_count of them (`age_ms` is 0). All is validated before anything is decided.
@@ -114,6 +115,14 @@ int tern_local_explain(struct tern_local_context *context, const struct tern_req
 int tern_local_lookup(struct tern_local_context *context, int table, const void *key,
                       size_t key_length, struct tern_client_column *columns, unsigned capacity,
                       unsigned *count, struct tern_error *error);
+
+/* The vectors that resemble search->vector most, found in this thread: writes at most k hits and
+ * how many there are. What was acknowledged before the call is found. Of the flags only
+ * TERN_SEARCH_EXACT is known; there is no deadline. The first search of a context, and the first of
+ * a larger collection, allocates. TERN_ENOENT no such collection; TERN_EAGAIN it is not there yet;
+ * TERN_EINVAL k, ef, a value or the filter (with the byte); TERN_ENOMEM. */
+int tern_local_search(struct tern_local_context *context, const struct tern_client_search *search,
+                      struct tern_client_hit *hits, unsigned *count, struct tern_error *error);
 
 /* The rule of that 1-based index (tern_decision.verdict.rule) in the generation last used.
  * TERN_ENOENT past the end. */

@@ -9,7 +9,9 @@ import threading
 
 import pytest
 from instance import CONFIG, Instance, wait_until
-from tern import Op, Status, StatusError, Type, pack_value
+from tern import EncodeError, Op, Status, StatusError, Type, pack_value
+from tern.local import Local
+from test_local import LIBRARY
 from vectors import Vectors, random_rows
 
 DIM = 16
@@ -163,6 +165,21 @@ def test_ternctl_search(filled):
             (("docs", "--vector", "x" + query), "is no number"), (("docs",), "--vector NUMBERS")]:
         done = filled.ctl("search", *arguments, check=2)
         assert message in done.stderr, done.stderr
+
+
+def test_the_same_in_the_callers_own_process(filled):
+    with Local(filled.run_dir, library=LIBRARY) as local:
+        client, query = filled.client(), random_rows([0], DIM, 13)[0]
+        for expression in [None, *FILTERS]:
+            assert local.search("docs", query, 30, filter=expression) == client.search("docs", query, 30, filter=expression)
+        with pytest.raises(EncodeError, match="no collection 'dogs'"):
+            local.search("dogs", query)
+        with pytest.raises(EncodeError, match="16 dimensions, not 3"):
+            local.search("docs", [1, 2, 3])
+        with pytest.raises(EncodeError, match="filter, byte 7"):
+            local.search("docs", query, filter="tenant = 1")
+        with pytest.raises(EncodeError):
+            local.search("docs", query, 0)
 
 
 def test_searches_go_on_while_vectors_and_generations_change(make_instance):

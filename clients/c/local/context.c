@@ -21,18 +21,21 @@ static int take_schema(struct tern_local_context *context, const struct tern_vie
     const struct tern_schema *from = view->schema;
     const struct tern_schema_field *fields = tern_schema_fields(from);
     const struct tern_schema_table *tables = tern_schema_tables(from);
+    const struct tern_schema_collection *collections = tern_schema_collections(from);
     struct tern_client_schema schema = {
         .hash = from->hash,
         .generation = view->generation,
         .max_frame_bytes = view->settings->max_frame_bytes,
         .field_count = from->field_count,
         .table_count = from->table_count,
+        .collection_count = from->collection_count,
         .serial = context->schema.serial,
     };
     struct tern_client_name *names = context->names;
 
     if (names == NULL || context->schema.hash != from->hash) {
-        names = calloc((size_t)from->field_count + from->table_count + 1, sizeof *names);
+        names = calloc((size_t)from->field_count + from->table_count + from->collection_count + 1,
+                       sizeof *names);
         if (names == NULL)
             return TERN_ENOMEM;
         for (unsigned i = 0; i < from->field_count; i++)
@@ -41,9 +44,14 @@ static int take_schema(struct tern_local_context *context, const struct tern_vie
         for (unsigned i = 0; i < from->table_count; i++)
             copy_name(&names[from->field_count + i], tables[i].id, tables[i].key_type, 0,
                       tables[i].name, tables[i].name_length);
+        for (unsigned i = 0; i < from->collection_count; i++)
+            copy_name(&names[from->field_count + from->table_count + i], collections[i].id,
+                      TERN_TYPE_VECTOR, collections[i].dim, collections[i].name,
+                      collections[i].name_length);
     }
     schema.fields = names;
-    schema.tables = schema.collections = names + from->field_count;
+    schema.tables = names + from->field_count;
+    schema.collections = schema.tables + from->table_count;
     if (names != context->names) {
         if (context->names != NULL && !tern_client_schema_extends(&context->schema, &schema))
             schema.serial++;
@@ -220,6 +228,8 @@ void tern_local_context_close(struct tern_local_context *context)
     pthread_mutex_unlock(&local->lock);
     if (context->scratch != NULL)
         tern_scratch_free(context->scratch);
+    tern_search_scratch_free(context->search_scratch);
+    free(context->filter);
     tern_buffer_free(&context->json);
     free(context->names);
     free(context->facts);

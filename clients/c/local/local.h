@@ -3,6 +3,7 @@
  * join.c     arena and page: one stay in one arena    prepare.c  the newest root → an offer
  * local.c    open, close, the following thread        context.c  a thread's part: adopt, rest,
  * schema decide.c   requests → decisions                     query.c    look-ups and names of rules
+ * search.c   searches of collections
  */
 #ifndef TERN_CLIENTS_LOCAL_H
 #define TERN_CLIENTS_LOCAL_H
@@ -12,6 +13,8 @@
 #include "shared/buffer.h"
 #include "shared/decode.h"
 #include "shared/reader_page.h"
+#include "shared/vector/filter.h"
+#include "shared/vector/search.h"
 #include "shared/view.h"
 
 #include <pthread.h>
@@ -74,6 +77,9 @@ struct tern_local_context {
     size_t facts_bytes;
     struct tern_verdict verdicts[TERN_VECTOR_WIDTH];
     struct tern_buffer json;
+    struct tern_search_scratch *search_scratch; /* of the largest collection searched */
+    struct tern_filter *filter;
+    struct tern_search_hit hits[TERN_SEARCH_K_MAX];
     uint8_t cells[TERN_COLUMNS_MAX][16];
 };
 

@@ -19,8 +19,8 @@ from typing import Any, List, Optional, Sequence, Union, overload
 
 from . import wire
 from .errors import EncodeError, TernError, Unreachable
-from .model import Request, Rule, Verdict
-from .wire import Action, Type, VerdictFlag
+from .model import Hit, Request, Rule, Verdict
+from .wire import Action, SearchFlag, Type, VerdictFlag
 
 _EINVAL, _ENOENT, _EBUSY, _EAGAIN = -1, -4, -6, -16
 
@@ -53,6 +53,16 @@ class _Decision(ctypes.Structure):
                 ("decision_key", ctypes.c_uint64), ("answered", ctypes.c_bool)]
 
 
+class _Search(ctypes.Structure):
+    _fields_ = [("collection", ctypes.c_int), ("dim", ctypes.c_uint32), ("vector", ctypes.POINTER(ctypes.c_float)),
+                ("k", ctypes.c_uint32), ("ef", ctypes.c_uint32), ("flags", ctypes.c_uint16),
+                ("filter", ctypes.c_char_p), ("deadline_us", ctypes.c_uint32)]
+
+
+class _Hit(ctypes.Structure):
+    _fields_ = [("id", ctypes.c_uint64), ("score", ctypes.c_float)]
+
+
 class _Rule(ctypes.Structure):
     _fields_ = [("index", ctypes.c_uint32), ("action", ctypes.c_uint8), ("name_length", ctypes.c_uint8),
                 ("name", ctypes.c_char * 256)]
@@ -76,6 +86,9 @@ def _load(path: Optional[str]) -> ctypes.CDLL:
         ("tern_local_generation", ctypes.c_uint64, [pointer]),
         ("tern_local_schema", ctypes.POINTER(_Schema), [pointer]),
         ("tern_local_decide", ctypes.c_int, [pointer, pointer, ctypes.POINTER(_Decision), error]),
+        ("tern_local_collection", ctypes.c_int, [pointer, text]),
+        ("tern_local_search", ctypes.c_int, [pointer, ctypes.POINTER(_Search), ctypes.POINTER(_Hit),
+                                             ctypes.POINTER(ctypes.c_uint), error]),
         ("tern_local_rule", ctypes.c_int, [pointer, ctypes.c_uint32, ctypes.POINTER(_Rule)]),
         ("tern_request_new_for", ctypes.c_int, [ctypes.POINTER(_Schema), ctypes.c_uint32, ctypes.POINTER(pointer)]),
         ("tern_request_free", None, [pointer]),
@@ -163,6 +176,20 @@ class Local:
         if self._library.tern_local_rule(self._context, index, ctypes.byref(found)) != 0:
             raise KeyError(f"no rule {index}")
         return Rule(index, found.name.decode(), Action(found.action))
+
+    def search(self, collection: str, vector: Sequence[float], k: int = 10, *, ef: int = 0,
+               filter: Optional[str] = None, exact: bool = False) -> List[Hit]:
+        """The k vectors of a collection that resemble `vector` most, the best first; without their payload."""
+        self.refresh()
+        search = _Search(self._library.tern_local_collection(self._context, collection.encode()), len(vector),
+                         (ctypes.c_float * len(vector))(*vector), k, ef, SearchFlag.EXACT if exact else 0,
+                         None if filter is None else filter.encode(), 0)
+        if search.collection < 0:
+            raise EncodeError(f"no collection {collection!r}")
+        hits, count = (_Hit * max(k, 1))(), ctypes.c_uint()
+        self._check(self._library.tern_local_search(self._context, ctypes.byref(search), hits, ctypes.byref(count),
+                                                    ctypes.byref(self._error)))
+        return [Hit(hit.id, hit.score) for hit in hits[:count.value]]
 
     def _set(self, name: str, value: Any) -> None:
         schema = self._library.tern_local_schema(self._context).contents
