@@ -31,7 +31,11 @@ demo: build
 test: deps
 	@tests/run
 
-bench: build
+# Configured again: what was missing before may be there now.
+bench: deps
+	@scripts/deps --perf
+	@test ! -f $(BUILD)/build.ninja || meson configure --clearcache $(BUILD)
+	@$(MAKE) build
 	@perf/run
 
 fuzz: deps

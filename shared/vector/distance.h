@@ -70,8 +70,8 @@ struct tern_kernel {
     /* From `nearest` over the lists of `level`, always to a nearer neighbour, until there is none.
      */
     void (*descend)(const struct tern_walk *walk, unsigned level, struct tern_candidate *nearest);
-    /* Expands the pool's candidates over the lists of `level`, the nearest first, until none is
-     * left. The pool's candidates are marked as seen by the caller. */
+    /* Expands the pool's candidates over the lists of `level`, the nearest ones first, until none
+     * is left. The pool's candidates are marked as seen by the caller. */
     void (*explore)(const struct tern_walk *walk, unsigned level, struct tern_pool *pool);
 };
 
@@ -158,16 +158,16 @@ static inline void tern_seen_clear(struct tern_seen *seen)
     seen->undo_count = 0;
 }
 
-/* Puts a candidate where it belongs; one behind the last of a full pool is dropped. Among equal
- * distances the one that came first stays first. */
-static inline void tern_pool_put(struct tern_pool *pool, float distance, uint32_t slot)
+/* Puts a candidate where it belongs and returns the place; one behind the last of a full pool is
+ * dropped (UINT32_MAX). Among equal distances the one that came first stays first. */
+static inline uint32_t tern_pool_put(struct tern_pool *pool, float distance, uint32_t slot)
 {
     struct tern_candidate *items = pool->items;
     uint32_t low = 0, high = pool->count;
 
     if (high == pool->limit) {
         if (high == 0 || !(distance < items[high - 1].distance))
-            return;
+            return UINT32_MAX;
         pool->count--;
         high--;
     }
@@ -184,6 +184,7 @@ static inline void tern_pool_put(struct tern_pool *pool, float distance, uint32_
     pool->count++;
     if (low < pool->next)
         pool->next = low;
+    return low;
 }
 
 #endif

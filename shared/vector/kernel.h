@@ -9,9 +9,12 @@
  * goes to sum i modulo 32) added in one fixed order, and no product is fused into its sum
  * (no set is compiled for FMA). */
 
+/* Of the pool's best candidates so many are expanded together, and the lists of so many that come
+ * next are fetched meanwhile: a search waits for memory, and this has more of it under way. */
+#define WIDTH 3
+#define AHEAD 4
 #define LINES 4 /* scored together: enough to keep loads in flight, few enough for registers */
 
-/* Both are of no effect on what is computed: hints by measurement (docs/performance.md). */
 KERNEL_FUNCTION void prefetch_line(const uint8_t *line, uint32_t bytes)
 {
     for (uint32_t i = 0; i < bytes; i += TERN_CACHE_LINE)
@@ -96,26 +99,43 @@ KERNEL_FUNCTION void descend_in(const struct tern_walk *walk, enum tern_space sp
     } while (nearest->slot != from);
 }
 
+/* Upper lists are few and warm. */
+KERNEL_FUNCTION void prefetch_list(const struct tern_collection *collection, uint32_t slot,
+                                   unsigned level)
+{
+    if (level == 0)
+        prefetch_line(collection->links +
+                          (uint64_t)(slot & ~TERN_CANDIDATE_DONE) * collection->links_stride,
+                      collection->links_stride);
+}
+
 KERNEL_FUNCTION void explore_in(const struct tern_walk *walk, enum tern_space space, unsigned level,
                                 struct tern_pool *pool)
 {
-    uint32_t slots[TERN_BATCH_MAX];
-    float distances[TERN_BATCH_MAX];
+    uint32_t slots[WIDTH * TERN_BATCH_MAX], from[WIDTH];
+    float distances[WIDTH * TERN_BATCH_MAX];
 
-    while (pool->next < pool->count) {
-        struct tern_candidate *item = &pool->items[pool->next];
-        unsigned count;
+    for (;;) {
+        unsigned taken = 0, count = 0;
 
-        if ((item->slot & TERN_CANDIDATE_DONE) != 0) {
-            pool->next++;
-            continue;
+        for (; pool->next < pool->count && taken < WIDTH; pool->next++) {
+            struct tern_candidate *item = &pool->items[pool->next];
+
+            if ((item->slot & TERN_CANDIDATE_DONE) == 0) {
+                from[taken++] = item->slot;
+                item->slot |= TERN_CANDIDATE_DONE;
+            }
         }
-        count = gather(walk, space, item->slot, level, true, slots);
-        item->slot |= TERN_CANDIDATE_DONE;
-        pool->next++;
+        if (taken == 0)
+            return;
+        for (unsigned i = 0; i < taken; i++)
+            count += gather(walk, space, from[i], level, true, slots + count);
+        for (uint32_t i = pool->next; i < pool->count && i < pool->next + AHEAD; i++)
+            prefetch_list(walk->collection, pool->items[i].slot, level);
         measure_in(walk->collection, space, walk->probe, slots, count, distances);
         for (unsigned i = 0; i < count; i++)
-            tern_pool_put(pool, distances[i], slots[i]);
+            if (tern_pool_put(pool, distances[i], slots[i]) < pool->next + AHEAD)
+                prefetch_list(walk->collection, slots[i], level);
     }
 }
 

@@ -25,12 +25,12 @@ int tern_search_scratch_new(struct tern_search_scratch **scratch, uint32_t capac
     /* What grows with the capacity stays untouched, and without pages, until searches use it. */
     made->seen.words = calloc(words + 1, sizeof *made->seen.words);
     made->seen.undo = malloc(((size_t)capacity + 1) * sizeof *made->seen.undo);
-    made->passing = calloc(words + 1, sizeof *made->passing);
     made->values = aligned(floats * sizeof *made->values);
     made->code = aligned(code);
     made->magnitude = aligned(code);
     made->line = aligned(code);
     made->pool = aligned(TERN_SEARCH_EF_MAX * sizeof *made->pool);
+    made->passing = aligned(TERN_SEARCH_EF_MAX * sizeof *made->passing);
     made->fresh = aligned(TERN_RERANK_MAX * sizeof *made->fresh);
     made->ranked = aligned(TERN_RERANK_MAX * sizeof *made->ranked);
     made->places = aligned(TERN_SCRATCH_PLACES * sizeof *made->places);

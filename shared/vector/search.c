@@ -1,25 +1,12 @@
 #include "shared/vector/search.h"
 
-#include "shared/vector/scratch.h"
+#include "shared/vector/search_private.h"
 
 #define RERANK_MIN 32u
-#define ROUNDS_MAX 4u /* of looking again at what was put meanwhile */
-#define SCAN_BATCH 64u
+#define LOOKS_MAX  64u /* again at what was put meanwhile */
+#define STARTS_MAX 4u
 
-/* One search in progress. */
-struct search {
-    const struct tern_collection *collection;
-    struct tern_search_scratch *scratch;
-    const struct tern_search *asked;
-    struct tern_probe probe;
-    struct tern_walk walk;
-    struct tern_pool pool, fresh;
-    uint32_t places_mask;
-    uint32_t rerank;   /* live candidates to rank by f32 */
-    uint32_t tail_end; /* positions before it were looked at */
-};
-
-static void prepare(struct search *search)
+static void prepare(struct tern_search_state *search)
 {
     const struct tern_collection *collection = search->collection;
     struct tern_search_scratch *scratch = search->scratch;
@@ -43,48 +30,12 @@ static void prepare(struct search *search)
         search->places_mask = 2 * search->places_mask + 1;
 }
 
-static enum tern_slot_state state_of(const struct tern_collection *collection, uint32_t slot)
-{
-    /* Acquire pairs with the release that made the slot live: its values were written before. */
-    return (enum tern_slot_state)(
-        atomic_load_explicit(&collection->meta[slot].state, memory_order_acquire) & 0xff);
-}
-
-/* Keeps of slots[0..count) what the filter lets through. */
-static unsigned keep_passing(const struct search *search, uint32_t *slots, unsigned count)
-{
-    const struct tern_search_filter *filter = search->asked->filter;
-    uint8_t matches[SCAN_BATCH];
-    unsigned kept = 0;
-
-    if (filter == NULL || count == 0)
-        return count;
-    filter->match(filter->context, search->collection, slots, count, matches);
-    for (unsigned i = 0; i < count; i++)
-        if (matches[i] != 0)
-            slots[kept++] = slots[i];
-    return kept;
-}
-
-/* Measures at most SCAN_BATCH slots into a pool. */
-static void scan_batch(const struct search *search, struct tern_pool *pool, uint32_t *slots,
-                       unsigned count)
-{
-    float distances[SCAN_BATCH];
-
-    count = keep_passing(search, slots, count);
-    search->scratch->kernel->measure(search->collection, search->walk.space, &search->probe, slots,
-                                     count, distances);
-    for (unsigned i = 0; i < count; i++)
-        tern_pool_put(pool, distances[i], slots[i]);
-}
-
 /* Positions from `first` to the tail's end into `fresh`. False when the writer has come around and
  * overwritten some: the search starts again. */
-static bool scan_tail(struct search *search, uint32_t first, uint32_t end)
+static bool scan_tail(struct tern_search_state *search, uint32_t first, uint32_t end)
 {
     const struct tern_collection_header *header = search->collection->header;
-    uint32_t slots[SCAN_BATCH];
+    uint32_t slots[TERN_SEARCH_BATCH];
     unsigned count = 0;
 
     if (end - first > TERN_TAIL_MAX)
@@ -93,62 +44,21 @@ static bool scan_tail(struct search *search, uint32_t first, uint32_t end)
         slots[count] =
             atomic_load_explicit(&header->tail_slots[first % TERN_TAIL_MAX], memory_order_acquire);
         if (slots[count] < search->walk.slot_count &&
-            state_of(search->collection, slots[count]) == TERN_SLOT_LIVE)
+            tern_search_slot_state(search->collection, slots[count]) == TERN_SLOT_LIVE)
             count++;
-        if (count == SCAN_BATCH) {
-            scan_batch(search, &search->fresh, slots, count);
+        if (count == TERN_SEARCH_BATCH) {
+            tern_search_measure(search, &search->fresh, slots, count);
             count = 0;
         }
     }
-    scan_batch(search, &search->fresh, slots, count);
+    tern_search_measure(search, &search->fresh, slots, count);
     return true;
-}
-
-/* All vectors, live ones among [0, slot_count). */
-static void scan_all(struct search *search)
-{
-    uint32_t slots[SCAN_BATCH];
-    unsigned count = 0;
-
-    search->pool = (struct tern_pool){.items = search->scratch->pool, .limit = search->rerank};
-    for (uint32_t slot = 0; slot < search->walk.slot_count; slot++) {
-        if (state_of(search->collection, slot) != TERN_SLOT_LIVE)
-            continue;
-        slots[count++] = slot;
-        if (count == SCAN_BATCH) {
-            scan_batch(search, &search->pool, slots, count);
-            count = 0;
-        }
-    }
-    scan_batch(search, &search->pool, slots, count);
-}
-
-/* Down from the entry to the lowest level, and there with a pool of `ef`. */
-static void walk_graph(struct search *search, uint64_t entry, uint32_t ef)
-{
-    const struct tern_kernel *kernel = search->scratch->kernel;
-    uint32_t slot = (uint32_t)entry;
-    unsigned level = entry >> 32 & 0xff;
-    struct tern_candidate nearest = {.slot = slot};
-    float distances[4];
-
-    search->pool = (struct tern_pool){.items = search->scratch->pool, .limit = ef};
-    if (slot >= search->walk.slot_count)
-        return; /* nothing is linked yet */
-    kernel->measure(search->collection, search->walk.space, &search->probe, &slot, 1, distances);
-    nearest.distance = distances[0];
-    for (; level > 0; level--)
-        kernel->descend(&search->walk, level, &nearest);
-    tern_seen_add(search->walk.seen, nearest.slot);
-    tern_pool_put(&search->pool, nearest.distance, nearest.slot);
-    kernel->explore(&search->walk, 0, &search->pool);
-    tern_seen_clear(search->walk.seen);
 }
 
 /* Puts a live candidate among the ranked ones, unless its id is there: while an upsert is under way
  * both values of an id are live for a moment, and the newer one is meant. `places` is open
  * addressing over ids, at most half full: 1 + index into ranked. */
-static uint32_t add_ranked(const struct search *search, uint32_t count,
+static uint32_t add_ranked(const struct tern_search_state *search, uint32_t count,
                            struct tern_candidate candidate)
 {
     const struct tern_vector_meta *meta = search->collection->meta;
@@ -172,7 +82,7 @@ static uint32_t add_ranked(const struct search *search, uint32_t count,
 }
 
 /* The best live candidates of both pools, at most `rerank`, into scratch->ranked. */
-static uint32_t collect_live(const struct search *search, bool *replaced)
+static uint32_t collect_live(const struct tern_search_state *search, bool *replaced)
 {
     const struct tern_pool *graph = &search->pool, *fresh = &search->fresh;
     uint32_t of_graph = 0, of_fresh = 0, count = 0;
@@ -190,7 +100,7 @@ static uint32_t collect_live(const struct search *search, bool *replaced)
         else
             candidate = graph->items[of_graph++];
         candidate.slot &= ~TERN_CANDIDATE_DONE;
-        state = state_of(search->collection, candidate.slot);
+        state = tern_search_slot_state(search->collection, candidate.slot);
         if (state == TERN_SLOT_LIVE)
             count = add_ranked(search, count, candidate);
         else
@@ -200,13 +110,14 @@ static uint32_t collect_live(const struct search *search, bool *replaced)
 }
 
 /* Distances of the ranked candidates from their f32 vectors. */
-static void measure_exactly(const struct search *search, uint32_t count)
+static void measure_exactly(const struct tern_search_state *search, uint32_t count)
 {
     struct tern_candidate *ranked = search->scratch->ranked;
 
-    for (uint32_t i = 0; i < count; i += SCAN_BATCH) {
-        uint32_t slots[SCAN_BATCH], taken = count - i < SCAN_BATCH ? count - i : SCAN_BATCH;
-        float distances[SCAN_BATCH];
+    for (uint32_t i = 0; i < count; i += TERN_SEARCH_BATCH) {
+        uint32_t slots[TERN_SEARCH_BATCH],
+            taken = count - i < TERN_SEARCH_BATCH ? count - i : TERN_SEARCH_BATCH;
+        float distances[TERN_SEARCH_BATCH];
 
         for (uint32_t j = 0; j < taken; j++)
             slots[j] = ranked[i + j].slot;
@@ -226,7 +137,7 @@ static bool is_before(const struct tern_vector_meta *meta, const struct tern_can
 }
 
 /* Shell sort: no memory, and nearly sorted is what it gets. */
-static void sort_ranked(const struct search *search, uint32_t count)
+static void sort_ranked(const struct tern_search_state *search, uint32_t count)
 {
     static const uint32_t gaps[] = {701, 301, 132, 57, 23, 10, 4, 1};
     const struct tern_vector_meta *meta = search->collection->meta;
@@ -244,7 +155,8 @@ static void sort_ranked(const struct search *search, uint32_t count)
     }
 }
 
-static unsigned give_hits(const struct search *search, uint32_t count, struct tern_search_hit *hits)
+static unsigned give_hits(const struct tern_search_state *search, uint32_t count,
+                          struct tern_search_hit *hits)
 {
     const struct tern_candidate *ranked = search->scratch->ranked;
     uint32_t given = count < search->asked->k ? count : search->asked->k;
@@ -258,7 +170,7 @@ static unsigned give_hits(const struct search *search, uint32_t count, struct te
 }
 
 /* Fills the pools. False: the writer has overtaken this search, which starts again. */
-static bool fill_pools(struct search *search, bool scan, uint32_t ef)
+static bool fill_pools(struct tern_search_state *search, bool scan, uint32_t ef)
 {
     const struct tern_collection_header *header = search->collection->header;
     uint64_t tail, entry;
@@ -271,25 +183,30 @@ static bool fill_pools(struct search *search, bool scan, uint32_t ef)
     search->walk.slot_count = atomic_load_explicit(&header->slot_count, memory_order_acquire);
     search->tail_end = (uint32_t)(tail >> 32);
     search->fresh.count = 0;
+    search->is_complete = scan;
     if (scan) {
-        scan_all(search);
+        tern_search_scan(search);
         return true;
     }
     if (!scan_tail(search, (uint32_t)tail, search->tail_end))
         return false;
-    walk_graph(search, entry, ef);
+    if (search->asked->filter == NULL)
+        tern_search_walk(search, entry, ef);
+    else
+        tern_search_walk_filtered(search, entry, ef);
     return true;
 }
 
-/* A candidate that was replaced while this search ran has its new value among the puts since.
+/* What was replaced while this search ran has its new value among the puts since: those are looked
+ * at, and what stands then is looked at again, until nothing was put or nobody was replaced.
  * Returns how many are ranked, or −1: overtaken. */
-static int64_t rank(struct search *search)
+static int64_t rank(struct tern_search_state *search)
 {
     const struct tern_collection_header *header = search->collection->header;
     bool replaced;
     uint32_t count = collect_live(search, &replaced);
 
-    for (unsigned round = 0; replaced && round < ROUNDS_MAX; round++) {
+    for (unsigned look = 0; look == 0 || (replaced && look < LOOKS_MAX); look++) {
         uint32_t end = (uint32_t)(atomic_load_explicit(&header->tail, memory_order_acquire) >> 32);
         uint32_t first = search->tail_end;
 
@@ -297,7 +214,10 @@ static int64_t rank(struct search *search)
             break;
         search->walk.slot_count = atomic_load_explicit(&header->slot_count, memory_order_acquire);
         search->tail_end = end;
-        if (!scan_tail(search, first, end))
+        /* Once more: what was read counts only if the writer did not come around meanwhile. */
+        if (!scan_tail(search, first, end) ||
+            (uint32_t)(atomic_load_explicit(&header->tail, memory_order_acquire) >> 32) - first >
+                TERN_TAIL_MAX)
             return -1;
         count = collect_live(search, &replaced);
     }
@@ -309,14 +229,15 @@ unsigned tern_search_run(const struct tern_collection *collection,
                          struct tern_search_hit *hits)
 {
     const struct tern_collection_header *header = collection->header;
-    struct search search = {.collection = collection, .scratch = scratch, .asked = asked};
+    struct tern_search_state search = {
+        .collection = collection, .scratch = scratch, .asked = asked};
     uint32_t live = atomic_load_explicit(&header->live_count, memory_order_relaxed);
     bool scan_exactly =
         asked->exact || live <= atomic_load_explicit(&header->full_scan, memory_order_relaxed);
-    bool scan = scan_exactly || asked->filter != NULL;
     uint32_t ef =
         asked->ef != 0 ? asked->ef : atomic_load_explicit(&header->ef_search, memory_order_relaxed);
     int64_t count = 0;
+    unsigned overtaken = 0;
 
     prepare(&search);
     if (scan_exactly)
@@ -326,13 +247,17 @@ unsigned tern_search_run(const struct tern_collection *collection,
     if (ef > TERN_SEARCH_EF_MAX)
         ef = TERN_SEARCH_EF_MAX;
     for (;;) {
-        bool filled = fill_pools(&search, scan, ef);
+        bool filled = fill_pools(&search, scan_exactly, ef);
 
         count = filled ? rank(&search) : -1;
+        /* The writer has put TERN_TAIL_MAX vectors meanwhile: again, but not for ever. What can be
+         * missed then is an id whose vector was replaced while this search ran. */
+        if (count < 0 && overtaken++ < STARTS_MAX)
+            continue;
         if (count < 0)
-            continue; /* the writer has put TERN_TAIL_MAX vectors meanwhile */
+            count = collect_live(&search, &(bool){false});
         /* Tombstones fill a pool like live ones: look farther where they left too few. */
-        if (count >= asked->k || scan || search.pool.count < ef || ef == TERN_SEARCH_EF_MAX)
+        if (count >= asked->k || search.is_complete || ef == TERN_SEARCH_EF_MAX)
             break;
         ef = ef <= TERN_SEARCH_EF_MAX / 2 ? 2 * ef : TERN_SEARCH_EF_MAX;
     }

@@ -180,6 +180,86 @@ static void equal_vectors(TERN_TEST_STATE)
     tern_graph_object_free(&object);
 }
 
+struct share { /* of ids that pass, by a hash: 1 in `one_in` */
+    uint64_t one_in;
+    uint64_t asked;
+};
+
+static bool passes(const struct share *share, uint64_t id)
+{
+    return (id * 0x9e3779b97f4a7c15ull >> 33) % share->one_in == 0;
+}
+
+static void match_share(const void *context, const struct tern_collection *collection,
+                        const uint32_t *slots, unsigned count, uint8_t *matches)
+{
+    struct share *share = (struct share *)(uintptr_t)context;
+
+    for (unsigned i = 0; i < count; i++)
+        matches[i] = passes(share, collection->meta[slots[i]].id);
+    share->asked += count;
+}
+
+/* Whatever share passes, the nearest passing ones are found, only they, and at no more than about
+ * twice the cost of a scan; also with some in the tail. */
+static void filters(TERN_TEST_STATE)
+{
+    enum { MANY = 12000 };
+    static const uint64_t one_in[] = {1, 2, 3, 10, 40, 200, 3000, 1000000};
+    struct tern_graph_shape shape = shape_of(DIM, TERN_METRIC_COSINE, TERN_QUANTIZE_INT8, MANY);
+    struct tern_graph_object object;
+    float *vectors = malloc(sizeof *vectors * DIM * MANY);
+    float *passing = malloc(sizeof *passing * DIM * MANY), query[DIM];
+
+    assert_non_null(vectors);
+    assert_non_null(passing);
+    tern_graph_object_make(&object, &shape, &graph_always);
+    for (uint32_t i = 0; i < MANY; i++) {
+        tern_graph_object_vector(&seed, DIM, 20, vectors + (size_t)i * DIM);
+        put(&object, i, i + 1, vectors + (size_t)i * DIM);
+        if (i == MANY - 300)
+            tern_graph_link(object.graph);
+    }
+    for (unsigned s = 0; s < TERN_COUNT(one_in); s++) {
+        struct share share = {.one_in = one_in[s]};
+        struct tern_search_filter filter = {match_share, &share};
+        unsigned right = 0, wanted = 0;
+        uint32_t count = 0;
+
+        for (uint32_t i = 0; i < MANY; i++)
+            if (passes(&share, i))
+                memcpy(passing + (size_t)count++ * DIM, vectors + (size_t)i * DIM,
+                       sizeof *vectors * DIM);
+        for (unsigned q = 0; q < 40; q++) {
+            struct tern_search_hit hits[K], nearest[K];
+            struct tern_search asked = {
+                .query = query, .k = K, .filter = &filter, .exact = q % 10 == 9};
+            unsigned found, expected = count < K ? count : K;
+
+            tern_graph_object_vector(&seed, DIM, 20, query);
+            share.asked = 0;
+            found =
+                tern_search_run(tern_graph_collection(object.graph), object.scratch, &asked, hits);
+            assert_true(share.asked <= 3 * MANY);
+            assert_int_equal(found, expected);
+            for (unsigned i = 0; i < found; i++)
+                assert_true(passes(&share, hits[i].id));
+            if (expected == 0)
+                continue;
+            tern_graph_object_nearest(TERN_METRIC_COSINE, DIM, passing, count, query, expected,
+                                      nearest);
+            right += count_right(TERN_METRIC_COSINE, hits, found, nearest, expected);
+            wanted += expected;
+        }
+        if (right < wanted * 96 / 100)
+            fail_msg("1 in %llu passes: %u of %u found", (unsigned long long)one_in[s], right,
+                     wanted);
+    }
+    tern_graph_object_free(&object);
+    free(vectors);
+    free(passing);
+}
+
 static void small_collections(TERN_TEST_STATE)
 {
     struct tern_graph_shape shape = shape_of(3, TERN_METRIC_COSINE, TERN_QUANTIZE_INT8, 4);
@@ -403,11 +483,11 @@ static void damaged_headers(TERN_TEST_STATE)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lists),           cmocka_unit_test(small_collections),
-        cmocka_unit_test(recall),          cmocka_unit_test(found_at_once),
-        cmocka_unit_test(equal_vectors),   cmocka_unit_test(payloads),
-        cmocka_unit_test(bad_payloads),    cmocka_unit_test(no_space),
-        cmocka_unit_test(damaged_headers),
+        cmocka_unit_test(lists),         cmocka_unit_test(small_collections),
+        cmocka_unit_test(recall),        cmocka_unit_test(found_at_once),
+        cmocka_unit_test(equal_vectors), cmocka_unit_test(filters),
+        cmocka_unit_test(payloads),      cmocka_unit_test(bad_payloads),
+        cmocka_unit_test(no_space),      cmocka_unit_test(damaged_headers),
     };
 
     seed = 20261128;
