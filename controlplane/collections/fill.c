@@ -93,8 +93,7 @@ static bool take_row(void *context, const struct tern_vector_row *row)
     filling->object->cursor = row->seq;
     filling->done += row->vector != NULL;
     filling->skipped += row->vector != NULL && row->dim != filling->object->spec.shape.dim;
-    return tern_clock_now_us() < filling->until_us &&
-           !atomic_load_explicit(&filling->collections->urgent, memory_order_relaxed);
+    return tern_clock_now_us() < filling->until_us;
 }
 
 void tern_collections_fall_behind(struct tern_collections *collections,

@@ -103,7 +103,8 @@ struct tern_collections {
     struct tern_collections_object *objects;
     struct tern_collections_times commits, acknowledgements;
     uint64_t stored_seq;
-    _Atomic bool urgent; /* something waits for the thread: background work ends soon */
+    _Atomic bool urgent; /* something waits for the thread: no more background work */
+    unsigned turn;       /* which object background work is for next */
     uint64_t told_us;    /* of progress */
     uint64_t purge_us;   /* when tombstones are looked for next */
 };

@@ -11,9 +11,11 @@
 
 #define GROUP_BATCHES   64
 #define WORK_US         500   /* of background work at a time, while nothing waits */
-#define WORK_WAITING_US 200   /* between two transactions: links what they have put */
+#define WORK_WRITING_US 200   /* between two transactions: links what they have put */
+#define FILL_WRITING_US 2000  /* likewise, of an object that is filled */
 #define TICK_US         10000 /* how often work that waits for readers is looked for */
 #define PURGE_US        1000000
+#define PURGE_LATE_US   60000000 /* when there is never nothing else to do */
 #define PURGE_ROWS      1000
 #define SLOTS_US        1000000 /* how long a write waits for one */
 #define SLOTS_LEAST     16      /* free before a batch is stored */
@@ -371,27 +373,43 @@ static void purge(struct tern_collections *collections, struct tern_collections_
         tern_control_log(TERN_LOG_WARNING, "%s", error.message);
 }
 
-/* True when there is more to do at once. */
-static bool work(struct tern_collections *collections, uint64_t budget_us)
+/* Slices for one object. One that is filled gets more: writes that wait for each other would keep
+ * it from ever being current. */
+static bool work_on(struct tern_collections *collections, struct tern_collections_object *object,
+                    bool writing)
 {
-    uint64_t now_us = tern_clock_now_us();
     bool more = false;
 
-    for (struct tern_collections_object *object = collections->objects; object != NULL;
-         object = object->next) {
-        if (object->filling)
-            more |= tern_collections_fill(collections, object, budget_us);
-        more |= tern_graph_work(object->graph, budget_us);
-        if (atomic_load_explicit(&collections->urgent, memory_order_relaxed))
-            return true;
+    if (object->filling)
+        more = tern_collections_fill(collections, object, writing ? FILL_WRITING_US : WORK_US);
+    more |= tern_graph_work(object->graph, writing ? WORK_WRITING_US : WORK_US);
+    return more;
+}
+
+/* Objects take turns: one at a time while writes come. True when there is more to do at once. */
+static bool work(struct tern_collections *collections, bool writing)
+{
+    struct tern_collections_object *object = collections->objects;
+    uint64_t now_us = tern_clock_now_us();
+    bool more = false, urgent = writing;
+    unsigned count = 0;
+
+    for (; object != NULL; object = object->next)
+        count++;
+    for (unsigned worked = 0; worked < count && (worked == 0 || !urgent); worked++) {
+        object = collections->objects;
+        for (unsigned skip = collections->turn++ % count; skip != 0; skip--)
+            object = object->next;
+        more |= work_on(collections, object, writing);
+        urgent |= atomic_load_explicit(&collections->urgent, memory_order_relaxed);
     }
-    if (!more && now_us >= collections->purge_us) {
+    if (now_us >= collections->purge_us + (more || urgent ? PURGE_LATE_US : 0)) {
         collections->purge_us = now_us + PURGE_US;
         for (struct tern_collections_name *name = collections->names; name != NULL;
              name = name->next)
             purge(collections, name);
     }
-    return more;
+    return more || urgent;
 }
 
 /* Whether time alone may bring work: readers leave, a failure is tried again, tombstones age. */
@@ -447,7 +465,7 @@ void *tern_collections_main(void *argument)
             acknowledge(collections, &group);
             pthread_mutex_unlock(&collections->mutex);
         }
-        more = work(collections, group.count != 0 ? WORK_WAITING_US : WORK_US);
+        more = work(collections, group.count != 0);
         pthread_mutex_lock(&collections->mutex);
         if (!more && !atomic_load_explicit(&collections->urgent, memory_order_relaxed) &&
             collections->call == NULL && !collections->stopping)

@@ -4,6 +4,8 @@
 
 #include "shared/schema.h"
 
+#include <pthread.h>
+
 /* --- Beside the one that is served --- */
 
 static bool count_reports(void *context, uint64_t done, uint64_t total)
@@ -118,6 +120,56 @@ static void a_new_object_is_filled_beside_the_old(TERN_TEST_STATE)
         TERN_ECANCELLED);
     assert_int_equal(tern_collections_status(collections, statuses, 2), 1);
     assert_int_equal(write_one("docs", 2503, vector).rc, 0);
+    stop();
+}
+
+static _Atomic bool writing_ended;
+
+static void *write_all_the_time(TERN_UNUSED void *unused)
+{
+    const float vector[DIM] = {1, 2, 3, 4};
+    struct tern_collection_write write = put_of(3, vector, NULL);
+    struct tern_collection_ack ack;
+    struct tern_error error;
+    uint64_t ticket = 0;
+
+    while (!writing_ended) {
+        (void)tern_collections_submit(collections, "docs", 9, ++ticket, &write, 1, NULL, &error);
+        while (tern_collections_collect(collections, &ack))
+            if (ack.rc != 0)
+                return &writing_ended;
+    }
+    return NULL;
+}
+
+/* Writes that never pause keep no object from being filled. */
+static void filling_ends_while_writes_come(TERN_TEST_STATE)
+{
+    struct tern_collection_spec spec = make_spec("docs", DIM, 3000);
+    const float vector[DIM] = {1, 2, 3, 4};
+    struct tern_collection_write writes[250];
+    struct tern_collection_place place;
+    struct tern_error error;
+    pthread_t thread;
+    void *failed = NULL;
+
+    start();
+    serve(&spec);
+    for (uint64_t first = 0; first < 3000; first += TERN_COUNT(writes)) {
+        for (unsigned i = 0; i < TERN_COUNT(writes); i++)
+            writes[i] = put_of(first + i, vector, NULL);
+        assert_int_equal(tern_collections_submit(collections, "docs", 1, 1, writes,
+                                                 TERN_COUNT(writes), NULL, &error),
+                         0);
+        assert_int_equal(collect().rc, 0);
+    }
+    writing_ended = false;
+    assert_int_equal(pthread_create(&thread, NULL, write_all_the_time, NULL), 0);
+    place = prepare(&spec);
+    assert_non_null(graph_double_find(place.object, 2999));
+    writing_ended = true;
+    pthread_join(thread, &failed);
+    assert_null(failed);
     stop();
 }
 
@@ -242,6 +294,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_new_object_is_filled_beside_the_old),
+        TEST(filling_ends_while_writes_come),
         TEST(another_dimension_passes_over_what_was),
         TEST(agrees_with_a_dictionary),
     };
