@@ -164,6 +164,24 @@ static int run_tests(const struct tern_view *view, const struct tern_config *con
     return 0;
 }
 
+/* Reads the candidate back and compares it, which may search collections: their slots are not used
+ * again meanwhile. On failure `*view` may be open all the same. */
+static int verify(struct tern_pipeline *pipeline, uint64_t offset, const struct tern_config *config,
+                  const struct tern_apply_options *options, struct tern_apply_result *result,
+                  struct tern_view **view, struct tern_diagnostics *diagnostics,
+                  struct tern_error *error)
+{
+    struct tern_writer *writer = &pipeline->writer;
+    int failed;
+
+    tern_reader_enter(&writer->own, writer->envelope);
+    failed = tern_verify(&writer->reader, offset, pipeline->live, config, view, error);
+    if (failed == 0 && config != NULL)
+        failed = run_tests(*view, config, options, result, diagnostics, error);
+    tern_reader_leave(&writer->own);
+    return failed;
+}
+
 int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *image,
                            uint64_t schema_hash, const struct tern_config *config,
                            const struct tern_apply_options *options,
@@ -192,11 +210,9 @@ int tern_candidate_publish(struct tern_pipeline *pipeline, struct tern_image *im
     TERN_RACE_POINT("publish-built");
     tern_report_progress(options, "verify", 0, 0);
     start = tern_clock_now_ns();
-    failed = tern_verify(&writer->reader, offset, pipeline->live, config, &view, error);
-    if (failed != 0)
+    failed = verify(pipeline, offset, config, options, result, &view, diagnostics, error);
+    if (view == NULL)
         return failed;
-    if (config != NULL)
-        failed = run_tests(view, config, options, result, diagnostics, error);
     result->verify_ms = tern_clock_ms_since(start);
     if (failed == 0 && !options->dry_run)
         failed = publish(pipeline, image, schema_hash, offset, view, options, result, error);

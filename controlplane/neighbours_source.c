@@ -4,12 +4,20 @@
 
 #define SLOTS_TRIED 64u
 
+/* The last search of a collection. The evaluator asks atom by atom: all of one decision are
+ * answered from one search, as those of compiled rules are. */
+struct found {
+    float *query; /* of the collection's dimensions */
+    unsigned k;   /* that were asked for; 0: nothing was found yet */
+    unsigned count;
+    struct tern_search_hit hits[TERN_SEARCH_K_MAX];
+};
+
 struct tern_neighbours_source {
     const struct tern_view *view;
     struct tern_reference_vectors vectors;
     struct tern_search_scratch *scratch;
-    float *query;
-    struct tern_search_hit hits[TERN_SEARCH_K_MAX];
+    struct found *found; /* by id */
 };
 
 /* NULL: it is not served. */
@@ -28,21 +36,26 @@ static unsigned nearest(void *context, unsigned id, const uint8_t *query, unsign
 {
     struct tern_neighbours_source *source = context;
     const struct tern_collection *collection = collection_of(source, id);
-    const struct tern_search asked = {.query = source->query, .k = k};
+    struct found *found = &source->found[id];
+    const struct tern_search asked = {.query = found->query, .k = k};
     struct tern_error error;
     unsigned count;
 
     if (collection == NULL)
         return 0;
-    memcpy(source->query, query, collection->dim * sizeof *source->query);
-    if (tern_search_check(collection, &asked, &error) != 0)
-        return 0;
-    count = tern_search_run(collection, source->scratch, &asked, source->hits);
+    if (found->k < k || memcmp(found->query, query, collection->dim * sizeof *found->query) != 0) {
+        memcpy(found->query, query, collection->dim * sizeof *found->query);
+        found->k = k;
+        found->count = tern_search_check(collection, &asked, &error) != 0
+                           ? 0
+                           : tern_search_run(collection, source->scratch, &asked, found->hits);
+    }
+    count = found->count < k ? found->count : k;
     for (unsigned i = 0; i < count; i++)
-        neighbours[i] = (struct tern_reference_neighbour){
-            collection->metric == TERN_METRIC_L2 ? 1.0f / (1.0f + source->hits[i].score)
-                                                 : source->hits[i].score,
-            source->hits[i].slot};
+        neighbours[i] = (struct tern_reference_neighbour){collection->metric == TERN_METRIC_L2
+                                                              ? 1.0f / (1.0f + found->hits[i].score)
+                                                              : found->hits[i].score,
+                                                          found->hits[i].slot};
     return count;
 }
 
@@ -83,26 +96,37 @@ int tern_neighbours_source_new(const struct tern_view *view, struct tern_neighbo
 {
     struct tern_neighbours_source *made = calloc(1, sizeof *made);
     uint32_t capacity = 1, dim = 1;
+    int status = 0;
 
     if (made == NULL)
         return TERN_ENOMEM;
     made->view = view;
+    made->found = calloc((size_t)view->collection_count + 1, sizeof *made->found);
+    if (made->found == NULL)
+        status = TERN_ENOMEM;
     made->vectors = (struct tern_reference_vectors){made, nearest, value, sample};
-    for (unsigned i = 1; i <= view->collection_count; i++) {
+    for (unsigned i = 1; i <= view->collection_count && status == 0; i++) {
         const struct tern_collection *collection = collection_of(made, i);
 
         if (collection == NULL)
             continue;
+        made->found[i].query = calloc(collection->dim, sizeof(float));
+        status = made->found[i].query == NULL ? TERN_ENOMEM : 0;
         capacity = collection->capacity > capacity ? collection->capacity : capacity;
         dim = collection->dim > dim ? collection->dim : dim;
     }
-    made->query = calloc(dim, sizeof *made->query);
-    if (made->query == NULL || tern_search_scratch_new(&made->scratch, capacity, dim) != 0) {
+    if (status != 0 || tern_search_scratch_new(&made->scratch, capacity, dim) != 0) {
         tern_neighbours_source_free(made);
         return TERN_ENOMEM;
     }
     *source = made;
     return 0;
+}
+
+void tern_neighbours_source_renew(struct tern_neighbours_source *source)
+{
+    for (unsigned i = 1; i <= source->view->collection_count; i++)
+        source->found[i].k = 0;
 }
 
 void tern_neighbours_source_free(struct tern_neighbours_source *source)
@@ -111,7 +135,9 @@ void tern_neighbours_source_free(struct tern_neighbours_source *source)
         return;
     if (source->scratch != NULL)
         tern_search_scratch_free(source->scratch);
-    free(source->query);
+    for (unsigned i = 1; source->found != NULL && i <= source->view->collection_count; i++)
+        free(source->found[i].query);
+    free(source->found);
     free(source);
 }
 

@@ -11,6 +11,8 @@ struct tern_neighbours_source;
 /* The view outlives it. 0 or TERN_ENOMEM. */
 int tern_neighbours_source_new(const struct tern_view *view,
                                struct tern_neighbours_source **source);
+/* What it has found is looked for again: the questions that follow are of another decision. */
+void tern_neighbours_source_renew(struct tern_neighbours_source *source);
 void tern_neighbours_source_free(struct tern_neighbours_source *source);
 const struct tern_reference_vectors *
 tern_neighbours_source_vectors(const struct tern_neighbours_source *source);

@@ -11,6 +11,14 @@
 /* Decisions that rest on a collection, beside its writer, before they are called different. */
 #define SEARCHES_TRIED 16u
 
+/* About two searches for each sample: a distance takes a fraction of what a rule does. */
+static uint64_t search_cost(const struct tern_collection *collection)
+{
+    const struct tern_search search = {.k = 1};
+
+    return collection->header == NULL ? 0 : tern_search_estimate(collection, &search) / 2;
+}
+
 /* An expression of a pattern set takes about as long as a rule. */
 static uint64_t sample_count(const struct tern_view *view, uint32_t rules)
 {
@@ -19,13 +27,17 @@ static uint64_t sample_count(const struct tern_view *view, uint32_t rules)
     for (unsigned i = 1; i <= view->table_count; i++)
         if (view->tables[i].kind == TERN_TABLE_PATTERN_SET)
             walked += view->tables[i].key_count;
+    if (tern_rules_search(view->rules))
+        for (unsigned i = 1; i <= view->collection_count; i++)
+            walked += search_cost(&view->collections[i]);
     return tern_max_u64(SAMPLES_MIN, tern_min_u64(SAMPLES_MAX, RULES_WALKED / walked));
 }
 
 /* Compares one vector of sample items; TERN_EREFUSED at the first difference. What resembles a
  * vector may change between the two decisions: a difference is one that is there every time. */
 static int compare_sample(const struct tern_view *view, struct tern_scratch *scratch,
-                          const struct tern_reference *reference, uint64_t index, uint8_t *strings,
+                          const struct tern_reference *reference,
+                          struct tern_neighbours_source *source, uint64_t index, uint8_t *strings,
                           struct tern_facts *facts, struct tern_error *error)
 {
     const struct tern_facts *items[1] = {facts};
@@ -35,6 +47,8 @@ static int compare_sample(const struct tern_view *view, struct tern_scratch *scr
     tern_reference_sample(reference, view->seq, index, strings, facts);
     for (unsigned i = 0; i < tries; i++) {
         tern_rules_decide(view->rules, scratch, items, 1, &compiled);
+        if (source != NULL)
+            tern_neighbours_source_renew(source);
         if (!tern_reference_decide(reference, facts, &expected) ||
             tern_verdict_equal(&compiled, &expected))
             return 0;
@@ -75,7 +89,7 @@ static int compare_samples(const struct tern_view *view, const struct tern_confi
         tern_error_set(error, result, "the reference evaluator cannot start: %s",
                        tern_error_text(result));
     for (uint64_t i = 0; result == 0 && i < sample_count(view, config->rule_count); i++)
-        result = compare_sample(view, scratch, reference, i, strings, facts, error);
+        result = compare_sample(view, scratch, reference, source, i, strings, facts, error);
     tern_reference_free(reference);
     tern_neighbours_source_free(source);
     tern_diagnostics_free(&diagnostics);

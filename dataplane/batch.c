@@ -6,6 +6,7 @@
 #include "dataplane/clock.h"
 
 #define SLICE_ITEMS_MAX 1024u /* bounds a reply frame to 32 KiB with DETAIL */
+#define SEARCHED_WIDTH  4u    /* items between looks at the clock where rules may search */
 
 static void refuse(struct tern_worker *worker, struct tern_connection *connection,
                    const struct tern_frame *frame, enum tern_status status, const char *message)
@@ -15,10 +16,11 @@ static void refuse(struct tern_worker *worker, struct tern_connection *connectio
     tern_reply_status(worker, connection, frame, status, message);
 }
 
-/* Decodes up to a vector's width of items into the slots. Returns how many, or TERN_EINVAL with
- * `failure` filled in. */
+/* Decodes up to `width` items (at most a vector's) into the slots. Returns how many, or TERN_EINVAL
+ * with `failure` filled in. */
 static int decode_some(struct tern_worker *worker, struct tern_connection *connection,
-                       const uint8_t *body, size_t length, struct tern_decode_failure *failure)
+                       const uint8_t *body, size_t length, unsigned width,
+                       struct tern_decode_failure *failure)
 {
     struct tern_batch *batch = &connection->batch;
     struct tern_vector *vector = &worker->vector;
@@ -26,7 +28,7 @@ static int decode_some(struct tern_worker *worker, struct tern_connection *conne
     int done = 0;
 
     vector->started_ns = tern_worker_clock(worker);
-    while (done < (int)TERN_VECTOR_WIDTH && batch->item < batch->count) {
+    while (done < (int)width && batch->item < batch->count) {
         size_t item_bytes;
         int ignored;
 
@@ -60,7 +62,7 @@ static void validate_slice(struct tern_worker *worker, struct tern_connection *c
     uint64_t begun_ns = tern_worker_clock(worker);
 
     do {
-        if (decode_some(worker, connection, body, length, &failure) < 0) {
+        if (decode_some(worker, connection, body, length, TERN_VECTOR_WIDTH, &failure) < 0) {
             refuse(worker, connection, frame, failure.status, failure.message);
             return;
         }
@@ -88,6 +90,8 @@ static void decide_slice(struct tern_worker *worker, struct tern_connection *con
     struct tern_decide_reply reply = {0};
     struct tern_vector *vector = &worker->vector;
     struct tern_decode_failure failure;
+    unsigned width =
+        tern_rules_search(worker->adopter.now->view->rules) ? SEARCHED_WIDTH : TERN_VECTOR_WIDTH;
     struct tern_frame header;
     uint64_t ended_ns = 0;
     uint8_t *out;
@@ -102,7 +106,7 @@ static void decide_slice(struct tern_worker *worker, struct tern_connection *con
     do {
         unsigned first = batch->item;
 
-        done = decode_some(worker, connection, body, length, &failure);
+        done = decode_some(worker, connection, body, length, width, &failure);
         if (done < 0)
             break;
         tern_worker_decide_slots(worker, (unsigned)done, first, frame->request_id, frame->flags,

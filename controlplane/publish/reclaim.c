@@ -239,20 +239,28 @@ static bool look_at_pin(struct tern_writer *writer, TERN_UNUSED unsigned holder,
     return pin == 0 || walk_root(writer, pin, visit_mark) == 0;
 }
 
+/* Of everybody, ourselves included. False as each_reader. */
+static bool oldest_epoch(struct tern_writer *writer, uint64_t *oldest)
+{
+    *oldest = UINT64_MAX;
+    return look_at_epoch(writer, TERN_LOCK_WRITER, &writer->own, oldest) &&
+           each_reader(writer, look_at_epoch, oldest);
+}
+
 bool tern_reclaim_grace_is_over(struct tern_writer *writer, uint64_t epoch)
 {
-    uint64_t oldest = UINT64_MAX;
+    uint64_t oldest;
 
-    return each_reader(writer, look_at_epoch, &oldest) && epoch < oldest;
+    return oldest_epoch(writer, &oldest) && epoch < oldest;
 }
 
 uint64_t tern_reclaim_collect(struct tern_writer *writer)
 {
-    uint64_t oldest = UINT64_MAX, freed = 0;
+    uint64_t oldest, freed = 0;
 
     if (tern_extents_bytes(&writer->extents, TERN_EXTENT_RETIRED) == 0)
         return 0;
-    if (!each_reader(writer, look_at_epoch, &oldest))
+    if (!oldest_epoch(writer, &oldest))
         return 0;
     /* Pins after epochs: a reader pins within its epoch, so whoever is seen past it is seen pinned.
      */

@@ -19,6 +19,7 @@ struct tern_writer {
     struct tern_board_map board;
     struct tern_pages pages; /* of in-process readers */
     struct tern_extents extents;
+    struct tern_reader own; /* the builder, while it searches collections itself */
     uint64_t seq;           /* of the last announcement, ever */
     uint64_t generation;    /* of the last publish, ever */
     uint64_t retired_at_ms; /* monotonic, of the last retirement: tells how long grace is taking */

@@ -68,6 +68,7 @@ static void compare(struct tern_config *config, uint64_t random)
     }
     FUZZ_CHECK(
         tern_reference_new(config, world.opened, WORLD_TABLES + 1, &diagnostics, &reference) == 0);
+    tern_reference_set_vectors(reference, &world.source);
     FUZZ_CHECK(tern_scratch_prepare(scratch, compiled.rules) == 0);
     for (unsigned i = 0; i < ITEMS; i++) {
         static uint8_t room[sizeof(struct tern_facts) +

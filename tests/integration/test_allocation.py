@@ -4,6 +4,7 @@ import struct
 import pytest
 from instance import CONFIG
 from tern import Op, RequestFlag, pack_frame
+from vectors import Vectors, random_rows
 
 ROUNDS_STILL = 10
 ROUNDS_MOST = 60
@@ -46,7 +47,7 @@ FRAMES = [
 ]
 
 
-def run_round(instance):
+def run_round(instance, frames):
     """Every operation, pipelined, on connections that come and go."""
     for _ in range(4):
         sock = instance.raw()
@@ -54,7 +55,7 @@ def run_round(instance):
         identity, expected = 0, 0
         data = b""
         for _ in range(5):
-            for op, body, flags in FRAMES:
+            for op, body, flags in frames:
                 identity += 1
                 data += pack_frame(op, body, request_id=identity, flags=flags)
         sock.sendall(data)
@@ -71,15 +72,15 @@ def run_round(instance):
         sock.close()
 
 
-def settle(instance):
-    run_round(instance)
+def settle(instance, frames=FRAMES):
+    run_round(instance, frames)
     if instance.stats()["heap_bytes"] == 0:
         pytest.skip("this build's allocator does not count (sanitizers)")
     still, before = 0, None
     # Free lists grow to the peak of what is under way at once, which differs a little from round to
     # round at first. One allocation in each request, or each connection, would never stand still.
     for _ in range(ROUNDS_MOST):
-        run_round(instance)
+        run_round(instance, frames)
         now = instance.stats()["heap_bytes"]
         still = still + 1 if now == before else 0
         before = now
@@ -99,3 +100,17 @@ def test_normalizing_takes_nothing_either(make_instance):
         rules="  - { id: raw, when: 'path.raw ends_with \".PHP?a#b\" or host.raw == \"x\"', add: 4 }\n"
               "  - { id: login, when: 'path starts_with \"/login/index\" or host in $bad_hosts', then: deny }\n")
     settle(instance.start())
+
+
+def test_searching_takes_nothing_either(make_instance):
+    collections = "collections:\n  docs: {{ dim: 4, capacity: 1k, payload: {{ label: string }} }}\n"
+    instance = make_instance(
+        config=CONFIG.replace("  flag: bool\n", "  flag: bool\n  shape: vector(4)\n").replace(
+            "rules:\n", collections + "rules:\n", 1),
+        rules="  - { id: like, when: 'similar(docs, shape, k: 10, min: 0.1).label == \"a\"', then: deny }\n")
+    instance.start()
+    rows = random_rows(range(60), 4)
+    with Vectors(instance, "docs") as docs:
+        docs.upsert(rows, {identifier: {"label": "ab"[identifier % 2]} for identifier in rows})
+    body = batch(*[item(field(8, struct.pack("<4f", *rows[i]))) for i in range(40)])
+    settle(instance, [*FRAMES, (Op.DECIDE, body, 0)])
