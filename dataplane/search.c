@@ -309,14 +309,18 @@ static void run_here(struct tern_worker *worker, struct tern_connection *connect
         put_reply(out, collection, asked, hits, count);
 }
 
-/* What a search will take of this thread, from the distances it will compute: a line fetched from
- * memory each, and its arithmetic. Measured with perf/run search. */
+/* What a search will take of this thread. A scan reads its lines one after the other; a walk waits
+ * for most of its own, and for the lists that name them. perf/filters measures both. */
 static uint64_t cost_ns(const struct tern_collection *collection, const struct tern_search *search)
 {
-    uint64_t each_ns = collection->quantize == TERN_QUANTIZE_INT8 ? 12 + collection->dim / 12
-                                                                  : 12 + collection->dim / 4;
+    uint64_t distances = tern_search_estimate(collection, search);
+    bool scans =
+        distances >= atomic_load_explicit(&collection->header->slot_count, memory_order_relaxed);
+    unsigned dim = collection->dim;
 
-    return tern_search_estimate(collection, search) * each_ns;
+    if (scans)
+        return distances * (4 + dim / 8);
+    return distances * (25 + (collection->quantize == TERN_QUANTIZE_INT8 ? dim / 8 : dim / 3));
 }
 
 void tern_search_frame(struct tern_worker *worker, struct tern_connection *connection,
