@@ -159,7 +159,7 @@ void await_current(const char *name)
         unsigned count = tern_collections_status(collections, statuses, 8);
         bool filling = false;
 
-        for (unsigned i = 0; i < count; i++)
+        for (unsigned i = 0; i < count && i < TERN_COUNT(statuses); i++)
             filling |= strcmp(statuses[i].name, name) == 0 && statuses[i].filling;
         if (!filling)
             return;
