@@ -184,24 +184,31 @@ static void anchor_slot(struct tern_graph *graph, uint32_t slot,
     (void)tern_graph_anchor_anywhere(graph, slot, (uint32_t)entry_of(graph), TERN_SLOT_NONE);
 }
 
-/* One level of a slot: its own list, the anchor, then the links back. */
-static void link_level(struct tern_graph *graph, uint32_t slot, unsigned level,
-                       struct tern_candidate *candidates, unsigned count)
+/* A slot's own list on a level. */
+static void fill_list(struct tern_graph *graph, uint32_t slot, unsigned level,
+                      struct tern_candidate *candidates, unsigned count)
 {
-    uint32_t targets[TERN_M_MAX];
     _Atomic uint32_t *list = tern_graph_list(graph, slot, level);
     struct tern_candidate *by_distance = graph->candidates + TERN_GRAPH_CANDIDATES_MAX;
     unsigned kept;
 
     memcpy(by_distance, candidates, count * sizeof *candidates);
     kept = tern_graph_select(graph, slot, candidates, count, graph->header->m);
-    for (unsigned i = 0; i < kept; i++) {
-        targets[i] = candidates[i].slot;
-        tern_graph_list_add(list, tern_graph_list_length(graph, level), targets[i]);
-    }
+    for (unsigned i = 0; i < kept; i++)
+        tern_graph_list_add(list, tern_graph_list_length(graph, level), candidates[i].slot);
     if (level == 0)
         anchor_slot(graph, slot, by_distance, count);
-    for (unsigned i = 0; i < kept; i++)
+}
+
+/* The links back. Once the first is there searches come by: the slot's lists are full on all levels
+ * before, or one that descends to it finds no way on. */
+static void link_back(struct tern_graph *graph, uint32_t slot, unsigned level)
+{
+    uint32_t targets[TERN_BATCH_MAX];
+    unsigned count = tern_graph_list_read(tern_graph_list(graph, slot, level),
+                                          tern_graph_list_length(graph, level), targets);
+
+    for (unsigned i = 0; i < count; i++)
         tern_graph_connect(graph, targets[i], slot, level, false);
 }
 
@@ -234,10 +241,12 @@ static void link_slot(struct tern_graph *graph, uint32_t slot)
         unsigned count = find(graph, slot, at, ef, &nearest, reached, graph->candidates);
 
         reached = at == 0 ? 0 : at - 1;
-        link_level(graph, slot, at, graph->candidates, count);
+        fill_list(graph, slot, at, graph->candidates, count);
         if (at == 0)
             break;
     }
+    for (unsigned at = 0; at <= level && at <= top; at++)
+        link_back(graph, slot, at);
     if (level > top)
         tern_graph_set_entry(graph, slot, level);
 }

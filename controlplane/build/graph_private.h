@@ -222,6 +222,8 @@ void tern_graph_bury(struct tern_graph *graph, uint32_t slot, enum tern_slot_sta
 
 /* graph_repair.c */
 void tern_graph_repair(struct tern_graph *graph, uint32_t slot);
+/* A tombstone that is the root hands over to a child, if it has one. */
+void tern_graph_give_up_root(struct tern_graph *graph, uint32_t slot);
 /* Gives a slot another anchor than `leaving`: one of its neighbours or of near[0..count), the
  * nearest that can take it. False when none can. */
 bool tern_graph_anchor_again(struct tern_graph *graph, uint32_t slot, uint32_t leaving,

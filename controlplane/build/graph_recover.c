@@ -6,7 +6,7 @@
  *     LIVE, no anchor, not in the tail      a put cut short               graph_open.c
  *     DELETED or REPLACED, with an anchor   repair it, again from the beginning if need be
  *     the same without one                  repaired: sweep
- *     the same, in the tail                 nothing leads to it: it leaves with the tail
+ *     the same, or DETACHED, in the tail    nothing leads to it: it leaves with the tail
  *     DETACHED                              swept: a grace, whatever it has waited already */
 #include "controlplane/build/graph_private.h"
 
@@ -21,6 +21,17 @@ static void mark_tail(struct tern_graph *graph, struct tern_seen *seen)
     for (uint32_t at = (uint32_t)tail; at != (uint32_t)(tail >> 32); at++)
         tern_seen_add(seen, atomic_load_explicit(&graph->header->tail_slots[at % TERN_TAIL_MAX],
                                                  memory_order_relaxed));
+}
+
+/* A repair that was cut short where the tree had two roots, or the last slot in it no entry. */
+static void complete_repair(struct tern_graph *graph, uint32_t slot)
+{
+    uint64_t entry = atomic_load_explicit(&graph->header->entry, memory_order_relaxed);
+
+    if ((uint32_t)entry == TERN_SLOT_NONE)
+        tern_graph_store_anchor(graph, slot, TERN_SLOT_NONE);
+    else if (graph->meta[slot].anchor == slot)
+        tern_graph_give_up_root(graph, slot);
 }
 
 int tern_graph_recover(struct tern_graph *graph)
@@ -40,13 +51,15 @@ int tern_graph_recover(struct tern_graph *graph)
         switch (tern_graph_state(graph, slot)) {
         case TERN_SLOT_DELETED:
         case TERN_SLOT_REPLACED:
+            complete_repair(graph, slot);
             if (graph->meta[slot].anchor != TERN_SLOT_NONE)
                 status = tern_graph_stack_push(&mending->tombstones, slot);
             else if (!tern_seen_test(seen, slot))
                 status = tern_graph_stack_push(&mending->repaired, slot);
             break;
         case TERN_SLOT_DETACHED:
-            status = tern_graph_stack_push(&mending->detached, slot);
+            if (!tern_seen_test(seen, slot))
+                status = tern_graph_stack_push(&mending->detached, slot);
             break;
         default:
             break;

@@ -6,7 +6,7 @@
  * (graph_sweep.c). In this order, each step safe to be cut short and done again:
  *
  *     1. the entry moves away          one store
- *     2. the root moves away           two stores, see give_up_root
+ *     2. the root moves away           two stores, see tern_graph_give_up_root
  *     3. children get another anchor   each has the old one until it has the new one
  *     4. its anchor is TERN_SLOT_NONE  it is out of the tree: repaired, nobody links to it again
  *     5. links to it are replaced      a store each
@@ -91,7 +91,7 @@ static unsigned read_children(const struct tern_graph *graph, uint32_t slot, uin
 
 /* The root hands over to a child: the child names itself, then the old root names the child. A kill
  * between the two leaves a child that names itself, which the next attempt finds. */
-static void give_up_root(struct tern_graph *graph, uint32_t slot)
+void tern_graph_give_up_root(struct tern_graph *graph, uint32_t slot)
 {
     uint32_t links[TERN_BATCH_MAX], heir = TERN_SLOT_NONE;
     unsigned count;
@@ -306,7 +306,7 @@ void tern_graph_repair(struct tern_graph *graph, uint32_t slot)
     unsigned found, near_count = 0;
 
     give_up_entry(graph, slot);
-    give_up_root(graph, slot);
+    tern_graph_give_up_root(graph, slot);
     found = tern_graph_find_candidates(graph, slot, 0, tern_graph_clamp_ef(graph, ef), around);
     for (unsigned i = 0; i < found && i < graph->header->m; i++)
         near_count = add_distinct(near, near_count, around[i].slot);

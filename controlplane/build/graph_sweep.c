@@ -59,17 +59,16 @@ bool tern_graph_is_short_of_slots(const struct tern_graph *graph)
 static void sweep_list(struct tern_graph *graph, uint32_t owner, unsigned level)
 {
     _Atomic uint32_t *list = tern_graph_list(graph, owner, level);
-    unsigned length = tern_graph_list_length(graph, level);
+    unsigned length = tern_graph_list_length(graph, level), count;
+    uint32_t links[TERN_BATCH_MAX], near[TERN_BATCH_MAX];
 
-    for (unsigned i = 0; i < length; i++) {
-        uint32_t link = atomic_load_explicit(&list[i], memory_order_relaxed), near[TERN_BATCH_MAX];
-        unsigned count;
-
-        if (link == TERN_SLOT_NONE || !is_in_batch(&graph->mending, link))
-            continue;
-        count = tern_graph_list_read(tern_graph_list(graph, link, level), length, near);
-        tern_graph_replace_link(graph, owner, link, level, near, count);
-        i--; /* another link has come to this place */
+    /* Of a copy: links move while others are taken away. */
+    count = tern_graph_list_read(list, length, links);
+    for (unsigned i = 0; i < count; i++) {
+        if (is_in_batch(&graph->mending, links[i]))
+            tern_graph_replace_link(
+                graph, owner, links[i], level, near,
+                tern_graph_list_read(tern_graph_list(graph, links[i], level), length, near));
     }
 }
 

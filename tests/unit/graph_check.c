@@ -78,8 +78,13 @@ void tern_graph_check(struct tern_graph *graph, const char *where)
     if (census.unreachable != 0 || census.bad_links != 0)
         fail_msg("%s: %llu unreachable, %llu bad links", where,
                  (unsigned long long)census.unreachable, (unsigned long long)census.bad_links);
-    assert_int_equal(census.live, live);
-    assert_int_equal(census.live, atomic_load(&graph->header->live_count));
-    assert_int_equal(census.deleted + census.detached, atomic_load(&graph->header->deleted_count));
-    assert_int_equal(census.live + census.deleted + census.detached + census.free, slots);
+    if (census.live != live || census.live != atomic_load(&graph->header->live_count) ||
+        census.deleted + census.detached != atomic_load(&graph->header->deleted_count) ||
+        census.live + census.deleted + census.detached + census.free != slots)
+        fail_msg("%s: of %u slots %llu are live (counted: %u), %llu deleted, %llu detached "
+                 "(counted: %u), %llu free",
+                 where, slots, (unsigned long long)census.live,
+                 atomic_load(&graph->header->live_count), (unsigned long long)census.deleted,
+                 (unsigned long long)census.detached, atomic_load(&graph->header->deleted_count),
+                 (unsigned long long)census.free);
 }
