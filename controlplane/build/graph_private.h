@@ -242,7 +242,8 @@ bool tern_graph_sweep_step(struct tern_graph *graph);
 bool tern_graph_grace_step(struct tern_graph *graph);
 /* A slot that no link leads to. */
 void tern_graph_detach(struct tern_graph *graph, uint32_t slot);
-bool tern_graph_is_short_of_slots(const struct tern_graph *graph);
+/* Too many tombstones wait, or too few slots are left. */
+bool tern_graph_is_behind(const struct tern_graph *graph);
 /* Before a put. */
 void tern_graph_keep_up(struct tern_graph *graph);
 /* When no slot is left: waits a moment for readers if it must. */

@@ -15,7 +15,8 @@
 #include "controlplane/build/graph_private.h"
 
 #define WALK_MAX       256u /* slots that are looked at on a level for a new entry */
-#define REPLACE_MAX    3u   /* links that stand in for one */
+#define REPLACE_MAX    3u   /* links that stand in for one, */
+#define REPLACE_TRIES  8u   /* of so many candidates */
 #define NEIGHBOURS_MAX (2 * TERN_BATCH_MAX)
 
 /* Among what a link to a tombstone may be replaced with, and what may be a child's anchor. */
@@ -258,7 +259,7 @@ void tern_graph_replace_link(struct tern_graph *graph, uint32_t owner, uint32_t 
     tern_graph_probe_slot(graph, &graph->center, owner);
     sort_by_distance(graph, links, kept, present);
     sort_by_distance(graph, slots, usable, fresh);
-    for (unsigned i = 0; i < usable && added < REPLACE_MAX; i++) {
+    for (unsigned i = 0; i < usable && i < REPLACE_TRIES && added < REPLACE_MAX; i++) {
         unsigned at = kept;
 
         if (!is_diverse(graph, &fresh[i], present, kept))

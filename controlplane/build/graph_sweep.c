@@ -11,13 +11,15 @@
 
 #include "shared/clock.h"
 
-#define SWEEP_SLOTS 256u     /* slots of one step */
-#define SWEEP_SHARE 64u      /* a sweep begins for a 64th of the slots, */
-#define SWEEP_WAIT  1000000u /* µs: or that long after the last one, */
-#define SPARE_LEFT  2u       /* or when less than half of the spare slots are left */
-#define FREE_STEP   1024u    /* slots given back in one step */
-#define GRACE_WAIT  50u      /* µs between looks at a grace that a put waits for */
-#define GRACE_LOOKS 400u
+#define SWEEP_SLOTS      256u     /* slots of one step */
+#define SWEEP_SHARE      64u      /* a sweep begins for a 64th of the slots, */
+#define SWEEP_WAIT       1000000u /* µs: or that long after the last one, */
+#define SPARE_LEFT       2u       /* or when less than half of the spare slots are left */
+#define TOMBSTONES_SHARE 16u      /* unrepaired ones for so many live vectors, */
+#define TOMBSTONES_MIN   64u      /* and that many more, are too many */
+#define FREE_STEP        1024u    /* slots given back in one step */
+#define GRACE_WAIT       50u      /* µs between looks at a grace that a put waits for */
+#define GRACE_LOOKS      400u
 
 static bool is_in_batch(const struct tern_graph_mending *mending, uint32_t slot)
 {
@@ -49,11 +51,19 @@ static uint32_t slots_left(const struct tern_graph *graph)
     return graph->free_slots.count + graph->header->capacity - tern_graph_slot_count(graph);
 }
 
-bool tern_graph_is_short_of_slots(const struct tern_graph *graph)
+static bool is_short_of_slots(const struct tern_graph *graph)
 {
     uint32_t spare = graph->header->capacity - graph->header->vector_capacity;
 
     return slots_left(graph) < spare / SPARE_LEFT;
+}
+
+bool tern_graph_is_behind(const struct tern_graph *graph)
+{
+    uint32_t live = atomic_load_explicit(&graph->header->live_count, memory_order_relaxed);
+
+    return graph->mending.tombstones.count > live / TOMBSTONES_SHARE + TOMBSTONES_MIN ||
+           is_short_of_slots(graph);
 }
 
 static void sweep_list(struct tern_graph *graph, uint32_t owner, unsigned level)
@@ -104,7 +114,7 @@ static bool is_sweep_due(const struct tern_graph *graph)
     const struct tern_graph_mending *mending = &graph->mending;
 
     return mending->repaired.count > 0 &&
-           (mending->hurry || tern_graph_is_short_of_slots(graph) ||
+           (mending->hurry || is_short_of_slots(graph) ||
             (uint64_t)mending->repaired.count * SWEEP_SHARE >= tern_graph_slot_count(graph) ||
             tern_clock_now_us() - mending->swept_us >= SWEEP_WAIT);
 }
@@ -177,11 +187,11 @@ bool tern_graph_repair_step(struct tern_graph *graph)
     return true;
 }
 
-/* A put takes a slot while few are left: it does a share of what gives slots back, so that the
- * writer never runs ahead of the repair. */
+/* A put does its share of the repair once that is behind: tombstones take places among what an
+ * insertion finds, and slots from those that come. */
 void tern_graph_keep_up(struct tern_graph *graph)
 {
-    if (!tern_graph_is_short_of_slots(graph))
+    if (!tern_graph_is_behind(graph))
         return;
     while (tern_graph_grace_step(graph))
         continue;

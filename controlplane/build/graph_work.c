@@ -3,15 +3,14 @@
 
 #include "shared/clock.h"
 
-/* Searches scan the tail, so it goes first; while slots run short, what gives them back takes
- * turns with it. */
+/* Searches scan the tail, so it goes first; while the repair is behind, it takes turns with it. */
 static bool step(struct tern_graph *graph)
 {
     bool turn = graph->mending.turn = !graph->mending.turn;
 
     if (tern_graph_grace_step(graph))
         return true;
-    if (turn && tern_graph_is_short_of_slots(graph) &&
+    if (turn && tern_graph_is_behind(graph) &&
         (tern_graph_repair_step(graph) || tern_graph_sweep_step(graph)))
         return true;
     return tern_graph_link_first(graph) || tern_graph_repair_step(graph) ||

@@ -43,9 +43,12 @@ static bool scan_tail(struct tern_search_state *search, uint32_t first, uint32_t
     for (; first != end; first++) {
         slots[count] =
             atomic_load_explicit(&header->tail_slots[first % TERN_TAIL_MAX], memory_order_acquire);
-        if (slots[count] < search->walk.slot_count &&
-            tern_search_slot_state(search->collection, slots[count]) == TERN_SLOT_LIVE)
-            count++;
+        if (slots[count] < search->walk.slot_count) {
+            enum tern_slot_state state = tern_search_slot_state(search->collection, slots[count]);
+
+            count += state == TERN_SLOT_LIVE;
+            search->has_skipped = search->has_skipped || state == TERN_SLOT_REPLACED;
+        }
         if (count == TERN_SEARCH_BATCH) {
             tern_search_measure(search, &search->fresh, slots, count);
             count = 0;
@@ -214,12 +217,15 @@ static int64_t rank(struct tern_search_state *search)
             break;
         search->walk.slot_count = atomic_load_explicit(&header->slot_count, memory_order_acquire);
         search->tail_end = end;
+        search->has_skipped = false;
         /* Once more: what was read counts only if the writer did not come around meanwhile. */
         if (!scan_tail(search, first, end) ||
             (uint32_t)(atomic_load_explicit(&header->tail, memory_order_acquire) >> 32) - first >
                 TERN_TAIL_MAX)
             return -1;
         count = collect_live(search, &replaced);
+        /* Replaced before it was looked at: the same. */
+        replaced = replaced || search->has_skipped;
     }
     return count;
 }

@@ -17,6 +17,7 @@ struct tern_search_state {
     uint32_t places_mask;
     uint32_t rerank;   /* live candidates to rank by f32 */
     uint32_t tail_end; /* positions before it were looked at */
+    bool has_skipped;  /* a replaced one among those of the last look */
     bool is_complete;  /* the pool would hold no more with a larger ef */
 };
 
