@@ -76,6 +76,8 @@ static struct item string_item(const struct tern_records_builder *builder, uint3
     const uint64_t *ends = (const uint64_t *)builder->string_ends.data;
     uint64_t start = number == 0 ? 0 : ends[number - 1];
 
+    if (ends[number] == start) /* there may be no bytes at all */
+        return (struct item){(const uint8_t *)"", 0};
     return (struct item){builder->string_bytes.data + start, ends[number] - start};
 }
 
