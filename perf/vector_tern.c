@@ -9,8 +9,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef MADV_COLLAPSE /* Linux 6.1; older headers */
+#define MADV_COLLAPSE 25
+#endif
+
 struct index {
     int file;
+    uint8_t *range; /* the mapping; the object begins at a huge page in it */
     uint64_t length, backed;
     void *object;
     struct tern_graph *graph;
@@ -30,6 +35,11 @@ static int back(void *context, uint64_t offset, uint64_t length, struct tern_err
     if (fallocate(index->file, 0, (off_t)offset, (off_t)length) != 0)
         return tern_error_system(error, errno, "fallocate");
     index->backed += length;
+    /* Huge pages for what is complete, where the system has any: as tern-control does it. */
+    for (uint64_t at = offset / TERN_EXTENT * TERN_EXTENT; at + TERN_EXTENT <= offset + length;
+         at += TERN_EXTENT)
+        if (madvise((uint8_t *)index->object + at, TERN_EXTENT, MADV_COLLAPSE) != 0)
+            break;
     return 0;
 }
 
@@ -123,7 +133,7 @@ static void release(void *opaque)
 
     tern_graph_close(index->graph);
     tern_search_scratch_free(index->scratch);
-    munmap(index->object, index->length);
+    munmap(index->range, index->length + TERN_EXTENT);
     close(index->file);
     free(index);
 }

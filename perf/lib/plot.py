@@ -156,12 +156,21 @@ def _units(result):
     return bars("A decision over rules of one kind", rows, "ns")
 
 
+def _vectors(result):
+    return lines(result["figure"].split(":")[0], "recall@10", "queries a second", {
+        peer: [(recall, qps) for recall, qps in points if recall >= 0.8]
+        for peer, points in result["runs"]["curves"].items()}, log_y=True)
+
+
 # name of a figure: the file of its plot, and what draws it
 PLOTS = {
     "spike-recovery": ("spike.svg", _spike),
     "idle-p99": ("connections.svg", _asking),
     "one-by-one": ("one-by-one.svg", _one_by_one),
     "units": ("units.svg", _units),
+    "vector-words-95": ("vector-words.svg", _vectors),
+    "vector-images-95": ("vector-images.svg", _vectors),
+    "vector-lifted-95": ("vector-lifted.svg", _vectors),
 }
 
 

@@ -51,10 +51,10 @@ float tern_vector_prepare(const struct tern_collection *collection, const float 
     for (uint32_t i = 0; i < dim; i++)
         squared += (double)vector[i] * (double)vector[i];
     length = sqrt(squared);
-    for (uint32_t i = 0; i < dim; i++)
-        values[i] = collection->metric == TERN_METRIC_COSINE && length > 0
-                        ? (float)((double)vector[i] / length)
-                        : vector[i];
+    memcpy(values, vector, dim * sizeof *values);
+    if (collection->metric == TERN_METRIC_COSINE && length > 0)
+        for (uint32_t i = 0; i < dim; i++)
+            values[i] = (float)((double)values[i] * (1 / length));
     memset(values + dim, 0, (tern_align_up(dim, TERN_FLOAT_BLOCK) - dim) * sizeof *values);
     return (float)(collection->metric == TERN_METRIC_L2 ? squared : length);
 }
@@ -65,20 +65,28 @@ void tern_vector_encode(const struct tern_collection *collection, const float *v
                         uint8_t *line)
 {
     struct tern_vector_code *code = (struct tern_vector_code *)(void *)line;
-    uint32_t dim = collection->dim;
-    float largest = 0, scale;
+    uint32_t dim = collection->dim, largest_bits = 0;
+    float largest, scale, inverse;
     int64_t squared = 0;
 
-    for (uint32_t i = 0; i < dim; i++)
-        largest = fmaxf(largest, fabsf(values[i]));
-    scale = largest / 127.0f;
     for (uint32_t i = 0; i < dim; i++) {
-        /* A scale that is denormal may round to more than 127 of itself. */
-        float rounded = scale > 0 ? rintf(values[i] / scale) : 0;
-        int8_t value = (int8_t)fmaxf(-127.0f, fminf(127.0f, rounded));
+        uint32_t bits =
+            tern_load_u32(&values[i]) & 0x7fffffff; /* ordered like the absolute value */
 
-        code->values[i] = value;
-        squared += value * value;
+        if (bits > largest_bits)
+            largest_bits = bits;
+    }
+    largest = tern_load_f32(&largest_bits);
+    scale = largest / 127.0f;
+    inverse = largest > FLT_MIN * 1024 ? 127.0f / largest : 0; /* less than that is 0 */
+    for (uint32_t i = 0; i < dim; i++) {
+        /* Adding 1.5 · 2^23 leaves the nearest integer in the lowest bits, as at most 127 is added.
+         */
+        float shifted = values[i] * inverse + 12582912.0f;
+        int32_t value = (int32_t)(tern_load_u32(&shifted) - 0x4b400000u);
+
+        code->values[i] = (int8_t)value;
+        squared += (uint32_t)(value * value);
     }
     memset(code->values + dim, 0, collection->code_stride - sizeof *code - dim);
     /* The code stands for a vector of its own. Under cosine that one is given length 1, under l2

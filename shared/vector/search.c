@@ -2,7 +2,7 @@
 
 #include "shared/vector/search_private.h"
 
-#define RERANK_MIN 32u
+#define RERANK_MIN 20u
 #define LOOKS_MAX  64u /* again at what was put meanwhile */
 #define STARTS_MAX 4u
 
@@ -25,7 +25,7 @@ static void prepare(struct tern_search_state *search)
     if (search->rerank < RERANK_MIN)
         search->rerank = RERANK_MIN;
     search->fresh = (struct tern_pool){.items = scratch->fresh, .limit = search->rerank};
-    search->places_mask = 2 * RERANK_MIN - 1;
+    search->places_mask = 1;
     while (search->places_mask < 2 * search->rerank)
         search->places_mask = 2 * search->places_mask + 1;
 }
