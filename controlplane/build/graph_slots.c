@@ -1,7 +1,7 @@
 #include "controlplane/build/graph_private.h"
 
 #define STEP_MIN (64u << 10)
-#define STEP_MAX (1u << 20)
+#define STEP_MAX (512u << 10)
 
 int tern_graph_stack_push(struct tern_graph_slots *stack, uint32_t slot)
 {
@@ -26,18 +26,18 @@ void tern_graph_count(_Atomic uint32_t *counter, int change)
                           memory_order_relaxed);
 }
 
-/* In steps of a 32nd of what is there: few calls, and little that lies idle. */
+/* In steps of a 64th of what is there: few calls, and little that lies idle. */
 int tern_graph_array_reserve(struct tern_graph *graph, unsigned index, uint64_t bytes,
                              struct tern_error *error)
 {
     struct tern_graph_array *array = &graph->arrays[index];
-    uint64_t step = tern_align_up(array->allocated / 32, STEP_MIN), target;
+    uint64_t step = array->allocated / 64, target;
     int status;
 
     if (bytes <= array->allocated)
         return 0;
-    target = tern_align_up(bytes, step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step);
-    target = tern_align_up(target, STEP_MIN);
+    step = step < STEP_MIN ? STEP_MIN : step > STEP_MAX ? STEP_MAX : step;
+    target = tern_align_up(tern_max_u64(bytes, array->allocated + step), STEP_MIN);
     if (target > array->limit)
         target = array->limit;
     status = graph->host.allocate(graph->host.context, array->offset + array->allocated,
