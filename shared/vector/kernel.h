@@ -69,6 +69,9 @@ KERNEL_FUNCTION unsigned gather(const struct tern_walk *walk, enum tern_space sp
     const _Atomic uint32_t *list = tern_collection_list(collection, slot, level);
     unsigned length = tern_collection_list_length(collection, level), count = 0;
 
+    /* What the slot says of its upper lines is not believed either. */
+    if (level > 0 && (uint64_t)collection->meta[slot].upper + level > collection->upper_capacity)
+        return 0;
     for (unsigned i = 0; i < length; i++) {
         uint32_t link = atomic_load_explicit(&list[i], memory_order_acquire);
 

@@ -172,6 +172,15 @@ static unsigned give_hits(const struct tern_search_state *search, uint32_t count
     return given;
 }
 
+/* Never past the arrays, whatever the header says: it changes while it is read, so what is checked
+ * is what is used. */
+static uint32_t slots_in_use(const struct tern_collection *collection)
+{
+    uint32_t count = atomic_load_explicit(&collection->header->slot_count, memory_order_acquire);
+
+    return count < collection->capacity ? count : collection->capacity;
+}
+
 /* Fills the pools. False: the writer has overtaken this search, which starts again. */
 static bool fill_pools(struct tern_search_state *search, bool scan, uint32_t ef)
 {
@@ -183,7 +192,7 @@ static bool fill_pools(struct tern_search_state *search, bool scan, uint32_t ef)
      * other two. Pairs with the writer's releases in the opposite order. */
     tail = atomic_load_explicit(&header->tail, memory_order_acquire);
     entry = atomic_load_explicit(&header->entry, memory_order_acquire);
-    search->walk.slot_count = atomic_load_explicit(&header->slot_count, memory_order_acquire);
+    search->walk.slot_count = slots_in_use(search->collection);
     search->tail_end = (uint32_t)(tail >> 32);
     search->fresh.count = 0;
     search->is_complete = scan;
@@ -215,7 +224,7 @@ static int64_t rank(struct tern_search_state *search)
 
         if (end == first)
             break;
-        search->walk.slot_count = atomic_load_explicit(&header->slot_count, memory_order_acquire);
+        search->walk.slot_count = slots_in_use(search->collection);
         search->tail_end = end;
         search->has_skipped = false;
         /* Once more: what was read counts only if the writer did not come around meanwhile. */
