@@ -91,7 +91,7 @@ static float *read_rows(const char *path, uint32_t dim, uint32_t *count)
     FILE *file = fopen(path, "rb");
     size_t row = sizeof(float) * dim;
     float *rows;
-    long length;
+    long length = 0;
 
     if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) < 0)
         give_up("cannot read the vectors");
