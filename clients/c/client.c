@@ -63,6 +63,8 @@ static void back_off(struct tern_client *client)
 static int reconnect(struct tern_client *client, uint64_t deadline_ns, struct tern_error *error)
 {
     struct tern_error last = {.message = "the pause after a failed attempt"};
+    struct tern_error failure = {0};
+    bool has_tried = false;
 
     for (;;) {
         int code;
@@ -74,13 +76,17 @@ static int reconnect(struct tern_client *client, uint64_t deadline_ns, struct te
                                   client->address, last.message);
         }
         pause_until(client->attempt_ns);
-        code = connect_now(client, deadline_ns, &last);
+        code = connect_now(client, deadline_ns, &failure);
         if (code == 0) {
             client->attempt_ns = 0;
             client->backoff_ns = client->options.backoff_first_ms * NS_PER_MS;
             return 0;
         }
         back_off(client);
+        /* An attempt that the call's own end cuts off says less than the one before it. */
+        if (code != TERN_ETIMEDOUT || !has_tried)
+            last = failure;
+        has_tried = true;
         /* Waiting does not help against these. */
         if (code == TERN_EINVAL || code == TERN_EACCES || code == TERN_EABI ||
             code == TERN_ECORRUPT || code == TERN_ENOMEM)
