@@ -189,7 +189,7 @@ static void searches_under_way_while_generations_change(TERN_TEST_STATE)
     listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
     assert_int_equal(bind(listener, (const struct sockaddr *)&name, sizeof name), 0);
     assert_int_equal(listen(listener, 64), 0);
-    search_make_server(HELPERS, 5000); /* some searches in the loop, most with a helper */
+    search_make_server(HELPERS, 2000); /* some searches in the loop, some with a helper */
     assert_int_equal(tern_helpers_start(&world.server, &error), 0);
     assert_int_equal(pthread_create(&loop, NULL, run_loop, NULL), 0);
     for (unsigned i = 0; i < CLIENTS; i++) {
