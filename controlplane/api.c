@@ -380,6 +380,9 @@ static int answer(struct tern_api *api, struct connection *connection, const uin
     case TERN__CONTROL__REQUEST__BODY_COLLECTION:
         rc = tern_writes_describe(collections, request->collection->name, &connection->out);
         break;
+    case TERN__CONTROL__REQUEST__BODY_VECTOR:
+        rc = tern_writes_lookup(collections, request->vector, &connection->out);
+        break;
     default:
         rc = tern_reply_failure(&connection->out, TERN_ENOTSUP,
                                 "this tern-control does not know that request");

@@ -147,12 +147,17 @@ static int check_count(size_t count, struct tern_error *error)
                           TERN_COLLECTION_BATCH_MAX, count);
 }
 
+static int no_vectors(const char *name, struct tern_error *error)
+{
+    return tern_error_set(error, TERN_ENOENT,
+                          "there is no collection '%.63s': this tern keeps no vectors", name);
+}
+
 static int find_spec(struct tern_collections *collections, const char *name,
                      struct tern_collection_spec *spec, struct tern_error *error)
 {
     if (collections == NULL)
-        return tern_error_set(error, TERN_ENOENT,
-                              "there is no collection '%.63s': this tern keeps no vectors", name);
+        return no_vectors(name, error);
     return tern_collections_describe(collections, name, spec, error);
 }
 
@@ -256,6 +261,20 @@ static const char *metric_name(enum tern_metric metric)
     return metric == TERN_METRIC_COSINE ? "cosine" : metric == TERN_METRIC_L2 ? "l2" : "dot";
 }
 
+/* The columns of a shape; the messages point into it. */
+static size_t list_columns(const struct tern_graph_shape *shape,
+                           Tern__Control__CollectionColumn columns[TERN_PAYLOAD_COLUMNS_MAX],
+                           Tern__Control__CollectionColumn *list[TERN_PAYLOAD_COLUMNS_MAX])
+{
+    for (unsigned i = 0; i < shape->column_count; i++) {
+        tern__control__collection_column__init(&columns[i]);
+        columns[i].name = text_of(shape->columns[i].name);
+        columns[i].type = text_of(tern_type_name((enum tern_type)shape->columns[i].type));
+        list[i] = &columns[i];
+    }
+    return shape->column_count;
+}
+
 int tern_writes_describe(struct tern_collections *collections, const char *name,
                          struct tern_buffer *out)
 {
@@ -269,20 +288,90 @@ int tern_writes_describe(struct tern_collections *collections, const char *name,
 
     if (rc != 0)
         return tern_reply_failure(out, rc, error.message);
-    for (unsigned i = 0; i < spec.shape.column_count; i++) {
-        tern__control__collection_column__init(&columns[i]);
-        columns[i].name = spec.shape.columns[i].name;
-        columns[i].type = text_of(tern_type_name((enum tern_type)spec.shape.columns[i].type));
-        list[i] = &columns[i];
-    }
     body.name = spec.name;
     body.id = spec.id;
     body.dim = spec.shape.dim;
     body.metric = text_of(metric_name(spec.shape.metric));
     body.capacity = spec.shape.capacity;
-    body.n_columns = spec.shape.column_count;
+    body.n_columns = list_columns(&spec.shape, columns, list);
     body.columns = list;
     reply.body_case = TERN__CONTROL__REPLY__BODY_COLLECTION;
     reply.collection = &body;
     return tern_message_append(out, &reply.base);
+}
+
+/* --- What was written --- */
+
+/* A column's one value; the message points into `value`. */
+struct one_value {
+    Tern__Control__PayloadColumn column;
+    ProtobufCBinaryData string;
+    uint64_t number;
+    int64_t integer;
+    float real;
+};
+
+static void put_value(struct one_value *one, const struct tern_graph_column *column,
+                      const struct tern_graph_value *value)
+{
+    Tern__Control__PayloadColumn *message = &one->column;
+
+    tern__control__payload_column__init(message);
+    message->name = text_of(column->name);
+    if (column->type == TERN_TYPE_STRING) {
+        one->string = (ProtobufCBinaryData){.len = value->string.length,
+                                            .data = (uint8_t *)text_of(value->string.bytes)};
+        message->strings = &one->string;
+        message->n_strings = 1;
+    } else if (column->type == TERN_TYPE_I64) {
+        one->integer = value->i64;
+        message->integers = &one->integer;
+        message->n_integers = 1;
+    } else if (column->type == TERN_TYPE_F32) {
+        one->real = value->f32;
+        message->floats = &one->real;
+        message->n_floats = 1;
+    } else {
+        one->number = value->u64;
+        message->numbers = &one->number;
+        message->n_numbers = 1;
+    }
+}
+
+int tern_writes_lookup(struct tern_collections *collections,
+                       const Tern__Control__VectorRequest *request, struct tern_buffer *out)
+{
+    Tern__Control__Vector body = TERN__CONTROL__VECTOR__INIT;
+    Tern__Control__PayloadColumn *list[TERN_PAYLOAD_COLUMNS_MAX];
+    Tern__Control__CollectionColumn columns[TERN_PAYLOAD_COLUMNS_MAX],
+        *column_list[TERN_PAYLOAD_COLUMNS_MAX];
+    Tern__Control__Reply reply = TERN__CONTROL__REPLY__INIT;
+    struct one_value values[TERN_PAYLOAD_COLUMNS_MAX];
+    struct tern_collection_vector found;
+    struct tern_error error;
+    int rc = collections == NULL ? no_vectors(request->collection, &error)
+                                 : tern_collections_lookup(collections, request->collection,
+                                                           request->id, &found, &error);
+
+    if (rc != 0)
+        return tern_reply_failure(out, rc, error.message);
+    for (unsigned i = 0; i < found.spec.shape.column_count; i++) {
+        if (!found.values[i].present)
+            continue;
+        put_value(&values[body.n_payload], &found.spec.shape.columns[i], &found.values[i]);
+        list[body.n_payload] = &values[body.n_payload].column;
+        body.n_payload++;
+    }
+    body.id = request->id;
+    body.seq = found.seq;
+    body.values.len = found.dim * sizeof(float);
+    body.values.data = (uint8_t *)(uintptr_t)found.vector; /* read only */
+    body.payload = list;
+    body.n_columns = list_columns(&found.spec.shape, columns, column_list);
+    body.columns = column_list;
+    reply.body_case = TERN__CONTROL__REPLY__BODY_VECTOR;
+    reply.vector = &body;
+    rc = tern_message_append(out, &reply.base);
+    tern_collection_vector_free(&found);
+    return rc;
 }

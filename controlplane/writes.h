@@ -18,6 +18,10 @@ int tern_writes_delete(struct tern_collections *collections, uint64_t owner,
 /* Appends what became of a batch. */
 int tern_writes_acknowledge(struct tern_buffer *out, const struct tern_collection_ack *ack);
 
+/* Appends the vector of one id, or why there is none. */
+int tern_writes_lookup(struct tern_collections *collections,
+                       const Tern__Control__VectorRequest *request, struct tern_buffer *out);
+
 /* Appends what a collection takes, or why there is none. */
 int tern_writes_describe(struct tern_collections *collections, const char *name,
                          struct tern_buffer *out);

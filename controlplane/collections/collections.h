@@ -129,6 +129,21 @@ const uint8_t *tern_collections_store_id(const struct tern_collections *collecti
 int tern_collections_describe(struct tern_collections *collections, const char *name,
                               struct tern_collection_spec *spec, struct tern_error *error);
 
+/* A vector as it was written. */
+struct tern_collection_vector {
+    struct tern_collection_spec spec; /* of the collection, as it is now */
+    uint64_t seq;                     /* of the write */
+    const float *vector;
+    uint32_t dim; /* may not be the collection's: it was written before that changed */
+    struct tern_graph_value values[TERN_PAYLOAD_COLUMNS_MAX]; /* of the collection's columns */
+    struct tern_vector_store *store;                          /* holds all this */
+};
+/* Reads it from the store, committed and perhaps not searchable yet. Waits for nothing but the
+ * file. TERN_ENOENT no such collection, or id; TERN_ECORRUPT, TERN_EIO. Free it soon. */
+int tern_collections_lookup(struct tern_collections *collections, const char *name, uint64_t id,
+                            struct tern_collection_vector *vector, struct tern_error *error);
+void tern_collection_vector_free(struct tern_collection_vector *vector);
+
 struct tern_collection_status {
     char name[TERN_NAME_MAX + 1];
     uint32_t id;

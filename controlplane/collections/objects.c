@@ -33,7 +33,11 @@ int tern_collections_start(const struct tern_collections_options *options,
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&collections->changed, &attributes);
     pthread_condattr_destroy(&attributes);
-    rc = tern_vector_store_open(options->state_dir, &collections->store, error);
+    collections->state_dir = strdup(options->state_dir);
+    if (collections->state_dir == NULL)
+        rc = tern_error_set(error, TERN_ENOMEM, "out of memory");
+    else
+        rc = tern_vector_store_open(options->state_dir, &collections->store, error);
     if (rc == 0) {
         collections->stored_seq = tern_vector_store_seq(collections->store);
         status = pthread_create(&collections->thread, NULL, tern_collections_main, collections);
@@ -74,6 +78,7 @@ void tern_collections_stop(struct tern_collections *collections)
         free(name);
     }
     tern_vector_store_close(collections->store);
+    free(collections->state_dir);
     pthread_cond_destroy(&collections->changed);
     pthread_mutex_destroy(&collections->mutex);
     free(collections);

@@ -82,6 +82,7 @@ struct tern_collections_times {
 
 struct tern_collections {
     struct tern_vector_store *store; /* the thread's */
+    char *state_dir;
     struct tern_graph_host arena;
     int wake_fd;
     pthread_t thread;

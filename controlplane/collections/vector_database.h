@@ -1,6 +1,6 @@
 /* The handle behind struct tern_vector_store, and what its files share: vector_store.c opens it and
- * knows collections and shapes, vector_rows.c writes and reads rows, checkpoint.c empties the WAL.
- */
+ * vector_catalog.c knows collections and shapes, vector_rows.c writes and reads rows, checkpoint.c
+ * empties the WAL. */
 #ifndef TERN_VECTOR_DATABASE_H
 #define TERN_VECTOR_DATABASE_H
 
@@ -13,7 +13,7 @@ struct tern_vector_table { /* a collection's rows: table vectors_NUMBER */
     char name[TERN_NAME_MAX + 1];
     uint32_t number;
     uint64_t purged;
-    sqlite3_stmt *put, *remove, *read; /* made when first used */
+    sqlite3_stmt *put, *remove, *read, *find; /* made when first used */
 };
 
 struct tern_vector_columns {
@@ -57,6 +57,10 @@ int tern_vector_store_unlock(struct tern_vector_store *store, int rc, struct ter
 /* The collection; the number is one that the store gave out. */
 struct tern_vector_table *tern_vector_store_table(const struct tern_vector_store *store,
                                                   uint32_t number);
+
+/* vector_catalog.c: what the database lists, read once when it is opened. */
+int tern_vector_store_read_tables(struct tern_vector_store *store, struct tern_error *error);
+int tern_vector_store_read_shapes(struct tern_vector_store *store, struct tern_error *error);
 
 /* checkpoint.c: carries the WAL over whenever it has grown. */
 int tern_checkpoint_start(const char *path, sqlite3 *writer, struct tern_checkpoint **checkpoint,

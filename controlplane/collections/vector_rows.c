@@ -191,6 +191,33 @@ int tern_vector_store_read(struct tern_vector_store *store, uint32_t collection,
     return rc;
 }
 
+int tern_vector_store_find(struct tern_vector_store *store, uint32_t collection, uint64_t id,
+                           struct tern_vector_row *out, struct tern_error *error)
+{
+    struct tern_vector_table *table = tern_vector_store_table(store, collection);
+    struct tern_vector_row row = {0};
+    int status,
+        rc = prepare(store, table,
+                     "SELECT seq, id, vector, payload, checksum FROM vectors_%u WHERE id = ?",
+                     &table->find, error);
+
+    if (rc != 0)
+        return rc;
+    sqlite3_reset(table->find); /* the row of before is let go of */
+    sqlite3_bind_int64(table->find, 1, (sqlite3_int64)id);
+    status = sqlite3_step(table->find);
+    if (status == SQLITE_ROW)
+        rc = take_row(store, table->find, collection, 0, &row, error);
+    else if (status != SQLITE_DONE)
+        rc = tern_vector_store_error(store, error, status);
+    if (rc == 0 && row.vector == NULL)
+        rc = tern_error_set(error, TERN_ENOENT, "collection %s has no vector %llu", table->name,
+                            (unsigned long long)id);
+    if (rc == 0)
+        *out = row;
+    return rc;
+}
+
 static int read_number(struct tern_vector_store *store, uint32_t collection, const char *sql,
                        uint64_t *number, struct tern_error *error)
 {

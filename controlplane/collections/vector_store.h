@@ -26,6 +26,11 @@ struct tern_vector_store;
  * TERN_ECORRUPT, TERN_EABI a newer tern wrote it, TERN_EACCES, TERN_EIO, each with what to do. */
 int tern_vector_store_open(const char *state_dir, struct tern_vector_store **store,
                            struct tern_error *error);
+/* Opens what a store of this process has open a second time, for reading alone and as it is at this
+ * moment: waits for no commit, and no commit waits for it. Only _find_collection, _find and
+ * _columns may be asked, by one thread, and soon: the WAL cannot begin anew while it is open. */
+int tern_vector_store_peek(const char *state_dir, struct tern_vector_store **store,
+                           struct tern_error *error);
 void tern_vector_store_close(struct tern_vector_store *store);
 /* How long a call waits for another program's lock before TERN_EBUSY; 2 s at first. */
 void tern_vector_store_set_patience(struct tern_vector_store *store, unsigned patience_ms);
@@ -40,6 +45,9 @@ uint64_t tern_vector_store_seq(const struct tern_vector_store *store);
  * TERN_ELIMIT. */
 int tern_vector_store_collection(struct tern_vector_store *store, const char *name,
                                  uint32_t *number, struct tern_error *error);
+
+/* Likewise, 0 when there is none. */
+uint32_t tern_vector_store_find_collection(const struct tern_vector_store *store, const char *name);
 
 /* Payload columns as rows refer to them: the number stays for ever, so that rows which were written
  * under other columns can be read. Made when missing; not inside a transaction. */
@@ -80,6 +88,11 @@ int tern_vector_store_read(struct tern_vector_store *store, uint32_t collection,
                            unsigned limit,
                            bool (*each)(void *context, const struct tern_vector_row *row),
                            void *context, unsigned *count, struct tern_error *error);
+
+/* The row of one id; what it points to stays until the next call. TERN_ENOENT: there is none, or
+ * the vector was removed. */
+int tern_vector_store_find(struct tern_vector_store *store, uint32_t collection, uint64_t id,
+                           struct tern_vector_row *row, struct tern_error *error);
 
 /* The highest sequence number among the collection's rows, 0: none. */
 int tern_vector_store_last(struct tern_vector_store *store, uint32_t collection, uint64_t *seq,

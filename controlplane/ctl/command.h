@@ -48,6 +48,7 @@ enum tern_exit {
     X(VECTOR, 0, "vector", "NUMBERS", "what is looked for: 0.5,-1,...")                            \
     X(VECTOR_FILE, 0, "vector-file", "FILE",                                                       \
       "the same from a file, as text or raw f32; - is standard input")                             \
+    X(ID, 0, "id", "N", "the collection's vector of that id is what is looked for")                \
     X(K, 'k', "k", "N", "how many hits, 1 to 1000 (default 10)")                                   \
     X(EF, 0, "ef", "N", "candidates the search keeps, up to 4096; default: the collection's")      \
     X(FILTER, 0, "filter", "EXPRESSION", "which vectors may be hits, by their payload")            \
@@ -82,7 +83,7 @@ struct tern_invocation {
     const char *run_dir, *state_dir, *backend, *log, *message, *address, *token_file, *rule,
         *action, *format, *ids, *vector, *vector_file, *filter;
     bool json;
-    uint64_t key, generation, timeout_us;
+    uint64_t key, generation, timeout_us, id;
     uint64_t interval_us, budget_us; /* 0: not given */
     unsigned limit, windows, k, ef;
     unsigned argument_count;

@@ -191,9 +191,9 @@ const struct tern_command tern_commands[] = {
      "Exit codes: 0 all of it is acknowledged, 1 not all, 3 tern-control is not reachable.",
      tern_ctl_ingest},
     {"search", "COLLECTION", 1, 1,
-     TERN_CTL_RUN_DIR | TERN_CTL_VECTOR | TERN_CTL_VECTOR_FILE | TERN_CTL_K | TERN_CTL_EF |
-         TERN_CTL_FILTER | TERN_CTL_EXACT | TERN_CTL_JSON | TERN_CTL_TIMEOUT | TERN_CTL_ADDRESS |
-         TERN_CTL_TOKEN_FILE,
+     TERN_CTL_RUN_DIR | TERN_CTL_VECTOR | TERN_CTL_VECTOR_FILE | TERN_CTL_ID | TERN_CTL_K |
+         TERN_CTL_EF | TERN_CTL_FILTER | TERN_CTL_EXACT | TERN_CTL_JSON | TERN_CTL_TIMEOUT |
+         TERN_CTL_ADDRESS | TERN_CTL_TOKEN_FILE,
      "the vectors of a collection that resemble one most",
      "Sends one SEARCH to ternd, as any client would, and shows the hits with their payload, the "
      "best\n"
@@ -201,10 +201,13 @@ const struct tern_command tern_commands[] = {
      "A filter\n"
      "is written like a rule's `when`, over the payload's columns:\n"
      "--filter 'label == \"fraud\" and tenant in {1, 2} and not time < 1700000000'\n"
-     "Exit codes: 0 answered, also when nothing is found, 1 refused, 2 no such collection, a "
-     "vector "
-     "that\n"
-     "does not fit it or a filter that is none, 3 not reachable.",
+     "With --id it first asks tern-control for the stored vector of that id, shows its payload, "
+     "and "
+     "looks\n"
+     "for what resembles it: the vector itself is left out of the hits.\n"
+     "Exit codes: 0 answered, also when nothing is found, 1 refused or no such id, 2 no such "
+     "collection, a\n"
+     "vector that does not fit it or a filter that is none, 3 not reachable.",
      tern_ctl_search},
     {"support-dump", "[FILE]", 0, 1, TERN_CTL_RUN_DIR,
      "collect what a diagnosis needs in one archive",

@@ -148,6 +148,8 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
         return 0;
     case TERN_CTL_INDEX_KEY:
         return set_number(name, value, UINT64_MAX, &invocation->key, error);
+    case TERN_CTL_INDEX_ID:
+        return set_number(name, value, UINT64_MAX, &invocation->id, error);
     case TERN_CTL_INDEX_GENERATION:
         return set_number(name, value, INT64_MAX, &invocation->generation, error);
     case TERN_CTL_INDEX_TIMEOUT:

@@ -1,7 +1,8 @@
-/* ternctl search: one SEARCH over the real path. */
+/* ternctl search: one SEARCH over the real path, for a vector that is given or stored. */
 #include "controlplane/ctl/json.h"
 #include "controlplane/ctl/print.h"
 #include "controlplane/ctl/request.h"
+#include "controlplane/ctl/stored.h"
 
 #include "shared/number.h"
 #include "shared/vector/format.h"
@@ -125,24 +126,43 @@ static unsigned copy_names(const struct tern_client *client,
     return count;
 }
 
-static void print_json(const struct tern_client *client, const struct tern_client_hit *hits,
-                       unsigned count)
+/* What is shown: hits by their number in the reply, but for the vector that was asked about. */
+struct shown {
+    const struct tern_client *client;
+    const struct tern_client_hit *hits;
+    unsigned places[TERN_SEARCH_K_MAX];
+    unsigned count;
+    const Tern__Control__Vector *about; /* NULL: a vector of the caller's own */
+};
+
+static void choose(struct shown *shown, unsigned count, unsigned k)
+{
+    for (unsigned i = 0; i < count && shown->count < k; i++)
+        if (shown->about == NULL || shown->hits[i].id != shown->about->id)
+            shown->places[shown->count++] = i;
+}
+
+static void print_json(const struct shown *shown)
 {
     char names[TERN_PAYLOAD_COLUMNS_MAX][TERN_NAME_MAX + 1];
-    unsigned columns = copy_names(client, names);
+    unsigned columns = copy_names(shown->client, names);
     struct tern_json json = {0};
 
     tern_json_object(&json, NULL);
+    if (shown->about != NULL)
+        tern_stored_json(&json, "vector", shown->about);
     tern_json_array(&json, "hits");
-    for (unsigned i = 0; i < count; i++) {
+    for (unsigned i = 0; i < shown->count; i++) {
+        const struct tern_client_hit *hit = &shown->hits[shown->places[i]];
+
         tern_json_object(&json, NULL);
-        tern_json_u64(&json, "id", hits[i].id);
-        tern_json_double(&json, "score", (double)hits[i].score);
+        tern_json_u64(&json, "id", hit->id);
+        tern_json_double(&json, "score", (double)hit->score);
         tern_json_object(&json, "payload");
         for (unsigned c = 0; c < columns; c++) {
             struct tern_client_column value;
 
-            if (tern_client_payload(client, i, c, &value) == 0)
+            if (tern_client_payload(shown->client, shown->places[i], c, &value) == 0)
                 tern_ctl_value_json(&json, names[c], &value);
         }
         tern_json_object_end(&json);
@@ -167,25 +187,29 @@ static void cell(const struct tern_client_column *value, char *text, size_t size
     }
 }
 
-static void print_table(const struct tern_client *client, const struct tern_client_hit *hits,
-                        unsigned count)
+static void print_table(const struct shown *shown)
 {
     char names[TERN_PAYLOAD_COLUMNS_MAX][TERN_NAME_MAX + 1];
     char texts[TERN_PRINT_COLUMNS][80];
     const char *cells[TERN_PRINT_COLUMNS] = {">id", ">score"};
-    unsigned columns = (unsigned)tern_min_u64(copy_names(client, names), TERN_PRINT_COLUMNS - 2);
+    unsigned columns =
+        (unsigned)tern_min_u64(copy_names(shown->client, names), TERN_PRINT_COLUMNS - 2);
     struct tern_print_table table;
 
+    if (shown->about != NULL)
+        tern_stored_print(shown->about);
     for (unsigned c = 0; c < columns; c++)
         cells[2 + c] = names[c];
     tern_print_table_begin(&table, 2 + columns, cells);
-    for (unsigned i = 0; i < count; i++) {
-        snprintf(texts[0], sizeof texts[0], "%llu", (unsigned long long)hits[i].id);
-        snprintf(texts[1], sizeof texts[1], "%.6g", (double)hits[i].score);
+    for (unsigned i = 0; i < shown->count; i++) {
+        const struct tern_client_hit *hit = &shown->hits[shown->places[i]];
+
+        snprintf(texts[0], sizeof texts[0], "%llu", (unsigned long long)hit->id);
+        snprintf(texts[1], sizeof texts[1], "%.6g", (double)hit->score);
         for (unsigned c = 0; c < columns; c++) {
             struct tern_client_column value = {.type = TERN_TYPE_NONE};
 
-            tern_client_payload(client, i, c, &value);
+            tern_client_payload(shown->client, shown->places[i], c, &value);
             cell(&value, texts[2 + c], sizeof texts[2 + c]);
         }
         for (unsigned c = 0; c < 2 + columns; c++)
@@ -193,8 +217,75 @@ static void print_table(const struct tern_client *client, const struct tern_clie
         tern_print_table_row(&table, cells);
     }
     tern_print_table_end(&table);
-    if (count == 0)
+    if (shown->count == 0)
         puts("nothing is found");
+}
+
+/* What is looked for: of the command line, of a file, or (with *about) what is stored. */
+static int take_vector(const struct tern_invocation *invocation,
+                       const struct tern_client_name *collection, float *vector,
+                       Tern__Control__Reply **about)
+{
+    struct tern_error error;
+    size_t dim;
+
+    if (invocation->vector != NULL)
+        return parse_numbers(invocation->vector, strlen(invocation->vector), vector,
+                             collection->dim);
+    if (invocation->vector_file != NULL)
+        return read_file(invocation->vector_file, vector, collection->dim);
+    if (tern_stored_ask(invocation, collection->name, invocation->id, about, &error) != 0)
+        return tern_ctl_fail(&error);
+    dim = (*about)->vector->values.len / sizeof(float);
+    if (dim != collection->dim) {
+        fprintf(stderr,
+                "ternctl: search: vector %llu has %zu numbers, the collection's have %u: it was "
+                "written before that changed, and no search finds it\n",
+                (unsigned long long)invocation->id, dim, collection->dim);
+        return TERN_EXIT_REFUSED;
+    }
+    memcpy(vector, (*about)->vector->values.data, dim * sizeof(float));
+    return TERN_EXIT_OK;
+}
+
+static int run(const struct tern_invocation *invocation, struct tern_client *client,
+               const struct tern_client_name *collection, const float *vector,
+               const Tern__Control__Reply *about)
+{
+    unsigned k = invocation->k;
+    struct tern_client_hit *hits;
+    struct tern_client_search asked = {
+        .collection = collection->id,
+        .dim = collection->dim,
+        .vector = vector,
+        /* one more, for the vector itself */
+        .k = about != NULL ? (unsigned)tern_min_u64(k + 1, TERN_SEARCH_K_MAX) : k,
+        .ef = invocation->ef,
+        .flags = (uint16_t)(TERN_SEARCH_PAYLOAD |
+                            (invocation->given & TERN_CTL_EXACT ? TERN_SEARCH_EXACT : 0)),
+        .filter = invocation->filter,
+        .deadline_us = (uint32_t)tern_min_u64(invocation->timeout_us, UINT32_MAX)};
+    struct shown shown = {.client = client, .about = about != NULL ? about->vector : NULL};
+    struct tern_error error;
+    unsigned count = 0;
+    int rc;
+
+    hits = calloc(asked.k, sizeof *hits);
+    if (hits == NULL)
+        return TERN_EXIT_REFUSED;
+    shown.hits = hits;
+    rc = tern_client_search(client, &asked, hits, &count, &error);
+    if (rc == 0) {
+        choose(&shown, count, k);
+        if (invocation->json)
+            print_json(&shown);
+        else
+            print_table(&shown);
+    }
+    free(hits);
+    return rc == 0             ? TERN_EXIT_OK
+           : rc == TERN_EINVAL ? usage(error.message)
+                               : tern_ctl_fail(&error);
 }
 
 static int search(const struct tern_invocation *invocation, struct tern_client *client,
@@ -202,41 +293,16 @@ static int search(const struct tern_invocation *invocation, struct tern_client *
 {
     const struct tern_client_name *collection =
         find_collection(tern_client_schema(client), invocation->arguments[0]);
-    struct tern_client_hit *hits;
-    struct tern_client_search asked;
-    struct tern_error error;
-    unsigned count = 0;
-    int code, rc;
+    Tern__Control__Reply *about = NULL;
+    int code;
 
     if (collection == NULL)
         return TERN_EXIT_USAGE;
-    code =
-        invocation->vector != NULL
-            ? parse_numbers(invocation->vector, strlen(invocation->vector), vector, collection->dim)
-            : read_file(invocation->vector_file, vector, collection->dim);
-    if (code != TERN_EXIT_OK)
-        return code;
-    asked = (struct tern_client_search){
-        .collection = collection->id,
-        .dim = collection->dim,
-        .vector = vector,
-        .k = invocation->k,
-        .ef = invocation->ef,
-        .flags = (uint16_t)(TERN_SEARCH_PAYLOAD |
-                            (invocation->given & TERN_CTL_EXACT ? TERN_SEARCH_EXACT : 0)),
-        .filter = invocation->filter,
-        .deadline_us = (uint32_t)tern_min_u64(invocation->timeout_us, UINT32_MAX)};
-    hits = calloc(invocation->k, sizeof *hits);
-    if (hits == NULL)
-        return TERN_EXIT_REFUSED;
-    rc = tern_client_search(client, &asked, hits, &count, &error);
-    if (rc != 0)
-        code = rc == TERN_EINVAL ? usage(error.message) : tern_ctl_fail(&error);
-    else if (invocation->json)
-        print_json(client, hits, count);
-    else
-        print_table(client, hits, count);
-    free(hits);
+    code = take_vector(invocation, collection, vector, &about);
+    if (code == TERN_EXIT_OK)
+        code = run(invocation, client, collection, vector, about);
+    if (about != NULL)
+        tern__control__reply__free_unpacked(about, NULL);
     return code;
 }
 
@@ -247,8 +313,10 @@ int tern_ctl_search(const struct tern_invocation *invocation)
     float *vector;
     int code;
 
-    if ((invocation->vector == NULL) == (invocation->vector_file == NULL))
-        return usage("needs --vector NUMBERS or --vector-file FILE");
+    if ((invocation->vector != NULL) + (invocation->vector_file != NULL) +
+            ((invocation->given & TERN_CTL_ID) != 0) !=
+        1)
+        return usage("needs one of --vector NUMBERS, --vector-file FILE and --id N");
     if (tern_instance_connect(invocation, &client, &error) != 0)
         return tern_ctl_fail(&error);
     vector = malloc(TERN_DIM_MAX * sizeof *vector);

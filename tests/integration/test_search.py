@@ -162,9 +162,37 @@ def test_ternctl_search(filled):
     for arguments, message in [
             (("dogs", "--vector", "1"), "did you mean 'docs'?"), (("docs", "--vector", "1,2"), "has 2 numbers"),
             (("docs", "--vector", query, "--filter", "tenant ="), "filter, byte 7"),
-            (("docs", "--vector", "x" + query), "is no number"), (("docs",), "--vector NUMBERS")]:
+            (("docs", "--vector", "x" + query), "is no number"), (("docs",), "--vector NUMBERS"),
+            (("docs", "--vector", query, "--id", "1"), "needs one of")]:
         done = filled.ctl("search", *arguments, check=2)
         assert message in done.stderr, done.stderr
+
+
+def test_ternctl_search_by_id(filled):
+    found = filled.ctl_json("search", "docs", "--id", "42", "-k", "5")
+    assert [hit["id"] for hit in found["hits"]] == [i for i in nearest(ROWS[42], 6) if i != 42]
+    expected = payload_of(42)
+    vector = found["vector"]
+    assert (vector["id"], vector["dim"], vector["seq"]) == (42, DIM, 43)
+    assert vector["payload"] == {"label": expected["label"], "tenant": expected["tenant"], "time": expected["time"],
+                                 "ratio": pytest.approx(expected["ratio"]), "live": bool(expected["live"])}
+    # what a filter leaves out is not taken for the vector itself
+    found = filled.ctl_json("search", "docs", "--id", "43", "-k", "4", "--filter", "tenant == 2")
+    assert [hit["id"] for hit in found["hits"]] == nearest(ROWS[43], 4, lambda p: p["tenant"] == 2)
+    assert found["vector"]["payload"]["label"] is None and found["vector"]["payload"]["live"] is True
+    assert len(filled.ctl_json("search", "docs", "--id", "42", "-k", "1000")["hits"]) >= 999
+    done = filled.ctl("search", "docs", "--id", "42", "-k", "2")
+    assert done.stdout.startswith('vector 42, write 43: label "fraud", tenant 2, time 1700000042, ratio 0.014')
+    done = filled.ctl("search", "docs", "--id", str(COUNT), check=1)
+    assert f"collection docs has no vector {COUNT}" in done.stderr
+    done = filled.ctl("search", "empty", "--id", "1", check=1)
+    assert "collection empty has no vector 1" in done.stderr
+    assert "did you mean 'docs'?" in filled.ctl("search", "dogs", "--id", "1", check=2).stderr
+    with Vectors(filled, "empty") as empty:
+        empty.upsert({1: [1, 2, 3], 2**64 - 1: [1, 2, 4]})
+        assert [hit["id"] for hit in filled.ctl_json("search", "empty", "--id", str(2**64 - 1))["hits"]] == [1]
+        empty.delete([1, 2**64 - 1])
+    assert "has no vector 1" in filled.ctl("search", "empty", "--id", "1", check=1).stderr
 
 
 def test_the_same_in_the_callers_own_process(filled):

@@ -151,6 +151,34 @@ static bool take(void *context, const struct tern_vector_row *row)
     return reading->count != reading->stop_at;
 }
 
+/* One id after the other, by a second handle, which sees what is committed and nothing that comes
+ * after it was opened. */
+static void look_up(struct tern_vector_store *store, unsigned c)
+{
+    const struct model_row *rows = model[c];
+    struct tern_vector_store *peek = NULL;
+    struct tern_vector_row row;
+    struct tern_error error = {0};
+
+    assert_int_equal(tern_vector_store_begin(store, &error), 0);
+    if (tern_vector_store_peek(directory, &peek, &error) != 0)
+        fail_msg("%s", error.message);
+    assert_int_equal(tern_vector_store_end(store, 0, &error), 0);
+    for (unsigned i = 0; i < IDS; i++) {
+        int rc = tern_vector_store_find(peek, c + 1, id_of(i), &row, &error);
+
+        assert_int_equal(rc, rows[i].live ? 0 : TERN_ENOENT);
+        if (!rows[i].live)
+            continue;
+        assert_true(row.id == id_of(i) && row.seq == rows[i].seq && row.dim == DIM);
+        assert_memory_equal(row.vector, rows[i].vector, sizeof rows[i].vector);
+        assert_int_equal(row.payload_length, rows[i].payload_length);
+        if (row.payload_length != 0)
+            assert_memory_equal(row.payload, rows[i].payload, row.payload_length);
+    }
+    tern_vector_store_close(peek);
+}
+
 static void compare(struct tern_vector_store *store, unsigned c, uint64_t *seed)
 {
     const struct model_row *rows = model[c];
@@ -179,6 +207,7 @@ static void compare(struct tern_vector_store *store, unsigned c, uint64_t *seed)
     assert_int_equal(stored, live);
     assert_int_equal(tern_vector_store_last(store, c + 1, &last, &error), 0);
     assert_true(last == highest);
+    look_up(store, c);
     if (expected > 1) { /* a reader that has enough */
         reading = (struct reading){.rows = rows, .after = after, .seen = after, .stop_at = 1};
         assert_int_equal(
@@ -282,7 +311,7 @@ static void numbers_outlive_what_they_counted(TERN_TEST_STATE)
     tern_vector_store_close(store);
 }
 
-/* --- Shapes and payloads --- */
+/* --- Shapes --- */
 
 static const struct tern_graph_column columns[] = {
     {"label", TERN_TYPE_STRING}, {"good", TERN_TYPE_BOOL}, {"tenant", TERN_TYPE_U32},
@@ -313,113 +342,6 @@ static void shapes_stay(TERN_TEST_STATE)
     assert_int_equal(tern_vector_store_columns(store, 99, &found, &count, &error), TERN_ECORRUPT);
     assert_non_null(strstr(error.message, "vectors.db"));
     tern_vector_store_close(store);
-}
-
-static void random_values(struct tern_graph_value values[6], char text[64], uint64_t *seed)
-{
-    size_t length = tern_test_random(seed) % 64;
-
-    memset(text, 'x', length);
-    for (unsigned i = 0; i < 6; i++)
-        values[i] = (struct tern_graph_value){.present = tern_test_random(seed) % 3 != 0};
-    values[0].string.bytes = text;
-    values[0].string.length = (uint32_t)length;
-    values[1].u64 = tern_test_random(seed) & 1;
-    values[2].u64 = (uint32_t)tern_test_random(seed);
-    values[3].u64 = tern_test_random(seed);
-    values[4].i64 = (int64_t)tern_test_random(seed);
-    values[5].f32 = (float)tern_test_random(seed);
-}
-
-static void assert_same_value(const struct tern_graph_value *a, const struct tern_graph_value *b,
-                              uint8_t type)
-{
-    assert_int_equal(a->present, b->present);
-    if (!a->present)
-        return;
-    if (type == TERN_TYPE_STRING) {
-        assert_int_equal(a->string.length, b->string.length);
-        assert_memory_equal(a->string.bytes, b->string.bytes, a->string.length);
-    } else if (type == TERN_TYPE_F32) {
-        assert_true(a->f32 == b->f32);
-    } else {
-        assert_true(a->u64 == b->u64);
-    }
-}
-
-static void payloads_survive_other_columns(TERN_TEST_STATE)
-{
-    uint64_t seed = 4711;
-    /* moved, gone, new, and one of another type */
-    const struct tern_graph_column later[] = {{"weight", TERN_TYPE_F32},
-                                              {"label", TERN_TYPE_STRING},
-                                              {"new", TERN_TYPE_U32},
-                                              {"time", TERN_TYPE_I64},
-                                              {"tenant", TERN_TYPE_U32}};
-    int8_t same[TERN_PAYLOAD_COLUMNS_MAX], other[TERN_PAYLOAD_COLUMNS_MAX];
-
-    tern_payload_match(columns, 6, columns, 6, same);
-    tern_payload_match(columns, 6, later, 5, other);
-    for (unsigned round = 0; round < 2000; round++) {
-        struct tern_graph_value values[6], read[TERN_PAYLOAD_COLUMNS_MAX];
-        const struct tern_graph_value absent = {0};
-        struct tern_buffer bytes = {0};
-        char text[64];
-
-        random_values(values, text, &seed);
-        assert_int_equal(tern_payload_check(columns, 6, values, NULL), 0);
-        assert_int_equal(tern_payload_encode(&bytes, 3, columns, 6, values), 0);
-        assert_int_equal(tern_payload_shape(bytes.data, bytes.length), 3);
-        assert_int_equal(tern_payload_decode(bytes.data, bytes.length, columns, 6, same, 6, read),
-                         0);
-        for (unsigned i = 0; i < 6; i++)
-            assert_same_value(&read[i], &values[i], columns[i].type);
-        assert_int_equal(tern_payload_decode(bytes.data, bytes.length, columns, 6, other, 5, read),
-                         0);
-        assert_same_value(&read[0], &values[5], TERN_TYPE_F32);
-        assert_same_value(&read[1], &values[0], TERN_TYPE_STRING);
-        assert_same_value(&read[2], &absent, TERN_TYPE_U32);
-        assert_same_value(&read[3], &absent, TERN_TYPE_I64);
-        assert_same_value(&read[4], &values[2], TERN_TYPE_U32);
-        /* every shorter piece is noticed; every flipped bit is survived */
-        for (size_t length = 0; length < bytes.length; length++)
-            assert_int_equal(tern_payload_decode(bytes.data, length, columns, 6, same, 6, read),
-                             TERN_ECORRUPT);
-        bytes.data[tern_test_random(&seed) % bytes.length] ^=
-            (uint8_t)(1u << tern_test_random(&seed) % 8);
-        (void)tern_payload_decode(bytes.data, bytes.length, columns, 6, same, 6, read);
-        tern_buffer_free(&bytes);
-    }
-}
-
-static void bad_values_are_named(TERN_TEST_STATE)
-{
-    static char long_text[TERN_PAYLOAD_STRING_MAX + 1];
-    struct tern_graph_value values[6] = {0};
-    struct tern_error error;
-
-    memset(long_text, 'a', sizeof long_text);
-    values[0] =
-        (struct tern_graph_value){.present = true, .string = {long_text, TERN_PAYLOAD_STRING_MAX}};
-    assert_int_equal(tern_payload_check(columns, 6, values, &error), 0);
-    values[0].string.length++;
-    assert_int_equal(tern_payload_check(columns, 6, values, &error), TERN_EINVAL);
-    assert_string_equal(error.message, "payload label has 1025 bytes, at most 1024 fit");
-    values[0] = (struct tern_graph_value){.present = true, .string = {"\xc3", 1}};
-    assert_int_equal(tern_payload_check(columns, 6, values, &error), TERN_EINVAL);
-    assert_string_equal(error.message, "payload label is not valid UTF-8");
-    values[0].present = false;
-    values[1] = (struct tern_graph_value){.present = true, .u64 = 2};
-    assert_int_equal(tern_payload_check(columns, 6, values, &error), TERN_EINVAL);
-    assert_string_equal(error.message, "payload good is a bool: 0 or 1");
-    values[1].present = false;
-    values[2] = (struct tern_graph_value){.present = true, .u64 = 1ull << 32};
-    assert_int_equal(tern_payload_check(columns, 6, values, &error), TERN_EINVAL);
-    assert_string_equal(error.message, "payload tenant is a u32, 4294967296 is too large");
-    values[2].present = false;
-    values[5] = (struct tern_graph_value){.present = true, .f32 = (float)NAN};
-    assert_int_equal(tern_payload_check(columns, 6, values, &error), TERN_EINVAL);
-    assert_string_equal(error.message, "payload weight is not a finite number");
 }
 
 /* --- What is wrong with the file --- */
@@ -561,6 +483,27 @@ static void only_one_opens_it(TERN_TEST_STATE)
     tern_vector_store_close(store);
 }
 
+static void a_peek_stays_at_its_moment(TERN_TEST_STATE)
+{
+    struct tern_vector_store *store, *peek = NULL;
+    struct tern_error error = {0};
+    struct tern_vector_row row;
+
+    assert_true(tern_vector_store_peek(directory, &peek, &error) < 0); /* and makes none */
+    assert_int_not_equal(access(path, F_OK), 0);
+    store = open_store();
+    put_some(store, 3);
+    assert_int_equal(tern_vector_store_peek(directory, &peek, &error), 0);
+    put_some(store, 5);
+    assert_int_equal(tern_vector_store_find_collection(peek, "no such"), 0);
+    assert_int_equal(tern_vector_store_find(peek, 1, 2, &row, &error), 0);
+    assert_int_equal(row.seq, 3);
+    assert_int_equal(tern_vector_store_find(peek, 1, 4, &row, &error), TERN_ENOENT);
+    assert_non_null(strstr(error.message, "has no vector 4"));
+    tern_vector_store_close(peek);
+    tern_vector_store_close(store);
+}
+
 static void a_locked_file_is_an_error(TERN_TEST_STATE)
 {
     struct tern_vector_store *store = open_store();
@@ -642,12 +585,11 @@ int main(void)
         TEST(agrees_with_an_array),
         TEST(numbers_outlive_what_they_counted),
         TEST(shapes_stay),
-        cmocka_unit_test(payloads_survive_other_columns),
-        cmocka_unit_test(bad_values_are_named),
         TEST(flipped_bits_are_noticed),
         TEST(a_damaged_file_says_what_to_do),
         TEST(damaged_pages_are_errors),
         TEST(only_one_opens_it),
+        TEST(a_peek_stays_at_its_moment),
         TEST(a_locked_file_is_an_error),
         TEST(what_does_not_fit_is_not_there),
         TEST(a_file_that_goes_is_noticed),
