@@ -127,15 +127,15 @@ class Memcached:
 class Tern:
     """`ternctl up` on a configuration, and the other commands on its run directory."""
 
-    def __init__(self, bench, config, name="tern"):
+    def __init__(self, bench, config, name="tern", cpu=None):
         self.bench = bench
         # On tmpfs itself: elsewhere the arena would lie beside it, and outlive it as it should.
         self.run_dir = pathlib.Path(tempfile.mkdtemp(prefix="tern-perf-", dir="/dev/shm"))
         self.state_dir = bench.folder / f"{name}-state"
         self.log = open(bench.folder / f"{name}.log", "w")
         self.process = subprocess.Popen(
-            pinned(bench.server_cpu, [bench.build / "ternctl", "up", config, "--run-dir", self.run_dir,
-                                      "--state-dir", self.state_dir]),
+            pinned(bench.server_cpu if cpu is None else cpu,
+                   [bench.build / "ternctl", "up", config, "--run-dir", self.run_dir, "--state-dir", self.state_dir]),
             stdout=subprocess.PIPE, stderr=self.log, text=True)
         line = ""
         while not line.startswith("ready"):

@@ -1,0 +1,28 @@
+/* Vectors for programs that measure: rows of f32 from a file, or generated. */
+#ifndef TERN_PERF_POINTS_H
+#define TERN_PERF_POINTS_H
+
+#include "shared/base.h"
+
+struct points {
+    float *values; /* row by row */
+    uint32_t count, dim;
+};
+
+/* splitmix64 (Steele, Lea, Flood 2014). */
+uint64_t points_random(uint64_t *seed);
+
+/* Normal numbers around a hundred centers, the same for the same seed. */
+struct points points_generate(uint32_t count, uint32_t dim, uint64_t seed);
+/* At most `most` rows of a file; ends the program when there are none. */
+struct points points_read(const char *path, uint32_t dim, uint32_t most);
+/* Into an order that only the seed decides: files are often sorted. */
+void points_shuffle(struct points points, uint64_t seed);
+void points_free(struct points *points);
+
+static inline const float *points_at(const struct points *points, uint32_t index)
+{
+    return points->values + (size_t)index * points->dim;
+}
+
+#endif
