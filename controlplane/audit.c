@@ -1,39 +1,40 @@
 /* Who asked for what, in state.db. */
-#include "controlplane/database.h"
-#include "controlplane/store.h"
+#include "controlplane/store_private.h"
 #include "shared/clock.h"
 
 int tern_store_audit(struct tern_store *store, uint32_t uid, uint32_t pid, const char *action,
                      const char *outcome, struct tern_error *error)
 {
     sqlite3_stmt *statement;
-    int rc = tern_store_execute(store, "PRAGMA synchronous = NORMAL", error);
+    int rc = tern_database_execute(&store->database, "PRAGMA synchronous = NORMAL", error);
 
     /* Losing the last records to a power failure is no reason to wait for the disk. */
     if (rc == 0)
-        rc = tern_store_begin_transaction(store, error);
+        rc = tern_database_begin(&store->database, error);
     if (rc != 0)
         return rc;
-    rc = tern_store_prepare(
-        store, "INSERT INTO audit (at_us, uid, pid, action, outcome) VALUES (?, ?, ?, ?, ?)",
-        &statement, error);
+    rc = tern_database_prepare(
+        &store->database,
+        "INSERT INTO audit (at_us, uid, pid, action, outcome) VALUES (?, ?, ?, ?, ?)", &statement,
+        error);
     if (rc == 0) {
         sqlite3_bind_int64(statement, 1, (sqlite3_int64)tern_clock_wall_us());
         sqlite3_bind_int64(statement, 2, uid);
         sqlite3_bind_int64(statement, 3, pid);
-        tern_store_bind_text(statement, 4, action);
-        tern_store_bind_text(statement, 5, outcome);
-        rc = tern_store_finish_statement(store, statement, error);
+        tern_database_bind_text(statement, 4, action);
+        tern_database_bind_text(statement, 5, outcome);
+        rc = tern_database_finish(&store->database, statement, error);
     }
     if (rc == 0) {
         char sql[96];
 
         snprintf(sql, sizeof sql, "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - %u",
                  TERN_STORE_AUDITS);
-        rc = tern_store_execute(store, sql, error);
+        rc = tern_database_execute(&store->database, sql, error);
     }
-    rc = tern_store_end_transaction(store, rc, error);
-    if (tern_store_execute(store, "PRAGMA synchronous = FULL", rc == 0 ? error : NULL) != 0 &&
+    rc = tern_database_end(&store->database, rc, error);
+    if (tern_database_execute(&store->database, "PRAGMA synchronous = FULL",
+                              rc == 0 ? error : NULL) != 0 &&
         rc == 0)
         rc = TERN_EIO;
     return rc;
@@ -58,9 +59,10 @@ int tern_store_audits(struct tern_store *store, unsigned limit, struct tern_audi
 
     if (rows == NULL)
         return tern_error_set(error, TERN_ENOMEM, "out of memory");
-    rc = tern_store_prepare(
-        store, "SELECT at_us, uid, pid, action, outcome FROM audit ORDER BY id DESC LIMIT ?",
-        &statement, error);
+    rc = tern_database_prepare(
+        &store->database,
+        "SELECT at_us, uid, pid, action, outcome FROM audit ORDER BY id DESC LIMIT ?", &statement,
+        error);
     if (rc == 0)
         sqlite3_bind_int64(statement, 1, room);
     while (rc == 0 && count < room && (status = sqlite3_step(statement)) == SQLITE_ROW) {
@@ -69,13 +71,13 @@ int tern_store_audits(struct tern_store *store, unsigned limit, struct tern_audi
         row->at_us = (uint64_t)sqlite3_column_int64(statement, 0);
         row->uid = (uint32_t)sqlite3_column_int64(statement, 1);
         row->pid = (uint32_t)sqlite3_column_int64(statement, 2);
-        row->action = tern_store_column_text(statement, 3);
-        row->outcome = tern_store_column_text(statement, 4);
+        row->action = tern_database_column_text(statement, 3);
+        row->outcome = tern_database_column_text(statement, 4);
         if (row->action == NULL || row->outcome == NULL)
             rc = tern_error_set(error, TERN_ENOMEM, "out of memory");
     }
     if (rc == 0 && status != SQLITE_DONE && status != SQLITE_ROW)
-        rc = tern_store_error(store, error, status);
+        rc = tern_database_error(&store->database, error, status);
     sqlite3_finalize(statement);
     if (rc != 0) {
         tern_audit_free(rows, count);

@@ -1,6 +1,5 @@
 /* The rows of the history in state.db. */
-#include "controlplane/database.h"
-#include "controlplane/store.h"
+#include "controlplane/store_private.h"
 
 #include <xxhash.h>
 
@@ -53,13 +52,13 @@ static int insert_text(struct tern_store *store, const uint8_t hash[16], const c
 
     if (text == NULL)
         return 0;
-    rc =
-        tern_store_prepare(store, "INSERT OR IGNORE INTO configs VALUES (?, ?)", &statement, error);
+    rc = tern_database_prepare(&store->database, "INSERT OR IGNORE INTO configs VALUES (?, ?)",
+                               &statement, error);
     if (rc != 0)
         return rc;
     sqlite3_bind_blob(statement, 1, hash, 16, SQLITE_STATIC);
     sqlite3_bind_blob64(statement, 2, text, length, SQLITE_STATIC);
-    return tern_store_finish_statement(store, statement, error);
+    return tern_database_finish(&store->database, statement, error);
 }
 
 static bool has_rules_of_its_own(const struct tern_history_row *row)
@@ -83,8 +82,8 @@ static int insert_row(struct tern_store *store, struct tern_history_row *row,
     if (rc == 0)
         rc = insert_text(store, row->rules_hash, row->rules_text, row->rules_length, error);
     if (rc == 0)
-        rc = tern_store_prepare(
-            store,
+        rc = tern_database_prepare(
+            &store->database,
             "INSERT INTO history (generation, state, kind, at_us, uid, rules, rows, bytes,"
             " duration_ms, restored_from, message, reason, config_path, config_hash,"
             " rules_hash, details) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -101,15 +100,15 @@ static int insert_row(struct tern_store *store, struct tern_history_row *row,
     sqlite3_bind_int64(statement, 8, (sqlite3_int64)row->bytes);
     sqlite3_bind_double(statement, 9, row->duration_ms);
     sqlite3_bind_int64(statement, 10, (sqlite3_int64)row->restored_from);
-    tern_store_bind_text(statement, 11, row->message);
-    tern_store_bind_text(statement, 12, row->reason);
-    tern_store_bind_text(statement, 13, row->config_path);
+    tern_database_bind_text(statement, 11, row->message);
+    tern_database_bind_text(statement, 12, row->reason);
+    tern_database_bind_text(statement, 13, row->config_path);
     sqlite3_bind_blob(statement, 14, row->config_hash, 16, SQLITE_STATIC);
     bind_blob(statement, 15, row->rules_hash, has_rules_of_its_own(row) ? 16 : 0);
     bind_blob(statement, 16, row->details, row->details_length);
-    rc = tern_store_finish_statement(store, statement, error);
+    rc = tern_database_finish(&store->database, statement, error);
     if (rc == 0)
-        row->id = sqlite3_last_insert_rowid(store->database);
+        row->id = sqlite3_last_insert_rowid(store->database.handle);
     return rc;
 }
 
@@ -117,8 +116,8 @@ static int update_row(struct tern_store *store, const struct tern_history_row *r
                       struct tern_error *error)
 {
     sqlite3_stmt *statement;
-    int rc = tern_store_prepare(
-        store,
+    int rc = tern_database_prepare(
+        &store->database,
         "UPDATE history SET state = ?, reason = ?, rules = ?, rows = ?, bytes = ?,"
         " duration_ms = ?, at_us = ?, details = ?, message = ? WHERE id = ?",
         &statement, error);
@@ -126,16 +125,16 @@ static int update_row(struct tern_store *store, const struct tern_history_row *r
     if (rc != 0)
         return rc;
     sqlite3_bind_int(statement, 1, (int)row->state);
-    tern_store_bind_text(statement, 2, row->reason);
+    tern_database_bind_text(statement, 2, row->reason);
     sqlite3_bind_int64(statement, 3, row->rules);
     sqlite3_bind_int64(statement, 4, (sqlite3_int64)row->rows);
     sqlite3_bind_int64(statement, 5, (sqlite3_int64)row->bytes);
     sqlite3_bind_double(statement, 6, row->duration_ms);
     sqlite3_bind_int64(statement, 7, (sqlite3_int64)row->at_us);
     bind_blob(statement, 8, row->details, row->details_length);
-    tern_store_bind_text(statement, 9, row->message);
+    tern_database_bind_text(statement, 9, row->message);
     sqlite3_bind_int64(statement, 10, row->id);
-    return tern_store_finish_statement(store, statement, error);
+    return tern_database_finish(&store->database, statement, error);
 }
 
 /* Rows and texts are bounded, each kind by itself: neither refreshes nor a loop of failing applies
@@ -157,33 +156,50 @@ static int prune(struct tern_store *store, struct tern_error *error)
              TERN_HISTORY_REFRESH, TERN_HISTORY_REFRESH, TERN_STORE_REFRESHES, TERN_STORE_ROWS,
              TERN_HISTORY_LIVE, TERN_STORE_LIVE_ROWS, TERN_STORE_TEXTS, TERN_HISTORY_LIVE,
              TERN_STORE_LIVE_TEXTS);
-    return tern_store_execute(store, sql, error);
+    return tern_database_execute(&store->database, sql, error);
+}
+
+static int raise_numbers(struct tern_store *store, const struct tern_pipeline_numbers *numbers,
+                         struct tern_error *error)
+{
+    sqlite3_stmt *statement;
+    int rc = tern_database_prepare(&store->database,
+                                   "UPDATE numbers SET generation = max(generation, ?),"
+                                   " announcement = max(announcement, ?), epoch = max(epoch, ?)",
+                                   &statement, error);
+
+    if (rc != 0)
+        return rc;
+    sqlite3_bind_int64(statement, 1, (sqlite3_int64)numbers->generation);
+    sqlite3_bind_int64(statement, 2, (sqlite3_int64)numbers->announcement);
+    sqlite3_bind_int64(statement, 3, (sqlite3_int64)numbers->epoch);
+    return tern_database_finish(&store->database, statement, error);
 }
 
 int tern_store_begin(struct tern_store *store, const struct tern_pipeline_numbers *numbers,
                      struct tern_history_row *row, struct tern_error *error)
 {
-    int rc = tern_store_begin_transaction(store, error);
+    int rc = tern_database_begin(&store->database, error);
 
     if (rc != 0)
         return rc;
-    rc = tern_store_raise_numbers(store, numbers, error);
+    rc = raise_numbers(store, numbers, error);
     if (rc == 0 && row != NULL)
         rc = insert_row(store, row, error);
-    return tern_store_end_transaction(store, rc, error);
+    return tern_database_end(&store->database, rc, error);
 }
 
 int tern_store_finish(struct tern_store *store, struct tern_history_row *row,
                       struct tern_error *error)
 {
-    int rc = tern_store_begin_transaction(store, error);
+    int rc = tern_database_begin(&store->database, error);
 
     if (rc != 0)
         return rc;
     rc = row->id != 0 ? update_row(store, row, error) : insert_row(store, row, error);
     if (rc == 0)
         rc = prune(store, error);
-    return tern_store_end_transaction(store, rc, error);
+    return tern_database_end(&store->database, rc, error);
 }
 
 int tern_store_settle(struct tern_store *store, uint64_t generation, unsigned *settled,
@@ -191,28 +207,28 @@ int tern_store_settle(struct tern_store *store, uint64_t generation, unsigned *s
 {
     sqlite3_stmt *statement;
     unsigned count = 0;
-    int rc = tern_store_begin_transaction(store, error);
+    int rc = tern_database_begin(&store->database, error);
 
     if (rc != 0)
         return rc;
-    rc =
-        tern_store_prepare(store, "UPDATE history SET state = 1 WHERE state = 0 AND generation = ?",
-                           &statement, error);
+    rc = tern_database_prepare(&store->database,
+                               "UPDATE history SET state = 1 WHERE state = 0 AND generation = ?",
+                               &statement, error);
     if (rc == 0) {
         sqlite3_bind_int64(statement, 1, (sqlite3_int64)generation);
-        rc = tern_store_finish_statement(store, statement, error);
+        rc = tern_database_finish(&store->database, statement, error);
     }
     if (rc == 0) {
-        count = (unsigned)sqlite3_changes(store->database);
-        rc = tern_store_execute(
-            store,
+        count = (unsigned)sqlite3_changes(store->database.handle);
+        rc = tern_database_execute(
+            &store->database,
             "UPDATE history SET state = 2, reason = 'interrupted before the swap'"
             " WHERE state = 0",
             error);
     }
     if (rc == 0)
-        count += (unsigned)sqlite3_changes(store->database);
-    rc = tern_store_end_transaction(store, rc, error);
+        count += (unsigned)sqlite3_changes(store->database.handle);
+    rc = tern_database_end(&store->database, rc, error);
     if (rc == 0)
         *settled = count;
     return rc;
@@ -249,9 +265,9 @@ static int read_row(sqlite3_stmt *statement, struct tern_history_row *row)
         .bytes = (uint64_t)sqlite3_column_int64(statement, 8),
         .duration_ms = sqlite3_column_double(statement, 9),
         .restored_from = (uint64_t)sqlite3_column_int64(statement, 10),
-        .message = tern_store_column_text(statement, 11),
-        .reason = tern_store_column_text(statement, 12),
-        .config_path = tern_store_column_text(statement, 13),
+        .message = tern_database_column_text(statement, 11),
+        .reason = tern_database_column_text(statement, 12),
+        .config_path = tern_database_column_text(statement, 13),
     };
     if (sqlite3_column_bytes(statement, 14) == 16)
         memcpy(row->config_hash, sqlite3_column_blob(statement, 14), 16);
@@ -270,8 +286,8 @@ int tern_store_history(struct tern_store *store, const struct tern_history_query
     struct tern_history_row *rows = NULL;
     unsigned count = 0, capacity = 0;
     sqlite3_stmt *statement;
-    int status, rc = tern_store_prepare(
-                    store,
+    int status, rc = tern_database_prepare(
+                    &store->database,
                     "SELECT id, generation, state, kind, at_us, uid, rules, rows, bytes,"
                     " duration_ms, restored_from, message, reason, config_path,"
                     " history.config_hash, history.rules_hash,"
@@ -307,7 +323,7 @@ int tern_store_history(struct tern_store *store, const struct tern_history_query
         }
     }
     if (rc == 0 && status != SQLITE_DONE)
-        rc = tern_store_error(store, error, status);
+        rc = tern_database_error(&store->database, error, status);
     sqlite3_finalize(statement);
     if (rc != 0) {
         tern_history_free(rows, count);

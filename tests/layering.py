@@ -29,7 +29,7 @@ LIBRARIES = {
     "zlib.h": ["controlplane/build/source", "tests/"],
     "hs/hs.h": ["controlplane/build/hyperscan", "tests/"],
     "hs/hs_runtime.h": ["shared/rules/room", "shared/rules/scan", "tests/"],
-    "sqlite3.h": ["controlplane/database", "controlplane/collections/vector_database", "tests/"],
+    "sqlite3.h": ["controlplane/database", "tests/"],
     "maxminddb.h": ["perf/"],
     "idn2.h": ["controlplane/config/host_name", "perf/", "tests/"],
     "protobuf-c/protobuf-c.h": ["controlplane/message", "controlplane/reply", "tests/"],

@@ -28,9 +28,10 @@ static int add_table(struct tern_vector_store *store, const char *name, uint64_t
 int tern_vector_store_read_tables(struct tern_vector_store *store, struct tern_error *error)
 {
     sqlite3_stmt *statement;
-    int status, rc = tern_vector_store_prepare(
-                    store, "SELECT number, name, purged FROM collections ORDER BY number",
-                    &statement, error);
+    int status,
+        rc = tern_database_prepare(&store->database,
+                                   "SELECT number, name, purged FROM collections ORDER BY number",
+                                   &statement, error);
 
     if (rc != 0)
         return rc;
@@ -40,12 +41,12 @@ int tern_vector_store_read_tables(struct tern_vector_store *store, struct tern_e
 
         if (number != store->table_count + 1 || number > TERN_VECTOR_COLLECTIONS_MAX ||
             name == NULL || strlen(name) > TERN_NAME_MAX)
-            rc = tern_vector_store_damaged(store, error, "its list of collections");
+            rc = tern_database_damaged(&store->database, error, "its list of collections");
         else
             rc = add_table(store, name, (uint64_t)sqlite3_column_int64(statement, 2), error);
     }
     if (rc == 0 && status != SQLITE_DONE)
-        rc = tern_vector_store_error(store, error, status);
+        rc = tern_database_error(&store->database, error, status);
     sqlite3_finalize(statement);
     return rc;
 }
@@ -55,22 +56,19 @@ static int make_table(struct tern_vector_store *store, const char *name, struct 
     unsigned number = store->table_count + 1;
     sqlite3_stmt *statement;
     char sql[sizeof table_schema + 32];
-    int status, rc;
+    int rc;
 
     snprintf(sql, sizeof sql, table_schema, number, number, number);
-    rc = tern_vector_store_execute(store, sql, error);
+    rc = tern_database_execute(&store->database, sql, error);
     if (rc == 0)
-        rc = tern_vector_store_prepare(
-            store, "INSERT INTO collections (number, name) VALUES (?, ?)", &statement, error);
+        rc = tern_database_prepare(&store->database,
+                                   "INSERT INTO collections (number, name) VALUES (?, ?)",
+                                   &statement, error);
     if (rc != 0)
         return rc;
     sqlite3_bind_int64(statement, 1, number);
-    sqlite3_bind_text(statement, 2, name, -1, SQLITE_STATIC);
-    status = sqlite3_step(statement);
-    if (status != SQLITE_DONE)
-        rc = tern_vector_store_error(store, error, status);
-    sqlite3_finalize(statement);
-    return rc;
+    tern_database_bind_text(statement, 2, name);
+    return tern_database_finish(&store->database, statement, error);
 }
 
 uint32_t tern_vector_store_find_collection(const struct tern_vector_store *store, const char *name)
@@ -96,11 +94,11 @@ int tern_vector_store_collection(struct tern_vector_store *store, const char *na
             error, TERN_ELIMIT,
             "%s holds %u collections by now, those included that no configuration "
             "names any more; '%s' does not fit",
-            store->path, TERN_VECTOR_COLLECTIONS_MAX, name);
-    rc = tern_vector_store_lock(store, error);
+            store->database.path, TERN_VECTOR_COLLECTIONS_MAX, name);
+    rc = tern_database_begin(&store->database, error);
     if (rc != 0)
         return rc;
-    rc = tern_vector_store_unlock(store, make_table(store, name, error), error);
+    rc = tern_database_end(&store->database, make_table(store, name, error), error);
     if (rc == 0)
         rc = add_table(store, name, 0, error);
     if (rc == 0)
@@ -153,7 +151,7 @@ static int add_shape(struct tern_vector_store *store, const uint8_t *packed, siz
         return tern_error_set(error, TERN_ENOMEM, "out of memory");
     if (!unpack_columns(packed, length, columns)) {
         free(columns);
-        return tern_vector_store_damaged(store, error, "its list of payload columns");
+        return tern_database_damaged(&store->database, error, "its list of payload columns");
     }
     store->shapes[store->shape_count++] = columns;
     return 0;
@@ -162,8 +160,9 @@ static int add_shape(struct tern_vector_store *store, const uint8_t *packed, siz
 int tern_vector_store_read_shapes(struct tern_vector_store *store, struct tern_error *error)
 {
     sqlite3_stmt *statement;
-    int status, rc = tern_vector_store_prepare(
-                    store, "SELECT number, columns FROM shapes ORDER BY number", &statement, error);
+    int status, rc = tern_database_prepare(&store->database,
+                                           "SELECT number, columns FROM shapes ORDER BY number",
+                                           &statement, error);
 
     if (rc != 0)
         return rc;
@@ -172,12 +171,12 @@ int tern_vector_store_read_shapes(struct tern_vector_store *store, struct tern_e
 
         if (sqlite3_column_int64(statement, 0) != store->shape_count + 1 ||
             store->shape_count == TERN_VECTOR_SHAPES_MAX)
-            rc = tern_vector_store_damaged(store, error, "its list of payload columns");
+            rc = tern_database_damaged(&store->database, error, "its list of payload columns");
         else
             rc = add_shape(store, packed, (size_t)sqlite3_column_bytes(statement, 1), error);
     }
     if (rc == 0 && status != SQLITE_DONE)
-        rc = tern_vector_store_error(store, error, status);
+        rc = tern_database_error(&store->database, error, status);
     sqlite3_finalize(statement);
     return rc;
 }
@@ -186,18 +185,14 @@ static int make_shape(struct tern_vector_store *store, const uint8_t *packed, si
                       struct tern_error *error)
 {
     sqlite3_stmt *statement;
-    int status, rc = tern_vector_store_prepare(
-                    store, "INSERT INTO shapes (number, columns) VALUES (?, ?)", &statement, error);
+    int rc = tern_database_prepare(
+        &store->database, "INSERT INTO shapes (number, columns) VALUES (?, ?)", &statement, error);
 
     if (rc != 0)
         return rc;
     sqlite3_bind_int64(statement, 1, store->shape_count + 1);
     sqlite3_bind_blob(statement, 2, packed, (int)length, SQLITE_STATIC);
-    status = sqlite3_step(statement);
-    if (status != SQLITE_DONE)
-        rc = tern_vector_store_error(store, error, status);
-    sqlite3_finalize(statement);
-    return rc;
+    return tern_database_finish(&store->database, statement, error);
 }
 
 static bool same_columns(const struct tern_vector_columns *known,
@@ -226,12 +221,12 @@ int tern_vector_store_shape(struct tern_vector_store *store,
         }
     if (store->shape_count == TERN_VECTOR_SHAPES_MAX)
         return tern_error_set(error, TERN_ELIMIT, "%s knows %u sets of payload columns by now",
-                              store->path, TERN_VECTOR_SHAPES_MAX);
+                              store->database.path, TERN_VECTOR_SHAPES_MAX);
     length = pack_columns(columns, count, packed);
-    rc = tern_vector_store_lock(store, error);
+    rc = tern_database_begin(&store->database, error);
     if (rc != 0)
         return rc;
-    rc = tern_vector_store_unlock(store, make_shape(store, packed, length, error), error);
+    rc = tern_database_end(&store->database, make_shape(store, packed, length, error), error);
     if (rc == 0)
         rc = add_shape(store, packed, length, error);
     if (rc == 0)
@@ -244,8 +239,8 @@ int tern_vector_store_columns(struct tern_vector_store *store, uint32_t shape,
                               struct tern_error *error)
 {
     if (shape == 0 || shape > store->shape_count)
-        return tern_vector_store_damaged(store, error, "a row has the payload columns %u",
-                                         (unsigned)shape);
+        return tern_database_damaged(&store->database, error, "a row has the payload columns %u",
+                                     (unsigned)shape);
     *columns = store->shapes[shape - 1]->columns;
     *count = store->shapes[shape - 1]->count;
     return 0;

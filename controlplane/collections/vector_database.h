@@ -5,9 +5,7 @@
 #define TERN_VECTOR_DATABASE_H
 
 #include "controlplane/collections/vector_store.h"
-
-#include <sqlite3.h>
-#include <sys/types.h>
+#include "controlplane/database.h"
 
 struct tern_vector_table { /* a collection's rows: table vectors_NUMBER */
     char name[TERN_NAME_MAX + 1];
@@ -22,12 +20,8 @@ struct tern_vector_columns {
 };
 
 struct tern_vector_store {
-    sqlite3 *database;
-    char *path;
-    dev_t device; /* of the file as it was opened */
-    ino_t inode;
+    struct tern_database database;
     int lock_fd;
-    unsigned patience_ms;
     uint8_t id[16];
     uint64_t committed; /* newest committed sequence number, as the database has it */
     uint64_t next;      /* never used before; above `committed` */
@@ -40,20 +34,6 @@ struct tern_vector_store {
     float vector[TERN_DIM_MAX]; /* of the row that is read: SQLite's own bytes are not aligned */
 };
 
-/* Says what went wrong, with the file's name and what to do; returns the code `status` means. */
-int tern_vector_store_error(const struct tern_vector_store *store, struct tern_error *error,
-                            int status);
-/* TERN_ECORRUPT: `what` is wrong with it. */
-int tern_vector_store_damaged(const struct tern_vector_store *store, struct tern_error *error,
-                              const char *format, ...) TERN_PRINTF(3, 4);
-int tern_vector_store_execute(struct tern_vector_store *store, const char *sql,
-                              struct tern_error *error);
-int tern_vector_store_prepare(struct tern_vector_store *store, const char *sql,
-                              sqlite3_stmt **statement, struct tern_error *error);
-/* Takes the writer's lock once the file is still where it was. */
-int tern_vector_store_lock(struct tern_vector_store *store, struct tern_error *error);
-/* Commits when `rc` is 0, else rolls back and hands the first failure on. */
-int tern_vector_store_unlock(struct tern_vector_store *store, int rc, struct tern_error *error);
 /* The collection; the number is one that the store gave out. */
 struct tern_vector_table *tern_vector_store_table(const struct tern_vector_store *store,
                                                   uint32_t number);

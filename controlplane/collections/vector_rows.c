@@ -12,36 +12,31 @@ static uint32_t checksum(uint64_t seq, uint64_t id, const void *vector, size_t v
     return (uint32_t)XXH3_64bits_withSeed(payload, payload_length, hash ^ id);
 }
 
-/* Prepares a statement of one collection; `sql` has %u where its number goes. */
-static int prepare(struct tern_vector_store *store, const struct tern_vector_table *table,
-                   const char *sql, sqlite3_stmt **statement, struct tern_error *error)
+/* The statement for one collection: `sql` has %u where its number goes. */
+#define STATEMENT_MAX 256
+static const char *with_number(char text[STATEMENT_MAX], const char *sql,
+                               const struct tern_vector_table *table)
 {
-    char text[256];
-
-    if (*statement != NULL)
-        return 0;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    snprintf(text, sizeof text, sql, (unsigned)table->number);
+    snprintf(text, STATEMENT_MAX, sql, (unsigned)table->number);
 #pragma GCC diagnostic pop
-    return tern_vector_store_prepare(store, text, statement, error);
+    return text;
 }
 
-/* Runs a statement that yields no row. */
-static int run(struct tern_vector_store *store, sqlite3_stmt *statement, struct tern_error *error)
+/* Makes a statement of one collection when it is first used. */
+static int keep(struct tern_vector_store *store, const struct tern_vector_table *table,
+                const char *sql, sqlite3_stmt **statement, struct tern_error *error)
 {
-    int status = sqlite3_step(statement);
-    int rc = status == SQLITE_DONE ? 0 : tern_vector_store_error(store, error, status);
+    char text[STATEMENT_MAX];
 
-    sqlite3_reset(statement);
-    sqlite3_clear_bindings(statement);
-    return rc;
+    return tern_database_keep(&store->database, with_number(text, sql, table), statement, error);
 }
 
 int tern_vector_store_begin(struct tern_vector_store *store, struct tern_error *error)
 {
     tern_checkpoint_await_room(store->checkpoint);
-    return tern_vector_store_lock(store, error);
+    return tern_database_begin(&store->database, error);
 }
 
 int tern_vector_store_put(struct tern_vector_store *store, uint32_t collection, uint64_t id,
@@ -51,10 +46,10 @@ int tern_vector_store_put(struct tern_vector_store *store, uint32_t collection, 
     struct tern_vector_table *table = tern_vector_store_table(store, collection);
     uint64_t number = store->next;
     size_t bytes = dim * sizeof *vector;
-    int rc = prepare(store, table,
-                     "INSERT OR REPLACE INTO vectors_%u (seq, id, vector, payload, checksum)"
-                     " VALUES (?, ?, ?, ?, ?)",
-                     &table->put, error);
+    int rc = keep(store, table,
+                  "INSERT OR REPLACE INTO vectors_%u (seq, id, vector, payload, checksum)"
+                  " VALUES (?, ?, ?, ?, ?)",
+                  &table->put, error);
 
     if (rc != 0)
         return rc;
@@ -63,7 +58,7 @@ int tern_vector_store_put(struct tern_vector_store *store, uint32_t collection, 
     sqlite3_bind_blob(table->put, 3, vector, (int)bytes, SQLITE_STATIC);
     sqlite3_bind_blob(table->put, 4, payload, (int)payload_length, SQLITE_STATIC);
     sqlite3_bind_int64(table->put, 5, checksum(number, id, vector, bytes, payload, payload_length));
-    rc = run(store, table->put, error);
+    rc = tern_database_run(&store->database, table->put, error);
     if (rc != 0)
         return rc;
     store->next++;
@@ -75,19 +70,19 @@ int tern_vector_store_remove(struct tern_vector_store *store, uint32_t collectio
                              uint64_t *seq, bool *found, struct tern_error *error)
 {
     struct tern_vector_table *table = tern_vector_store_table(store, collection);
-    int rc = prepare(store, table,
-                     "UPDATE vectors_%u SET seq = ?, vector = NULL, payload = NULL, checksum = NULL"
-                     " WHERE id = ? AND vector IS NOT NULL",
-                     &table->remove, error);
+    int rc = keep(store, table,
+                  "UPDATE vectors_%u SET seq = ?, vector = NULL, payload = NULL, checksum = NULL"
+                  " WHERE id = ? AND vector IS NOT NULL",
+                  &table->remove, error);
 
     if (rc != 0)
         return rc;
     sqlite3_bind_int64(table->remove, 1, (sqlite3_int64)store->next);
     sqlite3_bind_int64(table->remove, 2, (sqlite3_int64)id);
-    rc = run(store, table->remove, error);
+    rc = tern_database_run(&store->database, table->remove, error);
     if (rc != 0)
         return rc;
-    *found = sqlite3_changes(store->database) != 0;
+    *found = sqlite3_changes(store->database.handle) != 0;
     if (*found)
         *seq = store->next++;
     return 0;
@@ -97,19 +92,18 @@ int tern_vector_store_remove(struct tern_vector_store *store, uint32_t collectio
  * surprise otherwise. */
 static int write_seq(struct tern_vector_store *store, uint64_t seq, struct tern_error *error)
 {
-    int rc = 0;
+    int rc = tern_database_keep(&store->database, "UPDATE store SET seq = ? WHERE seq = ?",
+                                &store->set_seq, error);
 
-    if (store->set_seq == NULL)
-        rc = tern_vector_store_prepare(store, "UPDATE store SET seq = ? WHERE seq = ?",
-                                       &store->set_seq, error);
     if (rc != 0)
         return rc;
     sqlite3_bind_int64(store->set_seq, 1, (sqlite3_int64)seq);
     sqlite3_bind_int64(store->set_seq, 2, (sqlite3_int64)store->committed);
-    rc = run(store, store->set_seq, error);
-    if (rc == 0 && sqlite3_changes(store->database) != 1)
+    rc = tern_database_run(&store->database, store->set_seq, error);
+    if (rc == 0 && sqlite3_changes(store->database.handle) != 1)
         rc = tern_error_set(error, TERN_ECORRUPT,
-                            "another program has written to %s; restart tern-control", store->path);
+                            "another program has written to %s; restart tern-control",
+                            store->database.path);
     return rc;
 }
 
@@ -119,7 +113,7 @@ int tern_vector_store_end(struct tern_vector_store *store, int rc, struct tern_e
 
     if (rc == 0 && seq != store->committed)
         rc = write_seq(store, seq, error);
-    rc = tern_vector_store_unlock(store, rc, error);
+    rc = tern_database_end(&store->database, rc, error);
     if (rc == 0)
         store->committed = seq;
     return rc;
@@ -138,9 +132,9 @@ static int take_row(struct tern_vector_store *store, sqlite3_stmt *statement, ui
         .id = (uint64_t)sqlite3_column_int64(statement, 1),
     };
     if (row->seq <= after || row->seq > store->committed)
-        return tern_vector_store_damaged(store, error, "collection %s has a write %llu of %llu",
-                                         name, (unsigned long long)row->seq,
-                                         (unsigned long long)store->committed);
+        return tern_database_damaged(
+            &store->database, error, "collection %s has a write %llu of %llu", name,
+            (unsigned long long)row->seq, (unsigned long long)store->committed);
     if (sqlite3_column_type(statement, 2) == SQLITE_NULL)
         return 0;
     vector = sqlite3_column_blob(statement, 2);
@@ -151,8 +145,8 @@ static int take_row(struct tern_vector_store *store, sqlite3_stmt *statement, ui
         row->payload_length > TERN_VECTOR_PAYLOAD_MAX ||
         sqlite3_column_int64(statement, 4) !=
             checksum(row->seq, row->id, vector, bytes, row->payload, row->payload_length))
-        return tern_vector_store_damaged(store, error, "vector %llu of collection %s",
-                                         (unsigned long long)row->id, name);
+        return tern_database_damaged(&store->database, error, "vector %llu of collection %s",
+                                     (unsigned long long)row->id, name);
     memcpy(store->vector, vector, bytes);
     row->vector = store->vector;
     return 0;
@@ -166,10 +160,10 @@ int tern_vector_store_read(struct tern_vector_store *store, uint32_t collection,
     struct tern_vector_table *table = tern_vector_store_table(store, collection);
     struct tern_vector_row row;
     unsigned handed = 0;
-    int status, rc = prepare(store, table,
-                             "SELECT seq, id, vector, payload, checksum FROM vectors_%u"
-                             " WHERE seq > ? ORDER BY seq LIMIT ?",
-                             &table->read, error);
+    int status, rc = keep(store, table,
+                          "SELECT seq, id, vector, payload, checksum FROM vectors_%u"
+                          " WHERE seq > ? ORDER BY seq LIMIT ?",
+                          &table->read, error);
 
     if (rc != 0)
         return rc;
@@ -185,7 +179,7 @@ int tern_vector_store_read(struct tern_vector_store *store, uint32_t collection,
             break;
     }
     if (rc == 0 && status != SQLITE_DONE && status != SQLITE_ROW)
-        rc = tern_vector_store_error(store, error, status);
+        rc = tern_database_error(&store->database, error, status);
     sqlite3_reset(table->read);
     *count = handed;
     return rc;
@@ -196,10 +190,9 @@ int tern_vector_store_find(struct tern_vector_store *store, uint32_t collection,
 {
     struct tern_vector_table *table = tern_vector_store_table(store, collection);
     struct tern_vector_row row = {0};
-    int status,
-        rc = prepare(store, table,
-                     "SELECT seq, id, vector, payload, checksum FROM vectors_%u WHERE id = ?",
-                     &table->find, error);
+    int status, rc = keep(store, table,
+                          "SELECT seq, id, vector, payload, checksum FROM vectors_%u WHERE id = ?",
+                          &table->find, error);
 
     if (rc != 0)
         return rc;
@@ -209,7 +202,7 @@ int tern_vector_store_find(struct tern_vector_store *store, uint32_t collection,
     if (status == SQLITE_ROW)
         rc = take_row(store, table->find, collection, 0, &row, error);
     else if (status != SQLITE_DONE)
-        rc = tern_vector_store_error(store, error, status);
+        rc = tern_database_error(&store->database, error, status);
     if (rc == 0 && row.vector == NULL)
         rc = tern_error_set(error, TERN_ENOENT, "collection %s has no vector %llu", table->name,
                             (unsigned long long)id);
@@ -221,18 +214,14 @@ int tern_vector_store_find(struct tern_vector_store *store, uint32_t collection,
 static int read_number(struct tern_vector_store *store, uint32_t collection, const char *sql,
                        uint64_t *number, struct tern_error *error)
 {
-    sqlite3_stmt *statement = NULL;
-    int status,
-        rc = prepare(store, tern_vector_store_table(store, collection), sql, &statement, error);
+    char text[STATEMENT_MAX];
+    int64_t value = 0;
+    int rc = tern_database_integer(
+        &store->database, with_number(text, sql, tern_vector_store_table(store, collection)),
+        &value, error);
 
-    if (rc != 0)
-        return rc;
-    status = sqlite3_step(statement);
-    if (status == SQLITE_ROW)
-        *number = (uint64_t)sqlite3_column_int64(statement, 0);
-    else
-        rc = tern_vector_store_error(store, error, status);
-    sqlite3_finalize(statement);
+    if (rc == 0)
+        *number = (uint64_t)value;
     return rc;
 }
 
@@ -260,31 +249,29 @@ int tern_vector_store_count(struct tern_vector_store *store, uint32_t collection
 static int purge(struct tern_vector_store *store, struct tern_vector_table *table, uint64_t seq,
                  unsigned limit, struct tern_error *error)
 {
-    sqlite3_stmt *statement = NULL;
-    int rc =
-        prepare(store, table, "UPDATE collections SET purged = max(purged, ?) WHERE number = %u",
-                &statement, error);
-    char sql[256];
+    sqlite3_stmt *statement;
+    char sql[STATEMENT_MAX];
+    int rc = tern_database_prepare(
+        &store->database,
+        with_number(sql, "UPDATE collections SET purged = max(purged, ?) WHERE number = %u", table),
+        &statement, error);
 
     if (rc != 0)
         return rc;
     sqlite3_bind_int64(statement, 1, (sqlite3_int64)seq);
-    rc = run(store, statement, error);
-    sqlite3_finalize(statement);
+    rc = tern_database_finish(&store->database, statement, error);
     if (rc != 0)
         return rc;
     snprintf(sql, sizeof sql,
              "DELETE FROM vectors_%u WHERE seq IN (SELECT seq FROM vectors_%u WHERE vector IS NULL"
              " AND seq <= ? ORDER BY seq LIMIT ?)",
              (unsigned)table->number, (unsigned)table->number);
-    rc = tern_vector_store_prepare(store, sql, &statement, error);
+    rc = tern_database_prepare(&store->database, sql, &statement, error);
     if (rc != 0)
         return rc;
     sqlite3_bind_int64(statement, 1, (sqlite3_int64)seq);
     sqlite3_bind_int64(statement, 2, limit);
-    rc = run(store, statement, error);
-    sqlite3_finalize(statement);
-    return rc;
+    return tern_database_finish(&store->database, statement, error);
 }
 
 int tern_vector_store_purge(struct tern_vector_store *store, uint32_t collection, uint64_t seq,
@@ -308,7 +295,7 @@ int tern_vector_store_purge(struct tern_vector_store *store, uint32_t collection
         return rc;
     rc = purge(store, table, seq, limit, error);
     if (rc == 0)
-        changes = (unsigned)sqlite3_changes(store->database);
+        changes = (unsigned)sqlite3_changes(store->database.handle);
     rc = tern_vector_store_end(store, rc, error);
     if (rc == 0) {
         table->purged = tern_max_u64(table->purged, seq);
