@@ -2,37 +2,50 @@
 #include "controlplane/store_private.h"
 #include "shared/clock.h"
 
-int tern_store_audit(struct tern_store *store, uint32_t uid, uint32_t pid, const char *action,
-                     const char *outcome, struct tern_error *error)
+static int insert(struct tern_store *store, uint32_t uid, uint32_t pid, const char *action,
+                  const char *outcome, struct tern_error *error)
 {
     sqlite3_stmt *statement;
-    int rc = tern_database_execute(&store->database, "PRAGMA synchronous = NORMAL", error);
-
-    /* Losing the last records to a power failure is no reason to wait for the disk. */
-    if (rc == 0)
-        rc = tern_database_begin(&store->database, error);
-    if (rc != 0)
-        return rc;
-    rc = tern_database_prepare(
+    int rc = tern_database_prepare(
         &store->database,
         "INSERT INTO audit (at_us, uid, pid, action, outcome) VALUES (?, ?, ?, ?, ?)", &statement,
         error);
-    if (rc == 0) {
-        sqlite3_bind_int64(statement, 1, (sqlite3_int64)tern_clock_wall_us());
-        sqlite3_bind_int64(statement, 2, uid);
-        sqlite3_bind_int64(statement, 3, pid);
-        tern_database_bind_text(statement, 4, action);
-        tern_database_bind_text(statement, 5, outcome);
-        rc = tern_database_finish(&store->database, statement, error);
-    }
-    if (rc == 0) {
-        char sql[96];
 
-        snprintf(sql, sizeof sql, "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - %u",
-                 TERN_STORE_AUDITS);
-        rc = tern_database_execute(&store->database, sql, error);
+    if (rc != 0)
+        return rc;
+    sqlite3_bind_int64(statement, 1, (sqlite3_int64)tern_clock_wall_us());
+    sqlite3_bind_int64(statement, 2, uid);
+    sqlite3_bind_int64(statement, 3, pid);
+    tern_database_bind_text(statement, 4, action);
+    tern_database_bind_text(statement, 5, outcome);
+    return tern_database_finish(&store->database, statement, error);
+}
+
+static int prune(struct tern_store *store, struct tern_error *error)
+{
+    char sql[96];
+
+    snprintf(sql, sizeof sql, "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - %u",
+             TERN_STORE_AUDITS);
+    return tern_database_execute(&store->database, sql, error);
+}
+
+int tern_store_audit(struct tern_store *store, uint32_t uid, uint32_t pid, const char *action,
+                     const char *outcome, struct tern_error *error)
+{
+    /* Losing the last records to a power failure is no reason to wait for the disk. */
+    int rc = tern_database_execute(&store->database, "PRAGMA synchronous = NORMAL", error);
+
+    if (rc != 0)
+        return rc;
+    rc = tern_database_begin(&store->database, error);
+    if (rc == 0) {
+        rc = insert(store, uid, pid, action, outcome, error);
+        if (rc == 0)
+            rc = prune(store, error);
+        rc = tern_database_end(&store->database, rc, error);
     }
-    rc = tern_database_end(&store->database, rc, error);
+    /* Whatever became of it: the numbers that must not be lost go through the same handle. */
     if (tern_database_execute(&store->database, "PRAGMA synchronous = FULL",
                               rc == 0 ? error : NULL) != 0 &&
         rc == 0)
