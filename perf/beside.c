@@ -3,13 +3,16 @@
  *
  *     build/perf-beside --run-dir DIR --control-pid PID --fill N [--collection docs]
  *         [--vectors FILE --queries FILE] [--rounds 3] [--seconds 2] [--reader-cpu 0]
- *         [--writer-cpu 1] [--recalls 500]
+ *         [--writer-cpu 1] [--recalls 500] [--ef N] [--only-rest]
  *
  * The searching thread is alone on its CPU; a second thread shares the other one with tern-control
  * and always has its batches in flight: vectors that replace those of the same ids, in turn, so
  * that the collection keeps its size. A round is rest, busy, writing, writing, busy, rest. Busy is
  * the second thread computing in its registers: what the CPUs take of each other whoever runs
  * there. Before each rest the writer has nothing left to link, mend or sweep.
+ *
+ * With --only-rest nothing is written (but for a --fill other than 0), and a round is one rest:
+ * what searches take without a server in between.
  *
  * Prints one line of JSON: for each kind of turn searches a second by the clock and by the thread's
  * own CPU time, their times, the mean length of the tail and number of tombstones; vectors written
@@ -37,10 +40,11 @@ enum turn { REST, BUSY, WRITING, TURNS, END };
 
 struct options {
     const char *run_dir, *collection, *vectors, *queries;
-    uint32_t fill, recalls;
+    uint32_t fill, recalls, ef;
     unsigned rounds, reader_cpu, writer_cpu;
     int control_pid;
     double seconds;
+    bool only_rest;
 };
 
 /* All turns of one kind. */
@@ -225,9 +229,10 @@ static unsigned search(struct tern_local_context *context, int collection, uint3
                        bool exact, struct tern_client_hit *hits)
 {
     struct tern_client_search asked = {.collection = collection,
-                                       .dim = points.dim,
+                                       .dim = queries.dim,
                                        .vector = points_at(&queries, query % queries.count),
                                        .k = K,
+                                       .ef = options.ef,
                                        .flags = exact ? TERN_SEARCH_EXACT : 0};
     struct tern_error error;
     unsigned count = 0;
@@ -328,7 +333,8 @@ static void parse(int argc, char **argv)
         {"vectors", required_argument, NULL, 'v'},    {"queries", required_argument, NULL, 'q'},
         {"rounds", required_argument, NULL, 'r'},     {"seconds", required_argument, NULL, 's'},
         {"reader-cpu", required_argument, NULL, 'R'}, {"writer-cpu", required_argument, NULL, 'W'},
-        {"recalls", required_argument, NULL, 'n'},    {0}};
+        {"recalls", required_argument, NULL, 'n'},    {"ef", required_argument, NULL, 'e'},
+        {"only-rest", no_argument, NULL, 'o'},        {0}};
     int option;
 
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1)
@@ -363,15 +369,21 @@ static void parse(int argc, char **argv)
         case 'W':
             options.writer_cpu = (unsigned)strtoul(optarg, NULL, 10);
             break;
+        case 'e':
+            options.ef = (uint32_t)strtoul(optarg, NULL, 10);
+            break;
+        case 'o':
+            options.only_rest = true;
+            break;
         case 'n':
             options.recalls = (uint32_t)strtoul(optarg, NULL, 10);
             break;
         default:
             exit(2);
         }
-    if (options.run_dir == NULL || options.control_pid <= 0 || options.fill < BATCH ||
-        options.rounds == 0 || options.seconds <= 0 ||
-        (options.vectors == NULL) != (options.queries == NULL)) {
+    if (options.run_dir == NULL || options.rounds == 0 || options.seconds <= 0 ||
+        (!options.only_rest && (options.control_pid <= 0 || options.fill < BATCH)) ||
+        (options.fill != 0 && (options.vectors == NULL) != (options.queries == NULL))) {
         fputs("perf-beside: needs --run-dir, --control-pid, a --fill of 64 or more, --rounds and "
               "--seconds; --vectors and --queries only together\n",
               stderr);
@@ -381,22 +393,25 @@ static void parse(int argc, char **argv)
 
 static void prepare_points(uint32_t dim)
 {
-    if (options.vectors != NULL) {
-        points = points_read(options.vectors, dim, 2 * options.fill);
-        queries = points_read(options.queries, dim, QUERIES_MAX);
-    } else {
-        points = points_generate(2 * options.fill, dim, 1);
-        queries = points_generate(1000, dim, 2);
-    }
+    uint32_t count = options.only_rest ? options.fill : 2 * options.fill;
+
+    queries = options.queries != NULL ? points_read(options.queries, dim, QUERIES_MAX)
+                                      : points_generate(1000, dim, 2);
+    if (count == 0)
+        return;
+    points = options.vectors != NULL ? points_read(options.vectors, dim, count)
+                                     : points_generate(count, dim, 1);
     points_shuffle(points, 3);
-    if (points.count <= options.fill)
-        die("vectors", "there are not more of them than --fill, so none can replace another");
+    if (points.count < options.fill || (!options.only_rest && points.count == options.fill))
+        die("vectors", "there are too few of them to fill, and then to replace that");
 }
 
 static double fill(struct writer *writer)
 {
     double began = seconds_of(CLOCK_MONOTONIC);
 
+    if (options.fill == 0)
+        return 0;
     while (writer->next < options.fill)
         put(writer, (uint32_t)tern_min_u64(BATCH, options.fill - writer->next));
     drain(writer);
@@ -437,7 +452,7 @@ int main(int argc, char **argv)
     if (pthread_create(&other, NULL, other_main, &writer) != 0)
         die("thread", "cannot start");
     for (unsigned i = 0; i < options.rounds; i++)
-        for (size_t t = 0; t < TERN_COUNT(round); t++)
+        for (size_t t = 0; t < (options.only_rest ? 1 : TERN_COUNT(round)); t++)
             run_turn(context, collection, round[t]);
     atomic_store_explicit(&wanted, END, memory_order_release);
     pthread_join(other, NULL);
@@ -445,8 +460,10 @@ int main(int argc, char **argv)
     after = recall(context, collection);
     printf("{");
     print_turn("rest", &measured[REST]);
-    print_turn("busy", &measured[BUSY]);
-    print_turn("writing", &measured[WRITING]);
+    if (!options.only_rest) {
+        print_turn("busy", &measured[BUSY]);
+        print_turn("writing", &measured[WRITING]);
+    }
     printf("\"filled\": %u, \"fill_per_s\": %.1f, \"written\": %llu, \"recall_before\": %.5f, "
            "\"recall_after\": %.5f, \"checksum\": \"%016llx\"}\n",
            options.fill, fill_rate, (unsigned long long)atomic_load(&acknowledged) - options.fill,

@@ -4,30 +4,24 @@
  *
  * The vectors are synthetic (normal numbers around centers) unless a file of f32 is given.
  *
- * Usage: filters [--small] [FILE DIM]. Prints a checksum over all ids found. */
+ * Usage: filters [--small] [FILE DIM]. Prints `figure NAME VALUE` lines: SHARE-qps, SHARE-recall
+ * and SHARE-estimate-ns (of a distance, as tern_search_estimate counts them) for a SHARE of all,
+ * 50, 5 and 0.5 %; and a checksum over all ids found. */
 #include "controlplane/build/graph.h"
+#include "perf/points.h"
 #include "shared/clock.h"
 #include "shared/schema.h"
 #include "shared/vector/filter.h"
 
-#include <math.h>
 #include <sys/mman.h>
 
-#define CENTERS 100u
-#define K       10u
+#define K 10u
 
-static uint64_t seed = 1, checksum;
+static const struct {
+    const char *name, *text;
+} filters[] = {{"all", NULL}, {"50", "share < 500"}, {"5", "share < 50"}, {"0.5", "share < 5"}};
 
-static double uniform(void)
-{
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (double)(seed >> 11) / 9007199254740992.0;
-}
-
-static float normal(void)
-{
-    return (float)(sqrt(-2 * log(1 - uniform())) * cos(6.283185307179586 * uniform()));
-}
+static uint64_t checksum;
 
 static int allocate(void *context, uint64_t offset, uint64_t length, struct tern_error *error)
 {
@@ -54,47 +48,14 @@ static void die(const struct tern_error *error)
     exit(1);
 }
 
-static float *make_vectors(uint32_t count, uint32_t dim)
-{
-    float *centers = malloc((size_t)CENTERS * dim * sizeof(float));
-    float *vectors = malloc((size_t)count * dim * sizeof(float));
-
-    if (centers == NULL || vectors == NULL)
-        exit(1);
-    for (size_t i = 0; i < (size_t)CENTERS * dim; i++)
-        centers[i] = normal();
-    for (uint32_t i = 0; i < count; i++) {
-        const float *center = &centers[(size_t)(uniform() * CENTERS) * dim];
-
-        for (uint32_t d = 0; d < dim; d++)
-            vectors[(size_t)i * dim + d] = center[d] + normal();
-    }
-    free(centers);
-    return vectors;
-}
-
-static float *read_vectors(const char *path, uint32_t dim, uint32_t *count)
-{
-    FILE *file = fopen(path, "rb");
-    float *vectors = malloc((size_t)*count * dim * sizeof(float));
-
-    if (file == NULL || vectors == NULL) {
-        perror(path);
-        exit(1);
-    }
-    *count = (uint32_t)fread(vectors, dim * sizeof(float), *count, file);
-    fclose(file);
-    return vectors;
-}
-
 /* Payload: `share`, 0 to 999 in turn, so that `share < 5` lets 0.5 % through. */
-static struct tern_graph *build(const float *vectors, uint32_t count, uint32_t dim)
+static struct tern_graph *build(const struct points *points, uint32_t count)
 {
     static uint64_t graces;
     static struct tern_graph_host host = {&graces, allocate, grace_begin, grace_over};
     static const uint8_t store_id[16] = "filters";
     struct tern_graph_shape shape = {
-        .dim = dim,
+        .dim = points->dim,
         .metric = TERN_METRIC_COSINE,
         .quantize = TERN_QUANTIZE_INT8,
         .m = 16,
@@ -119,11 +80,11 @@ static struct tern_graph *build(const float *vectors, uint32_t count, uint32_t d
 
         payload[1].string.length = (uint32_t)snprintf(label, sizeof label, "label%u", i % 50);
         payload[1].string.bytes = label;
-        if (tern_graph_put(graph, i, i + 1, &vectors[(size_t)i * dim], payload, &error) != 0)
+        if (tern_graph_put(graph, i, i + 1, points_at(points, i), payload, &error) != 0)
             die(&error);
     }
     tern_graph_link(graph);
-    printf("%u vectors of %u dimensions, built in %.1f s\n", count, dim,
+    printf("%u vectors of %u dimensions, built in %.1f s\n", count, points->dim,
            (double)(tern_clock_now_ns() - from_ns) / 1e9);
     return graph;
 }
@@ -178,47 +139,92 @@ static void measure_evaluation(const struct tern_collection *collection, uint32_
     free(matches);
 }
 
-static void measure_searches(const struct tern_collection *collection, const float *queries,
-                             uint32_t query_count, const char *text)
-{
-    struct tern_filter *filter = malloc(sizeof *filter);
-    struct tern_search_filter passing = {tern_filter_match, filter};
-    struct tern_search_scratch *scratch;
-    unsigned found = 0, wanted = 0;
-    uint64_t spent_ns = 0, estimated = 0;
+struct searches {
+    struct tern_filter *parsed[TERN_COUNT(filters)]; /* NULL: none */
+    uint64_t spent_ns[TERN_COUNT(filters)], estimated[TERN_COUNT(filters)];
+    unsigned found[TERN_COUNT(filters)], wanted[TERN_COUNT(filters)];
+};
 
-    if (filter == NULL ||
+static unsigned search_one(const struct tern_collection *collection,
+                           struct tern_search_scratch *scratch, struct searches *searches, size_t f,
+                           const float *query, bool exact, struct tern_search_hit hits[K])
+{
+    const struct tern_search_filter passing = {tern_filter_match, searches->parsed[f]};
+    const struct tern_search search = {.query = query,
+                                       .k = K,
+                                       .exact = exact,
+                                       .filter = searches->parsed[f] != NULL ? &passing : NULL};
+    uint64_t from_ns = tern_clock_now_ns();
+    unsigned count = tern_search_run(collection, scratch, &search, hits);
+
+    if (!exact) {
+        searches->spent_ns[f] += tern_clock_now_ns() - from_ns;
+        searches->estimated[f] += tern_search_estimate(collection, &search);
+    }
+    return count;
+}
+
+static void compare_exactly(const struct tern_collection *collection,
+                            struct tern_search_scratch *scratch, struct searches *searches,
+                            size_t f, const float *query)
+{
+    struct tern_search_hit hits[K], exact[K];
+    unsigned count = search_one(collection, scratch, searches, f, query, false, hits);
+    unsigned all = search_one(collection, scratch, searches, f, query, true, exact);
+
+    searches->wanted[f] += all;
+    for (unsigned i = 0; i < all; i++)
+        for (unsigned j = 0; j < count; j++)
+            searches->found[f] += exact[i].id == hits[j].id;
+}
+
+static void print_figures(const struct searches *searches, size_t f, uint32_t query_count)
+{
+    printf("figure %s-qps %.1f\n", filters[f].name,
+           query_count * 1e9 / (double)searches->spent_ns[f]);
+    printf("figure %s-estimate-ns %.2f a distance\n", filters[f].name,
+           (double)searches->spent_ns[f] / (double)searches->estimated[f]);
+}
+
+/* Each query under every filter in turn: all of them meet whatever else the machine does. Exact
+ * searches come later: they leave nothing in the caches. */
+static void measure_searches(const struct tern_collection *collection, const struct points *points,
+                             uint32_t first)
+{
+    struct searches *searches = calloc(1, sizeof *searches);
+    struct tern_search_scratch *scratch;
+
+    if (searches == NULL ||
         tern_search_scratch_new(&scratch, collection->capacity, collection->dim) != 0)
         exit(1);
-    if (text != NULL)
-        bind(filter, collection, text);
-    for (uint32_t q = 0; q < query_count; q++) {
-        struct tern_search search = {.query = &queries[(size_t)q * collection->dim],
-                                     .k = K,
-                                     .filter = text != NULL ? &passing : NULL};
-        struct tern_search_hit hits[K], exact[K];
-        uint64_t from_ns;
-        unsigned count, all;
-
-        estimated += tern_search_estimate(collection, &search);
-        from_ns = tern_clock_now_ns();
-        count = tern_search_run(collection, scratch, &search, hits);
-
-        spent_ns += tern_clock_now_ns() - from_ns;
-        search.exact = true;
-        all = tern_search_run(collection, scratch, &search, exact);
-        wanted += all;
-        for (unsigned i = 0; i < all; i++)
-            for (unsigned j = 0; j < count; j++)
-                found += exact[i].id == hits[j].id;
-        for (unsigned i = 0; i < count; i++)
-            checksum = checksum * 31 + hits[i].id;
+    for (size_t f = 0; f < TERN_COUNT(filters); f++) {
+        if (filters[f].text == NULL)
+            continue;
+        searches->parsed[f] = malloc(sizeof *searches->parsed[f]);
+        if (searches->parsed[f] == NULL)
+            exit(1);
+        bind(searches->parsed[f], collection, filters[f].text);
     }
-    printf("%-14s %8.0f searches/s   recall@%u %.4f   %5.1f ns a distance of the estimate\n",
-           text != NULL ? text : "no filter", query_count * 1e9 / (double)spent_ns, K,
-           wanted == 0 ? 1 : (double)found / wanted, (double)spent_ns / (double)estimated);
+    for (uint32_t q = first; q < points->count; q++) {
+        for (size_t f = 0; f < TERN_COUNT(filters); f++) {
+            struct tern_search_hit hits[K];
+            unsigned count =
+                search_one(collection, scratch, searches, f, points_at(points, q), false, hits);
+
+            for (unsigned i = 0; i < count; i++)
+                checksum = checksum * 31 + hits[i].id;
+        }
+    }
+    for (size_t f = 0; f < TERN_COUNT(filters); f++) {
+        print_figures(searches, f, points->count - first);
+        for (uint32_t q = first; q < points->count; q++)
+            compare_exactly(collection, scratch, searches, f, points_at(points, q));
+        printf("figure %s-recall %.4f\n", filters[f].name,
+               searches->wanted[f] == 0 ? 1 : (double)searches->found[f] / searches->wanted[f]);
+        free(searches->parsed[f]);
+    }
     tern_search_scratch_free(scratch);
-    free(filter);
+    free(searches);
 }
 
 int main(int argc, char **argv)
@@ -226,25 +232,24 @@ int main(int argc, char **argv)
     bool small = argc > 1 && strcmp(argv[1], "--small") == 0;
     const char *path = argc > 2 ? argv[argc - 2] : NULL;
     uint32_t dim = path != NULL ? (uint32_t)strtoul(argv[argc - 1], NULL, 10) : 100;
-    uint32_t count = small ? 2000 : 100000, query_count = small ? 20 : 500;
-    float *vectors;
+    uint32_t count = small ? 2020 : 100500, query_count = small ? 20 : 500;
     struct tern_graph *graph;
+    struct points points;
 
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (dim < 1 || dim > TERN_DIM_MAX) {
         fputs("usage: filters [--small] [FILE DIM]\n", stderr);
         return 2;
     }
-    vectors = path != NULL ? read_vectors(path, dim, &count) : make_vectors(count, dim);
-    query_count = (uint32_t)tern_min_u64(query_count, count / 4);
-    count -= query_count; /* the last ones ask */
-    graph = build(vectors, count, dim);
+    points = path != NULL ? points_read(path, dim, count) : points_generate(count, dim, 1);
+    points_shuffle(points, 2);
+    query_count = (uint32_t)tern_min_u64(query_count, points.count / 4);
+    count = points.count - query_count; /* the last ones ask */
+    graph = build(&points, count);
     measure_evaluation(tern_graph_collection(graph), count);
-    for (unsigned i = 0; i < 4; i++)
-        measure_searches(tern_graph_collection(graph), &vectors[(size_t)count * dim], query_count,
-                         (const char *const[]){NULL, "share < 500", "share < 50", "share < 5"}[i]);
+    measure_searches(tern_graph_collection(graph), &points, count);
     printf("checksum %016llx\n", (unsigned long long)checksum);
     tern_graph_close(graph);
-    free(vectors);
+    points_free(&points);
     return 0;
 }

@@ -162,6 +162,39 @@ def _vectors(result):
         for peer, points in result["runs"]["curves"].items()}, log_y=True)
 
 
+def _filters(result):
+    runs = result["runs"]["filters"]
+    rows = []
+    for i, (name, label) in enumerate((("all", "no filter"), ("50", "50 % pass"), ("5", "5 %"), ("0.5", "0.5 %"))):
+        recall = _middle(run[f"{name}-recall"] for run in runs)
+        rows.append((f"{label}, recall@10 {recall:.3f}", _middle(run[f"{name}-qps"] for run in runs), COLOURS[i]))
+    return bars("Searches a second with filters", rows, "")
+
+
+def _searches(result):
+    """In process, then over a socket, each ef in a colour."""
+    rows = []
+    for name, runs in result["runs"].items():
+        if name.startswith("decide"):
+            continue
+        ef = int(name.rsplit(" ", 1)[1])
+        rows.append((name.replace(", ", " connections, ", 1) if name[0].isdigit() else name,
+                     _middle(run.get("rps", run.get("qps")) for run in runs), COLOURS[0 if ef == 64 else 1]))
+    return bars("Searches a second", rows, "")
+
+
+def _beside(result):
+    run = result["runs"]["beside"][0]
+    return bars("Searches a second beside a writer", [
+        (label, run[name]["qps"], COLOURS[i]) for i, (name, label) in enumerate((
+            ("rest", "at rest"), ("busy", "the other CPU computes"), ("writing", "the other CPU writes")))], "")
+
+
+def _middle(values):
+    values = sorted(values)
+    return values[len(values) // 2]
+
+
 # name of a figure: the file of its plot, and what draws it
 PLOTS = {
     "spike-recovery": ("spike.svg", _spike),
@@ -171,6 +204,9 @@ PLOTS = {
     "vector-words-95": ("vector-words.svg", _vectors),
     "vector-images-95": ("vector-images.svg", _vectors),
     "vector-lifted-95": ("vector-lifted.svg", _vectors),
+    "search-writing": ("search-writing.svg", _beside),
+    "search-socket": ("search.svg", _searches),
+    "filters": ("filters.svg", _filters),
 }
 
 

@@ -1,12 +1,16 @@
 """Figures of searching vectors beside whatever else goes on."""
 
+import array
 import json
+import random
+import struct
 import subprocess
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 from . import vectors
-from .bench import Result, median
-from .servers import Failure, Tern, free_port
+from .bench import Result, median, ratios
+from .programs import run_program
+from .servers import Failure, Tern, free_port, import_client, pinned
 
 CONFIG = """\
 tern: 1
@@ -37,9 +41,26 @@ def write_config(bench, name, dim, capacity, helpers=1):
 def input_of(bench):
     """Arguments that name files of vectors and queries, their dimensions, and what they are called."""
     words = None if bench.small else vectors.words(bench)
-    if words is None:
-        return [], 24 if bench.small else 100, "synthetic vectors"
-    return words[:-2], words[-1], "word vectors"
+    if words is not None:
+        return words[:-2], words[-1], "word vectors"
+    dim = 24 if bench.small else 100
+    files = []
+    for option, count in (("--vectors", 4_000 if bench.small else 200_000), ("--queries", 200 if bench.small else 2000)):
+        path = bench.folder / f"synthetic-{count}.f32"
+        if not path.exists():
+            path.write_bytes(_synthetic(count, dim))
+        files += [option, path]
+    return files, dim, "synthetic vectors"
+
+
+def _synthetic(count, dim):
+    """Normal numbers around a hundred centers, as f32."""
+    generator = random.Random(count)
+    centers = [[generator.gauss(0, 1) for _ in range(dim)] for _ in range(100)]
+    values = array.array("f")
+    for _ in range(count):
+        values.extend(value + generator.gauss(0, 1) for value in generator.choice(centers))
+    return values.tobytes()
 
 
 def program(name, command, codes=(0,)):
@@ -76,3 +97,154 @@ def search_writing(bench):
     loss.note(f"{run['recall_before']:.4f} before, {run['recall_after']:.4f} after {run['written']:,} replacements")
     kept.runs = {"beside": [run]}
     return [kept, loss]
+
+
+def _frames(bench, address, queries, dim, ef):
+    """A file of SEARCH frames for tern-load, k 10."""
+    tern = import_client(bench.root)
+    with tern.Client(address) as client:
+        collection = client.hello().collection("docs").id
+    path = bench.folder / f"search-{ef}.frames"
+    step = 4 * dim
+    text = queries.read_bytes()
+    with open(path, "wb") as file:
+        for at in range(0, len(text) - step + 1, step):
+            body = struct.pack("<HHHH", collection, 10, ef, 0) + text[at:at + step]
+            frame = tern.pack_frame(tern.Op.SEARCH, body)
+            file.write(struct.pack("<I", len(frame)) + frame)
+    return path
+
+
+def _beside(bench, instance, address, frames):
+    """DECIDE in an open loop while another process searches without a pause; and what that one saw."""
+    searches = subprocess.Popen(
+        pinned(bench.client_cpu, [bench.load, "run", "--json", "--target", address, "--frames", frames, "--connections",
+                                  4, "--warmup", 0, "--duration", 2 * bench.seconds + 2 * bench.warmup]),
+        stdout=subprocess.PIPE, text=True)
+    try:
+        run = _decide(bench, instance, address)
+    finally:
+        searches.terminate() # it ends as if its time were over
+        text, _ = searches.communicate(timeout=60)
+    searched = json.loads(text)
+    if searched["failed"]:
+        raise Failure(f"searches failed beside decisions: {searched['statuses']}")
+    run["searches_per_s"] = searched["rps"]
+    return run
+
+
+def _decide(bench, instance, address):
+    return bench.measure(address, "--connections", 8, "--rate", 5_000, "--requests", bench.folder / "decide.csv",
+                         "--fields", "ip:ip,path:string", server_pid=instance.pid)
+
+
+def search(bench):
+    """SEARCH through the socket, k 10: at 1 and 32 connections, in the loop and with a helper, against searches in
+    process; and DECIDE beside it."""
+    fill = 1_500 if bench.small else 100_000
+    files, dim, kind = input_of(bench)
+    queries = files[files.index("--queries") + 1]
+    (bench.folder / "decide.csv").write_text(
+        "ip,path\n" + "".join(f"{i % 200 + 1}.2.3.4,/page/{i}\n" for i in range(1000)))
+    efs = (64, 256)
+    instances = {}
+    with ExitStack() as stack:
+        for helpers in (0, 1):
+            path, address = write_config(bench, f"search-{helpers}", dim, fill, helpers)
+            instance = stack.enter_context(closing(Tern(bench, path, f"search-{helpers}")))
+            instances[helpers] = instance, address
+            _in_process(bench, instance, ["--fill", fill, *files])
+        frames = {ef: _frames(bench, instances[0][1], queries, dim, ef) for ef in efs}
+        parties = {}
+        for ef in efs:
+            parties[f"in process, ef {ef}"] = lambda ef=ef: _in_process(
+                bench, instances[0][0], ["--fill", 0, "--queries", queries, "--ef", ef])
+            for helpers, (instance, address) in instances.items():
+                for connections in (1, 32):
+                    parties[f"{connections}, {helpers} helpers, ef {ef}"] = \
+                        lambda address=address, instance=instance, ef=ef, connections=connections: bench.measure(
+                            address, "--frames", frames[ef], "--check-same", "--connections", connections,
+                            server_pid=instance.pid, spin=connections == 1)
+        for helpers, (instance, address) in instances.items():
+            parties[f"decide, {helpers} helpers"] = lambda instance=instance, address=address: _decide(
+                bench, instance, address)
+            for ef in efs:
+                parties[f"decide, {helpers} helpers, beside ef {ef}"] = \
+                    lambda instance=instance, address=address, ef=ef: _beside(bench, instance, address, frames[ef])
+        runs = bench.interleave(parties, min(bench.rounds, 3))
+    return [_socket_figure(runs, efs, f"{fill:,} {kind} × {dim}, int8"), _decide_figure(runs, efs)]
+
+
+def _in_process(bench, instance, arguments):
+    run = program("perf-beside", [bench.build / "perf/perf-beside", "--run-dir", instance.run_dir, "--only-rest",
+                                  "--rounds", 1, "--recalls", 10, "--seconds", bench.seconds, "--reader-cpu",
+                                  bench.server_cpu, "--writer-cpu", bench.client_cpu, *arguments])
+    return run["rest"]
+
+
+def _socket_figure(runs, efs, what):
+    result = Result("search-socket", "SEARCH over 32 connections against searches in process, searches/s; the worse "
+                    "of ef 64 and 256, the better of with and without a helper", "≥ 0.7×", "×").at_least(0.7)
+    inside = {ef: [run["qps"] for run in runs[f"in process, ef {ef}"]] for ef in efs}
+    served = {ef: [max(pair) for pair in zip(*([run["rps"] for run in runs[f"32, {helpers} helpers, ef {ef}"]]
+                                               for helpers in (0, 1)))] for ef in efs}
+    result.values = [min(values) for values in zip(*(ratios(served[ef], inside[ef]) for ef in efs))]
+    result.note(what)
+    for ef in efs:
+        result.note(f"ef {ef}: in process {median(inside[ef]):,.0f}/s; " + "; ".join(
+            f"{connections} connection{'s' * (connections > 1)}, {'a helper' if helpers else 'no helper'} "
+            f"{median([run['rps'] for run in runs[name]]):,.0f}/s, p50 "
+            f"{median([run['latency_ns']['p50'] for run in runs[name]]) / 1e3:.0f} µs, p99 "
+            f"{median([run['latency_ns']['p99'] for run in runs[name]]) / 1e3:.0f} µs"
+            for connections in (1, 32) for helpers in (0, 1)
+            for name in [f"{connections}, {helpers} helpers, ef {ef}"]))
+        result.note(f"CPU time a search: in process {median([1e6 / run['qps_cpu'] for run in runs[f'in process, ef {ef}']]):.0f} "
+                    "µs, ternd's over 32 connections "
+                    f"{median([run['server_cpu_us'] for run in runs[f'32, 0 helpers, ef {ef}']]):.0f} µs, with a helper "
+                    f"{median([run['server_cpu_us'] for run in runs[f'32, 1 helpers, ef {ef}']]):.0f} µs")
+    mistakes = sum(run["failed"] + run["wrong"] for party in runs.values() for run in party if "failed" in run)
+    if mistakes:
+        result.note(f"{mistakes} failed or wrong answers")
+        result.values = []
+    result.runs = runs
+    return result
+
+
+def _decide_figure(runs, efs):
+    result = Result("search-decide", "p99 of DECIDE at 5,000/s beside 4 connections that search without a pause, with a "
+                    "helper, against p99 alone and two searches of ef 256", "≤ 1×", "×").no_more(1)
+
+    def p99_us(name):
+        return [run["latency_ns"]["p99"] / 1e3 for run in runs[name]]
+    result.values = [beside / (alone + 2 * 1e6 / of_search["qps"]) for beside, alone, of_search in zip(
+        p99_us(f"decide, 1 helpers, beside ef {efs[-1]}"), p99_us("decide, 1 helpers"),
+        runs[f"in process, ef {efs[-1]}"])]
+    for helpers in (0, 1):
+        result.note(f"{'a helper' if helpers else 'no helper'}: p99 alone {median(p99_us(f'decide, {helpers} helpers')):.0f} µs"
+                    + "".join(f", beside {median([run['searches_per_s'] for run in runs[name]]):,.0f} searches/s of ef {ef} "
+                              f"{median(p99_us(name)):.0f} µs"
+                              for ef in efs for name in [f"decide, {helpers} helpers, beside ef {ef}"]))
+    return result
+
+
+def filters(bench):
+    """Searches with filters that let 50 %, 5 % and 0.5 % through: searches/s against unfiltered ones, recall@10."""
+    arguments, kind = [], "synthetic vectors"
+    if not bench.small and vectors.words(bench) is not None:
+        arguments, kind = [bench.folder / "wink-vectors", "100"], "word vectors"
+    runs = [run_program(bench, "perf-filters", *arguments) for _ in range(min(bench.rounds, 3))]
+    names = ("all", "50", "5", "0.5")
+    seen = {f"{name}-{what}": median([run[f"{name}-{what}"] for run in runs])
+            for name in names for what in ("qps", "recall", "estimate-ns")}
+    speed = Result("filters", "searches/s with a filter, the slowest of 50 %, 5 % and 0.5 %, against none", "≥ 0.2×",
+                   "×").at_least(0.2)
+    speed.values = [min(run[f"{name}-qps"] for name in names[1:]) / run["all-qps"] for run in runs]
+    speed.note(f"{kind}, ef 64: {seen['all-qps']:,.0f}/s; " + ", ".join(
+        f"{name} %: {seen[f'{name}-qps']:,.0f}/s" for name in names[1:]))
+    speed.runs = {"filters": runs}
+    worst = Result("filters-recall", "recall@10 lost by a filter, the worst of them against none", "≤ 1 point",
+                   "points").no_more(1)
+    worst.values = [100 * (run["all-recall"] - min(run[f"{name}-recall"] for name in names[1:])) for run in runs]
+    worst.note(f"none {seen['all-recall']:.4f}, " + ", ".join(
+        f"{name} %: {seen[f'{name}-recall']:.4f}" for name in names[1:]))
+    return [speed, worst]

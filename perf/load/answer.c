@@ -142,6 +142,8 @@ static bool take_frames(struct load_run *run, struct load_connection *connection
             if (frame.op == TERN_OP_DECIDE)
                 slot->answer +=
                     items_digest(body, frame.body_length, sizeof(struct tern_decide_item));
+            else if (frame.op == TERN_OP_SEARCH)
+                slot->answer += bytes_digest(body, frame.body_length);
             if (run->source->expected != NULL)
                 check_expected(run, slot, body, frame.body_length);
             good = true;
