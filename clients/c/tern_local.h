@@ -117,12 +117,24 @@ int tern_local_lookup(struct tern_local_context *context, int table, const void 
                       unsigned *count, struct tern_error *error);
 
 /* The vectors that resemble search->vector most, found in this thread: writes at most k hits and
- * how many there are. What was acknowledged before the call is found. Of the flags only
- * TERN_SEARCH_EXACT is known; there is no deadline. The first search of a context, and the first of
- * a larger collection, allocates. TERN_ENOENT no such collection; TERN_EAGAIN it is not there yet;
- * TERN_EINVAL k, ef, a value or the filter (with the byte); TERN_ENOMEM. */
+ * how many there are. What was acknowledged before the call is found. The flags are
+ * TERN_SEARCH_EXACT and TERN_SEARCH_PAYLOAD; there is no deadline. The first search of a context,
+ * the first of a larger collection, and one with more payload than any before it allocate.
+ * TERN_ENOENT no such collection; TERN_EAGAIN it is not there yet; TERN_EINVAL k, ef, a value or
+ * the filter (with the byte); TERN_ENOMEM. */
 int tern_local_search(struct tern_local_context *context, const struct tern_client_search *search,
                       struct tern_client_hit *hits, unsigned *count, struct tern_error *error);
+
+/* What the hits of the context's last search carry, when it was made with TERN_SEARCH_PAYLOAD: the
+ * number of columns; a column's name (not terminated); its value for hit `hit` as on the wire, of
+ * type 0 where there is none. These are copies of the moment of the search: they stay until the
+ * context searches again or is closed, whatever is written, published or let go of meanwhile.
+ * TERN_EINVAL when there is no such hit or column. */
+unsigned tern_local_payload_columns(const struct tern_local_context *context);
+int tern_local_payload_name(const struct tern_local_context *context, unsigned column,
+                            const char **name, size_t *length);
+int tern_local_payload(const struct tern_local_context *context, unsigned hit, unsigned column,
+                       struct tern_client_column *value);
 
 /* The rule of that 1-based index (tern_decision.verdict.rule) in the generation last used.
  * TERN_ENOENT past the end. */

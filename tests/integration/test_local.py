@@ -11,7 +11,7 @@ from instance import BUILD, wait_until
 from tern import Action, EncodeError, Unreachable
 from tern.local import Local
 
-PROGRAM = BUILD / "clients" / "c" / "local" / "local"
+PROGRAM = BUILD / "clients" / "c" / "examples" / "local"
 LIBRARY = str(BUILD / "clients" / "c" / "local" / "libtern-local.so")
 
 

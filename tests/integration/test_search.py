@@ -5,10 +5,11 @@ import json
 import math
 import os
 import signal
+import subprocess
 import threading
 
 import pytest
-from instance import CONFIG, Instance, wait_until
+from instance import BUILD, CONFIG, Instance, wait_until
 from tern import EncodeError, Op, Status, StatusError, Type, pack_value
 from tern.local import Local
 from test_local import LIBRARY
@@ -199,7 +200,11 @@ def test_the_same_in_the_callers_own_process(filled):
     with Local(filled.run_dir, library=LIBRARY) as local:
         client, query = filled.client(), random_rows([0], DIM, 13)[0]
         for expression in [None, *FILTERS]:
-            assert local.search("docs", query, 30, filter=expression) == client.search("docs", query, 30, filter=expression)
+            for payload in (False, True):
+                assert local.search("docs", query, 30, filter=expression, payload=payload) == client.search(
+                    "docs", query, 30, filter=expression, payload=payload)
+        assert local.search("docs", query, 1000, payload=True) == client.search("docs", query, 1000, payload=True)
+        assert local.search("empty", [1, 2, 3], payload=True) == []
         with pytest.raises(EncodeError, match="no collection 'dogs'"):
             local.search("dogs", query)
         with pytest.raises(EncodeError, match="16 dimensions, not 3"):
@@ -208,6 +213,39 @@ def test_the_same_in_the_callers_own_process(filled):
             local.search("docs", query, filter="tenant = 1")
         with pytest.raises(EncodeError):
             local.search("docs", query, 0)
+
+
+def test_payload_in_the_callers_process_outlives_the_vector(filled):
+    identifier, row = COUNT + 7, [1.0] * DIM
+    with Local(filled.run_dir, library=LIBRARY) as local, Vectors(filled, "docs") as docs:
+        docs.upsert({identifier: row}, {identifier: {"label": "first", "tenant": 1}})
+        found = local.search("docs", row, 1, payload=True)
+        for step in range(20):
+            docs.upsert({identifier: row}, {identifier: {"label": f"later {step}", "tenant": 2}})
+        docs.delete([identifier])
+        filled.apply()
+        local.refresh()
+        local.rest()
+        assert [local._payload(0, column) for column in range(2)] == ["first", 1]
+        assert found[0].payload["label"] == "first"
+        assert local.search("docs", row, 1, payload=True)[0].id != identifier
+
+
+def test_the_example_program(filled):
+    def ask(*arguments, vectors):
+        lines = "".join(" ".join(map(str, vector)) + "\n" for vector in vectors)
+        return subprocess.run([BUILD / "clients/c/examples/local_search", filled.run_dir, *arguments], input=lines,
+                              capture_output=True, text=True, timeout=30)
+
+    done = ask("docs", "3", "tenant == 2", vectors=[ROWS[42], ROWS[7]])
+    first, second, rest = done.stdout.split("\n\n")
+    assert rest == "" and done.returncode == 0
+    for text, row in ((first, ROWS[42]), (second, ROWS[7])):
+        assert [int(line.split()[0]) for line in text.splitlines()] == nearest(row, 3, lambda p: p["tenant"] == 2)
+    assert first.splitlines()[0] == "42 1.0000 label=fraud tenant=2 time=1700000042 ratio=0.014 live=0"
+    assert "error: a vector of this collection has 16 dimensions, not 2" in ask("docs", "3", vectors=[[1, 2]]).stdout
+    assert "error: no numbers" in ask("docs", "3", vectors=[["x"]]).stdout
+    assert "no collection dogs" in ask("dogs", "3", vectors=[]).stderr
 
 
 def test_searches_go_on_while_vectors_and_generations_change(make_instance):

@@ -230,6 +230,8 @@ void tern_local_context_close(struct tern_local_context *context)
         tern_scratch_free(context->scratch);
     tern_search_scratch_free(context->search_scratch);
     free(context->filter);
+    tern_buffer_free(&context->payload.places);
+    tern_buffer_free(&context->payload.bytes);
     tern_buffer_free(&context->json);
     free(context->names);
     free(context->facts);

@@ -58,6 +58,15 @@ struct tern_local {
     atomic_bool stopping;
 };
 
+/* Of the hits of a context's last search, row by row. */
+struct tern_local_payload {
+    unsigned columns, count;
+    struct tern_buffer places; /* u32 for each value: where in `bytes` it begins */
+    struct tern_buffer bytes;
+    uint8_t name_lengths[TERN_PAYLOAD_COLUMNS_MAX];
+    char names[TERN_PAYLOAD_COLUMNS_MAX][TERN_NAME_MAX];
+};
+
 struct tern_local_context {
     struct tern_local *local;
     struct tern_local_join *join;   /* in whose page our part is */
@@ -80,6 +89,7 @@ struct tern_local_context {
     struct tern_search_scratch *search_scratch; /* of the largest collection searched */
     struct tern_filter *filter;
     struct tern_search_hit hits[TERN_SEARCH_K_MAX];
+    struct tern_local_payload payload;
     uint8_t cells[TERN_COLUMNS_MAX][16];
 };
 

@@ -34,12 +34,67 @@ static int parse(struct tern_local_context *context, const struct tern_collectio
     return 0;
 }
 
+/* A value as it goes over the wire: u8 type, u16 length, bytes. */
+static int copy_value(struct tern_buffer *out, const struct tern_payload_value *value)
+{
+    size_t length = value->type == TERN_TYPE_NONE     ? 0
+                    : value->type == TERN_TYPE_STRING ? value->string.length
+                                                      : tern_collection_column_width(value->type);
+    uint8_t head[3] = {value->type};
+    int code;
+
+    tern_store_u16(head + 1, (uint16_t)length);
+    code = tern_buffer_append(out, head, sizeof head);
+    if (code != 0 || length == 0)
+        return code;
+    /* Of a number the low bytes, or all. */
+    return tern_buffer_append(out,
+                              value->type == TERN_TYPE_STRING ? (const void *)value->string.bytes
+                                                              : (const void *)&value->u64,
+                              length);
+}
+
+/* Copies what the hits carry: their slots may be used again once the epoch is left. */
+static int copy_payload(struct tern_local_context *context,
+                        const struct tern_collection *collection, unsigned count,
+                        struct tern_error *error)
+{
+    const struct tern_collection_header *header = collection->header;
+    struct tern_local_payload *payload = &context->payload;
+    unsigned columns = header->column_count;
+    int code = 0;
+
+    payload->bytes.length = payload->places.length = 0;
+    for (unsigned i = 0; i < count; i++) {
+        for (unsigned c = 0; c < columns && code == 0; c++) {
+            struct tern_payload_value value =
+                tern_collection_payload(collection, context->hits[i].slot, c);
+            uint32_t place = (uint32_t)payload->bytes.length; /* 1,000 × 16 × 1 KiB at most */
+
+            code = tern_buffer_append(&payload->places, &place, sizeof place);
+            if (code == 0)
+                code = copy_value(&payload->bytes, &value);
+        }
+    }
+    if (code != 0)
+        return tern_error_set(error, code, "no memory for the payload");
+    for (unsigned c = 0; c < columns; c++) {
+        payload->name_lengths[c] = header->columns[c].name_length;
+        memcpy(payload->names[c], header->columns[c].name, header->columns[c].name_length);
+    }
+    payload->columns = columns;
+    payload->count = count;
+    return 0;
+}
+
 /* Within the epoch: slots that are found stay what they are until it is left. */
 static int run(struct tern_local_context *context, const struct tern_collection *collection,
                const struct tern_client_search *asked, struct tern_client_hit *hits,
                unsigned *count, struct tern_error *error)
 {
+    bool with_payload = (asked->flags & TERN_SEARCH_PAYLOAD) != 0;
     struct tern_search_filter filter;
+    unsigned found;
     struct tern_search search = {.query = asked->vector,
                                  .k = asked->k,
                                  .ef = asked->ef,
@@ -52,8 +107,13 @@ static int run(struct tern_local_context *context, const struct tern_collection 
     }
     if (code != 0)
         return code;
-    *count = tern_search_run(collection, context->search_scratch, &search, context->hits);
-    for (unsigned i = 0; i < *count; i++)
+    found = tern_search_run(collection, context->search_scratch, &search, context->hits);
+    if (with_payload)
+        code = copy_payload(context, collection, found, error);
+    if (code != 0)
+        return code;
+    *count = found;
+    for (unsigned i = 0; i < found; i++)
         hits[i] = (struct tern_client_hit){context->hits[i].id, context->hits[i].score};
     return 0;
 }
@@ -76,8 +136,9 @@ int tern_local_search(struct tern_local_context *context, const struct tern_clie
         return tern_error_set(error, TERN_EINVAL,
                               "a vector of this collection has %u dimensions, not %u",
                               collection->dim, search->dim);
-    if ((search->flags & ~(unsigned)TERN_SEARCH_EXACT) != 0)
-        return tern_error_set(error, TERN_ENOTSUP, "hits come without their payload here");
+    if ((search->flags & ~(unsigned)(TERN_SEARCH_EXACT | TERN_SEARCH_PAYLOAD)) != 0)
+        return tern_error_set(error, TERN_ENOTSUP, "unknown flags 0x%x", (unsigned)search->flags);
+    context->payload.columns = context->payload.count = 0;
     code = prepare(context, collection, error);
     if (code != 0)
         return code;
@@ -86,6 +147,38 @@ int tern_local_search(struct tern_local_context *context, const struct tern_clie
     code = run(context, collection, search, hits, count, error);
     tern_reader_leave(&context->part->reader);
     return code;
+}
+
+unsigned tern_local_payload_columns(const struct tern_local_context *context)
+{
+    return context->payload.columns;
+}
+
+int tern_local_payload_name(const struct tern_local_context *context, unsigned column,
+                            const char **name, size_t *length)
+{
+    if (column >= context->payload.columns)
+        return TERN_EINVAL;
+    *name = context->payload.names[column];
+    *length = context->payload.name_lengths[column];
+    return 0;
+}
+
+int tern_local_payload(const struct tern_local_context *context, unsigned hit, unsigned column,
+                       struct tern_client_column *value)
+{
+    const struct tern_local_payload *payload = &context->payload;
+    const uint8_t *at;
+    uint32_t place;
+
+    if (hit >= payload->count || column >= payload->columns)
+        return TERN_EINVAL;
+    memcpy(&place, payload->places.data + ((size_t)hit * payload->columns + column) * sizeof place,
+           sizeof place);
+    at = payload->bytes.data + place;
+    *value = (struct tern_client_column){
+        .type = at[0], .length = tern_load_u16(at + 1), .value = at + 3};
+    return 0;
 }
 
 int tern_local_collection(const struct tern_local_context *context, const char *name)

@@ -20,7 +20,7 @@ from typing import Any, List, Optional, Sequence, Union, overload
 from . import wire
 from .errors import EncodeError, TernError, Unreachable
 from .model import Hit, Request, Rule, Verdict
-from .wire import Action, SearchFlag, Type, VerdictFlag
+from .wire import Action, SearchFlag, Type, Value, VerdictFlag
 
 _EINVAL, _ENOENT, _EBUSY, _EAGAIN = -1, -4, -6, -16
 
@@ -63,6 +63,10 @@ class _Hit(ctypes.Structure):
     _fields_ = [("id", ctypes.c_uint64), ("score", ctypes.c_float)]
 
 
+class _Column(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_uint8), ("length", ctypes.c_uint16), ("value", ctypes.c_void_p)]
+
+
 class _Rule(ctypes.Structure):
     _fields_ = [("index", ctypes.c_uint32), ("action", ctypes.c_uint8), ("name_length", ctypes.c_uint8),
                 ("name", ctypes.c_char * 256)]
@@ -89,6 +93,10 @@ def _load(path: Optional[str]) -> ctypes.CDLL:
         ("tern_local_collection", ctypes.c_int, [pointer, text]),
         ("tern_local_search", ctypes.c_int, [pointer, ctypes.POINTER(_Search), ctypes.POINTER(_Hit),
                                              ctypes.POINTER(ctypes.c_uint), error]),
+        ("tern_local_payload_columns", ctypes.c_uint, [pointer]),
+        ("tern_local_payload_name", ctypes.c_int, [pointer, ctypes.c_uint, ctypes.POINTER(pointer),
+                                                   ctypes.POINTER(ctypes.c_size_t)]),
+        ("tern_local_payload", ctypes.c_int, [pointer, ctypes.c_uint, ctypes.c_uint, ctypes.POINTER(_Column)]),
         ("tern_local_rule", ctypes.c_int, [pointer, ctypes.c_uint32, ctypes.POINTER(_Rule)]),
         ("tern_request_new_for", ctypes.c_int, [ctypes.POINTER(_Schema), ctypes.c_uint32, ctypes.POINTER(pointer)]),
         ("tern_request_free", None, [pointer]),
@@ -178,18 +186,36 @@ class Local:
         return Rule(index, found.name.decode(), Action(found.action))
 
     def search(self, collection: str, vector: Sequence[float], k: int = 10, *, ef: int = 0,
-               filter: Optional[str] = None, exact: bool = False) -> List[Hit]:
-        """The k vectors of a collection that resemble `vector` most, the best first; without their payload."""
+               filter: Optional[str] = None, exact: bool = False, payload: bool = False) -> List[Hit]:
+        """The k vectors of a collection that resemble `vector` most, the best first."""
         self.refresh()
         search = _Search(self._library.tern_local_collection(self._context, collection.encode()), len(vector),
-                         (ctypes.c_float * len(vector))(*vector), k, ef, SearchFlag.EXACT if exact else 0,
+                         (ctypes.c_float * len(vector))(*vector), k, ef,
+                         (SearchFlag.EXACT if exact else 0) | (SearchFlag.PAYLOAD if payload else 0),
                          None if filter is None else filter.encode(), 0)
         if search.collection < 0:
             raise EncodeError(f"no collection {collection!r}")
         hits, count = (_Hit * max(k, 1))(), ctypes.c_uint()
         self._check(self._library.tern_local_search(self._context, ctypes.byref(search), hits, ctypes.byref(count),
                                                     ctypes.byref(self._error)))
-        return [Hit(hit.id, hit.score) for hit in hits[:count.value]]
+        if not payload:
+            return [Hit(hit.id, hit.score) for hit in hits[:count.value]]
+        names = self._payload_names()
+        return [Hit(hit.id, hit.score, {name: self._payload(number, column) for column, name in enumerate(names)})
+                for number, hit in enumerate(hits[:count.value])]
+
+    def _payload_names(self) -> List[str]:
+        name, length, names = ctypes.c_void_p(), ctypes.c_size_t(), []
+        for column in range(self._library.tern_local_payload_columns(self._context)):
+            self._check(self._library.tern_local_payload_name(self._context, column, ctypes.byref(name),
+                                                              ctypes.byref(length)))
+            names.append(ctypes.string_at(name.value or 0, length.value).decode())
+        return names
+
+    def _payload(self, hit: int, column: int) -> Value:
+        value = _Column()
+        self._check(self._library.tern_local_payload(self._context, hit, column, ctypes.byref(value)))
+        return wire.unpack_value(value.type, ctypes.string_at(value.value or 0, value.length))
 
     def _set(self, name: str, value: Any) -> None:
         schema = self._library.tern_local_schema(self._context).contents
