@@ -21,7 +21,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { K = 10, STEPS = 10, QUERIES_MAX = 1000 };
+enum { K = 10, STEPS = 10, QUERIES_MAX = 5000 };
 
 static const unsigned efs[] = {10, 16, 32, 64, 128, 256};
 

@@ -46,30 +46,11 @@ bool tern_graph_list_add(_Atomic uint32_t *list, unsigned length, uint32_t targe
     return true;
 }
 
-/* Moves links from the back into holes before it, each copied before the copied one goes, so that
- * holes gather at the end. A reader may meet a link twice meanwhile, and sees it once. */
-static void close_holes(_Atomic uint32_t *list, unsigned length)
-{
-    unsigned hole = 0, last = length;
-
-    for (;;) {
-        while (hole < length && get(list, hole) != TERN_SLOT_NONE)
-            hole++;
-        while (last > 0 && get(list, last - 1) == TERN_SLOT_NONE)
-            last--;
-        if (hole >= last)
-            return;
-        set(list, hole, get(list, last - 1));
-        set(list, last - 1, TERN_SLOT_NONE);
-    }
-}
-
 void tern_graph_list_remove(_Atomic uint32_t *list, unsigned length, uint32_t target)
 {
     for (unsigned i = 0; i < length; i++)
         if (get(list, i) == target)
             set(list, i, TERN_SLOT_NONE);
-    close_holes(list, length);
 }
 
 void tern_graph_list_replace(_Atomic uint32_t *list, unsigned length, uint32_t from, uint32_t to)
@@ -108,7 +89,6 @@ void tern_graph_list_set(_Atomic uint32_t *list, unsigned length, const uint32_t
     for (unsigned i = 0; i < length; i++)
         if ((stays[i / 64] >> i % 64 & 1) == 0 && get(list, i) != TERN_SLOT_NONE)
             set(list, i, TERN_SLOT_NONE);
-    close_holes(list, length);
 }
 
 void tern_graph_list_clear_unseen(_Atomic uint32_t *list, unsigned length)

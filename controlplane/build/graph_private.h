@@ -266,14 +266,14 @@ void tern_graph_measure(struct tern_graph *graph, const struct tern_graph_probe 
 unsigned tern_graph_select(struct tern_graph *graph, uint32_t owner,
                            struct tern_candidate *candidates, unsigned count, unsigned limit);
 
-/* graph_lists.c: lists of links, changed by single stores. `targets` have no duplicates. */
+/* graph_lists.c: lists of links, changed by single stores; a link stays where it is, so that who
+ * reads the list meanwhile meets it. `targets` have no duplicates. */
 unsigned tern_graph_list_read(const _Atomic uint32_t *list, unsigned length, uint32_t *targets);
 bool tern_graph_list_has(const _Atomic uint32_t *list, unsigned length, uint32_t target);
 /* Into the first hole; true when it is there afterwards. */
 bool tern_graph_list_add(_Atomic uint32_t *list, unsigned length, uint32_t target);
 /* `to`, which is not there, in the place of `from`, which is: one store. */
 void tern_graph_list_replace(_Atomic uint32_t *list, unsigned length, uint32_t from, uint32_t to);
-/* The last link moves into the place of the one removed. */
 void tern_graph_list_remove(_Atomic uint32_t *list, unsigned length, uint32_t target);
 /* Makes the list hold exactly `targets`: what stays is not touched. count ≤ length ≤ 2·M_MAX. */
 void tern_graph_list_set(_Atomic uint32_t *list, unsigned length, const uint32_t *targets,

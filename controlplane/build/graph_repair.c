@@ -10,6 +10,10 @@
  *     3. children get another anchor   each has the old one until it has the new one
  *     4. its anchor is TERN_SLOT_NONE  it is out of the tree: repaired, nobody links to it again
  *     5. links to it are replaced      a store each
+ *     6. what it led to is led to      likewise
+ *
+ * Without the last, vectors that replace others are found by fewer links than those they replaced:
+ * a graph whose every vector is replaced once then loses half a point of recall.
  *
  * So the state and the anchor of a tombstone say what is left to do, and there is no intent. */
 #include "controlplane/build/graph_private.h"
@@ -17,6 +21,7 @@
 #define WALK_MAX       256u /* slots that are looked at on a level for a new entry */
 #define REPLACE_MAX    3u   /* links that stand in for one, */
 #define REPLACE_TRIES  8u   /* of so many candidates */
+#define ADOPTERS_MAX   2u   /* of those that may lead to what a tombstone led to, the nearest */
 #define NEIGHBOURS_MAX (2 * TERN_BATCH_MAX)
 
 /* Among what a link to a tombstone may be replaced with, and what may be a child's anchor. */
@@ -278,6 +283,28 @@ void tern_graph_replace_link(struct tern_graph *graph, uint32_t owner, uint32_t 
         tern_graph_list_remove(list, length, tombstone);
 }
 
+/* One of near[0..count) leads to `target`, which has lost the link of a tombstone. */
+static void adopt(struct tern_graph *graph, uint32_t target, unsigned level, const uint32_t *near,
+                  unsigned count)
+{
+    unsigned length = tern_graph_list_length(graph, level), usable = 0;
+    uint32_t slots[NEIGHBOURS_MAX];
+    struct tern_candidate sorted[NEIGHBOURS_MAX];
+
+    if (!is_in_tree(graph, target, true))
+        return;
+    for (unsigned i = 0; i < count; i++)
+        if (near[i] != target && is_in_tree(graph, near[i], true) &&
+            tern_graph_level(graph, near[i]) >= level &&
+            !tern_graph_list_has(tern_graph_list(graph, near[i], level), length, target))
+            slots[usable++] = near[i];
+    tern_graph_probe_slot(graph, &graph->center, target);
+    sort_by_distance(graph, slots, usable, sorted);
+    for (unsigned i = 0; i < usable && i < ADOPTERS_MAX; i++)
+        if (tern_graph_connect(graph, sorted[i].slot, target, level, false))
+            return;
+}
+
 /* Closes one level: `around` are those found by a search. */
 static void repair_level(struct tern_graph *graph, uint32_t slot, unsigned level,
                          const struct tern_candidate *around, unsigned found)
@@ -297,6 +324,8 @@ static void repair_level(struct tern_graph *graph, uint32_t slot, unsigned level
     for (unsigned i = 0; i < found; i++)
         if (tern_graph_list_has(tern_graph_list(graph, around[i].slot, level), length, slot))
             tern_graph_replace_link(graph, around[i].slot, slot, level, near, near_count);
+    for (unsigned i = 0; i < count; i++)
+        adopt(graph, links[i], level, near, near_count);
 }
 
 void tern_graph_repair(struct tern_graph *graph, uint32_t slot)

@@ -11,7 +11,7 @@
 
 #include "shared/clock.h"
 
-#define SWEEP_SLOTS      256u     /* slots of one step */
+#define SWEEP_SLOTS      64u      /* slots of one step */
 #define SWEEP_SHARE      64u      /* a sweep begins for a 64th of the slots, */
 #define SWEEP_WAIT       1000000u /* µs: or that long after the last one, */
 #define SPARE_LEFT       2u       /* or when less than half of the spare slots are left */
@@ -72,7 +72,7 @@ static void sweep_list(struct tern_graph *graph, uint32_t owner, unsigned level)
     unsigned length = tern_graph_list_length(graph, level), count;
     uint32_t links[TERN_BATCH_MAX], near[TERN_BATCH_MAX];
 
-    /* Of a copy: links move while others are taken away. */
+    /* Of a copy: what is replaced changes the list. */
     count = tern_graph_list_read(list, length, links);
     for (unsigned i = 0; i < count; i++) {
         if (is_in_batch(&graph->mending, links[i]))

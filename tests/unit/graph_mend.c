@@ -343,7 +343,7 @@ static void room_comes_back(TERN_TEST_STATE)
 static double recall_of(struct tern_graph_object *object, const float *vectors, uint32_t count,
                         uint32_t dim, const uint64_t *ids, unsigned ef)
 {
-    enum { QUERIES = 200 };
+    enum { QUERIES = 600 };
     struct tern_search_hit hits[K], nearest[K];
     uint64_t queries = 4711;
     unsigned right = 0;
@@ -402,7 +402,7 @@ static void churn(TERN_TEST_STATE)
     tern_graph_link(anew.graph);
     fresh = recall_of(&anew, vectors, COUNT, WIDE, ids, 20);
     print_message("recall before %.4f, after %.4f, of a new graph %.4f\n", before, after, fresh);
-    assert_true(after >= fresh - 0.02);
+    assert_true(after >= fresh - 0.01);
     free(vectors);
     free(ids);
     tern_graph_object_free(&object);
