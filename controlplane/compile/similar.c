@@ -60,7 +60,7 @@ static int add_literals(struct parts *parts, const struct tern_unit_atom *atom)
 {
     for (uint32_t i = 0; i < atom->count; i++) {
         struct tern_similar_range *range;
-        struct tern_similar_string *string;
+        struct tern_text_span *string;
 
         if (atom->ranges != NULL) {
             range = tern_list_push(&parts->ranges, sizeof *range);
@@ -73,8 +73,7 @@ static int add_literals(struct parts *parts, const struct tern_unit_atom *atom)
         string = tern_list_push(&parts->strings, sizeof *string);
         if (string == NULL)
             return TERN_ENOMEM;
-        *string =
-            (struct tern_similar_string){(uint32_t)parts->bytes.length, atom->strings[i].length};
+        *string = (struct tern_text_span){(uint32_t)parts->bytes.length, atom->strings[i].length};
         if (tern_buffer_append(&parts->bytes, atom->strings[i].bytes, atom->strings[i].length) != 0)
             return TERN_ENOMEM;
     }
@@ -134,7 +133,7 @@ static int append_parts(const struct parts *parts, struct tern_buffer *out)
     if (status == 0)
         status = append_list(out, &parts->ranges, sizeof(struct tern_similar_range));
     if (status == 0)
-        status = append_list(out, &parts->strings, sizeof(struct tern_similar_string));
+        status = append_list(out, &parts->strings, sizeof(struct tern_text_span));
     if (status == 0 && parts->bytes.length > 0)
         status = tern_buffer_append(out, parts->bytes.data, parts->bytes.length);
     return status;

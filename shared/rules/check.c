@@ -37,50 +37,11 @@ static bool in_ranges(const struct tern_check_range *ranges, uint32_t count,
            tern_address_compare(key, ranges->last) <= 0;
 }
 
-static int compare_string(const struct tern_rules *rules, const struct tern_text_span *span,
-                          const union tern_value *value)
-{
-    uint32_t length = value->string.length;
-    int order = memcmp(rules->bytes + span->offset, value->string.bytes,
-                       span->length < length ? span->length : length);
-
-    return order != 0 ? order : (span->length > length) - (span->length < length);
-}
-
-static bool is_one_of(const struct tern_rules *rules, const struct tern_text_span *strings,
-                      uint32_t count, const union tern_value *value)
-{
-    while (count > 0) {
-        uint32_t half = count / 2;
-        int order = compare_string(rules, &strings[half], value);
-
-        if (order == 0)
-            return true;
-        if (order < 0) {
-            strings += half + 1;
-            count -= half + 1;
-        } else {
-            count = half;
-        }
-    }
-    return false;
-}
-
-static bool has_end(const struct tern_rules *rules, const struct tern_text_span *span,
-                    const union tern_value *value, bool last)
-{
-    uint32_t length = value->string.length;
-    uint32_t from = last && length >= span->length ? length - span->length : 0;
-
-    return length >= span->length &&
-           memcmp(rules->bytes + span->offset, value->string.bytes + from, span->length) == 0;
-}
-
 static bool atom_holds(const struct tern_rules *rules, struct tern_candidate *candidate,
                        const struct tern_check_atom *atom)
 {
     const struct tern_check_range *ranges = rules->check_ranges + atom->first;
-    const struct tern_text_span *strings = rules->check_strings + atom->first;
+    const struct tern_text_span *texts = rules->check_strings + atom->first;
     union tern_value value;
 
     if (atom->kind == TERN_CHECK_RECORD || atom->kind == TERN_CHECK_LISTED)
@@ -94,11 +55,12 @@ static bool atom_holds(const struct tern_rules *rules, struct tern_candidate *ca
     case TERN_CHECK_ADDRESS:
         return in_ranges(ranges, atom->count, value.address);
     case TERN_CHECK_EQUALS:
-        return is_one_of(rules, strings, atom->count, &value);
+        return tern_text_is_among(rules->bytes, texts, atom->count, value.string.bytes,
+                                  value.string.length);
     case TERN_CHECK_STARTS:
-        return has_end(rules, strings, &value, false);
+        return tern_text_starts(rules->bytes, texts, value.string.bytes, value.string.length);
     case TERN_CHECK_ENDS:
-        return has_end(rules, strings, &value, true);
+        return tern_text_ends(rules->bytes, texts, value.string.bytes, value.string.length);
     case TERN_CHECK_IN_SET:
         return tern_table_find(&rules->tables[atom->set], &value) != TERN_NOT_FOUND;
     default: /* THERE, CELL */

@@ -15,6 +15,7 @@
 #include "shared/base.h"
 #include "shared/layout.h"
 #include "shared/limits.h"
+#include "shared/rules/text.h"
 
 #define TERN_RULES_MAGIC    0x73656c75726e7265ull
 #define TERN_RULES_VERSION  10u
@@ -267,14 +268,6 @@ TERN_LAYOUT_FIELD(tern_term, text, 4);
 TERN_LAYOUT_FIELD(tern_term, based, 8);
 TERN_LAYOUT_FIELD(tern_term, check, 12);
 TERN_LAYOUT_FIELD(tern_term, class, 16);
-
-struct tern_text_span {
-    uint32_t offset; /* in bytes */
-    uint32_t length;
-};
-TERN_LAYOUT_SIZE(tern_text_span, 8);
-TERN_LAYOUT_FIELD(tern_text_span, offset, 0);
-TERN_LAYOUT_FIELD(tern_text_span, length, 4);
 
 /* Residual predicates: rows over limits.rules_bytes leave the costliest out, as if they always
  * held, and a bit that survives is asked directly (shared/rules/check.h). A check is a run of

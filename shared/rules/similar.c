@@ -125,38 +125,6 @@ static bool in_ranges(const struct tern_similar_range *ranges, uint32_t count, u
     return count == 1 && ranges->first <= key && key <= ranges->last;
 }
 
-static bool is_one_of(const struct tern_similar *similar, const struct tern_similar_string *strings,
-                      uint32_t count, const struct tern_payload_value *value)
-{
-    while (count > 0) {
-        uint32_t half = count / 2, length = strings[half].length;
-        int order = memcmp(similar->bytes + strings[half].offset, value->string.bytes,
-                           tern_min_u64(length, value->string.length));
-
-        if (order == 0)
-            order = (length > value->string.length) - (length < value->string.length);
-        if (order == 0)
-            return true;
-        if (order < 0) {
-            strings += half + 1;
-            count -= half + 1;
-        } else {
-            count = half;
-        }
-    }
-    return false;
-}
-
-static bool has_end(const struct tern_similar *similar, const struct tern_similar_string *string,
-                    const struct tern_payload_value *value, bool last)
-{
-    uint32_t length = value->string.length;
-    uint32_t from = last && length >= string->length ? length - string->length : 0;
-
-    return length >= string->length &&
-           memcmp(similar->bytes + string->offset, value->string.bytes + from, string->length) == 0;
-}
-
 static uint64_t number_key(const struct tern_payload_value *value)
 {
     return value->type == TERN_TYPE_I64 ? tern_interval_key_i64(value->i64) : value->u64;
@@ -167,7 +135,8 @@ static bool test_holds(const struct asking *asking, const struct tern_similar_te
     const struct tern_similar *similar = asking->similar;
     const struct tern_similar_result *result = &asking->results[test->vote];
     const struct tern_similar_range *ranges = similar->ranges + test->first;
-    const struct tern_similar_string *strings = similar->strings + test->first;
+    const struct tern_text_span *texts = similar->strings + test->first;
+    const struct tern_payload_value *value = &result->value;
 
     if (test->kind == TERN_SIMILAR_FOUND)
         return result->found > 0;
@@ -178,13 +147,14 @@ static bool test_holds(const struct asking *asking, const struct tern_similar_te
         return false;
     switch (test->kind) {
     case TERN_SIMILAR_NUMBER:
-        return in_ranges(ranges, test->count, number_key(&result->value));
+        return in_ranges(ranges, test->count, number_key(value));
     case TERN_SIMILAR_EQUALS:
-        return is_one_of(similar, strings, test->count, &result->value);
+        return tern_text_is_among(similar->bytes, texts, test->count, value->string.bytes,
+                                  value->string.length);
     case TERN_SIMILAR_STARTS:
-        return has_end(similar, strings, &result->value, false);
+        return tern_text_starts(similar->bytes, texts, value->string.bytes, value->string.length);
     case TERN_SIMILAR_ENDS:
-        return has_end(similar, strings, &result->value, true);
+        return tern_text_ends(similar->bytes, texts, value->string.bytes, value->string.length);
     default: /* VOTED */
         return true;
     }

@@ -21,7 +21,7 @@ struct tern_similar {
     const struct tern_similar_vote *votes;
     const struct tern_similar_test *tests;
     const struct tern_similar_range *ranges;
-    const struct tern_similar_string *strings;
+    const struct tern_text_span *strings;
     const uint8_t *bytes;
     int16_t columns[]; /* by vote, of the collection; -1: it has no such column now */
 };

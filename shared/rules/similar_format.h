@@ -1,5 +1,6 @@
 /* The bytes of a SIMILAR unit: what is asked of the vectors that a field's vector resembles. They
- * stand where other units have their classifier; every part follows the one before.
+ * stand where other units have their classifier: the header, then votes, tests, ranges, strings
+ * (struct tern_text_span) and their bytes, each part behind the one before.
  *
  * The neighbours are the `k` nearest vectors of the collection (unit.table). Similarity is their
  * score as a search gives it; in l2 collections, whose score is a distance, 1 / (1 + score). */
@@ -8,6 +9,7 @@
 
 #include "shared/layout.h"
 #include "shared/limits.h"
+#include "shared/rules/text.h"
 
 struct tern_similar_header {
     uint32_t k; /* of the search: the largest of the votes */
@@ -82,13 +84,5 @@ struct tern_similar_range { /* inclusive, of order-preserving keys */
 TERN_LAYOUT_SIZE(tern_similar_range, 16);
 TERN_LAYOUT_FIELD(tern_similar_range, first, 0);
 TERN_LAYOUT_FIELD(tern_similar_range, last, 8);
-
-struct tern_similar_string { /* in the bytes at the end */
-    uint32_t offset;
-    uint32_t length;
-};
-TERN_LAYOUT_SIZE(tern_similar_string, 8);
-TERN_LAYOUT_FIELD(tern_similar_string, offset, 0);
-TERN_LAYOUT_FIELD(tern_similar_string, length, 4);
 
 #endif

@@ -63,8 +63,7 @@ static bool find_parts(const struct tern_similar_header *header, uint64_t length
     uint64_t wanted = sizeof *header + header->vote_count * sizeof(struct tern_similar_vote) +
                       header->test_count * sizeof(struct tern_similar_test) +
                       header->range_count * sizeof(struct tern_similar_range) +
-                      header->string_count * sizeof(struct tern_similar_string) +
-                      header->byte_count;
+                      header->string_count * sizeof(struct tern_text_span) + header->byte_count;
 
     if (wanted != length)
         return false;
@@ -75,7 +74,7 @@ static bool find_parts(const struct tern_similar_header *header, uint64_t length
     similar->ranges = (const void *)at;
     at += header->range_count * sizeof(struct tern_similar_range);
     similar->strings = (const void *)at;
-    at += header->string_count * sizeof(struct tern_similar_string);
+    at += header->string_count * sizeof(struct tern_text_span);
     similar->bytes = at;
     return true;
 }
