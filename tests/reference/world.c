@@ -393,3 +393,10 @@ void world_rules_free(struct world_rules *compiled)
     free(compiled->section);
     tern_compiled_free(&compiled->compiled);
 }
+
+void world_set_string(union world_facts *facts, enum world_field field, const char *text)
+{
+    facts->head.values[field].string.bytes = (const uint8_t *)text;
+    facts->head.values[field].string.length = (uint32_t)strlen(text);
+    tern_facts_set_present(&facts->head, field);
+}

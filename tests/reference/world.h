@@ -127,5 +127,6 @@ union world_facts { /* one item: room for the values that follow the head, raw s
     struct tern_facts head;
     uint8_t room[sizeof(struct tern_facts) + (WORLD_SLOTS + 1) * sizeof(union tern_value)];
 };
+void world_set_string(union world_facts *facts, enum world_field field, const char *text);
 
 #endif

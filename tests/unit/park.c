@@ -5,14 +5,28 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+static int client;
+
+/* A loop that parks every search, its one helper, and a client. */
+static int set_up(TERN_TEST_STATE)
+{
+    search_make_server(1, 0);
+    client = search_connect_client();
+    return 0;
+}
+
+static int tear_down(TERN_TEST_STATE)
+{
+    search_close_client(client);
+    search_end_server();
+    return 0;
+}
+
 static void others_go_on_meanwhile(TERN_TEST_STATE)
 {
     static struct search_reply reply;
     struct search_body body = search_body_of(1, 10, 0, search_some_query(5), NULL);
-    int client;
 
-    search_make_server(1, 0);
-    client = search_connect_client();
     search_ask(client, 1, 0, &body);
     search_send_frame(client, TERN_OP_PING, 2, 0, "x", 1);
     search_turn();
@@ -24,18 +38,13 @@ static void others_go_on_meanwhile(TERN_TEST_STATE)
     search_read_reply(client, 1, TERN_STATUS_OK, &reply);
     search_check_hits(&reply, search_some_query(5), 10);
     assert_int_equal(world.worker->board->counters.searches_offloaded, 1);
-    search_close_client(client);
-    search_end_server();
 }
 
 static void a_client_that_ends_its_side_is_answered(TERN_TEST_STATE)
 {
     static struct search_reply reply;
     struct search_body body = search_body_of(1, 10, 0, search_some_query(6), NULL);
-    int client;
 
-    search_make_server(1, 0);
-    client = search_connect_client();
     search_ask(client, 1, 0, &body);
     shutdown(client, SHUT_WR);
     search_turn();
@@ -48,18 +57,13 @@ static void a_client_that_ends_its_side_is_answered(TERN_TEST_STATE)
     search_check_hits(&reply, search_some_query(6), 10);
     search_turn();
     assert_int_equal(read(client, &reply, 1), 0);
-    search_close_client(client);
-    search_end_server();
 }
 
 static void a_deadline_passes(TERN_TEST_STATE)
 {
     static struct search_reply reply;
     struct search_body body = search_body_of(1, 10, 0, search_some_query(1), NULL);
-    int client;
 
-    search_make_server(1, 0);
-    client = search_connect_client();
     search_ask(client, 1, 1, &body); /* noticed by the loop: no helper comes */
     search_turn();
     while (!search_has_reply(client))
@@ -78,8 +82,6 @@ static void a_deadline_passes(TERN_TEST_STATE)
     search_read_reply(client, 2, TERN_STATUS_DEADLINE, &reply);
     assert_non_null(strstr((const char *)reply.body, "before its turn came"));
     assert_int_equal(world.worker->board->counters.deadlines, 2);
-    search_close_client(client);
-    search_end_server();
 }
 
 static void a_search_is_cancelled(TERN_TEST_STATE)
@@ -87,10 +89,7 @@ static void a_search_is_cancelled(TERN_TEST_STATE)
     static struct search_reply reply;
     struct search_body body = search_body_of(1, 10, 0, search_some_query(1), NULL);
     uint8_t id[4] = {2};
-    int client;
 
-    search_make_server(1, 0);
-    client = search_connect_client();
     for (uint32_t i = 1; i <= 3; i++)
         search_ask(client, i, 0, &body);
     search_send_frame(client, TERN_OP_CANCEL, 4, 0, id, 4);
@@ -106,8 +105,6 @@ static void a_search_is_cancelled(TERN_TEST_STATE)
     search_send_frame(client, TERN_OP_CANCEL, 5, 0, id, 4); /* there is nothing any more */
     search_turn();
     search_read_reply(client, 5, TERN_STATUS_OK, &reply);
-    search_close_client(client);
-    search_end_server();
 }
 
 /* Whoever gets the slot of a connection that went away gets none of its answers. */
@@ -115,37 +112,29 @@ static void a_client_goes_away(TERN_TEST_STATE)
 {
     static struct search_reply reply;
     struct search_body body = search_body_of(1, 10, 0, search_some_query(1), NULL);
-    int client, other;
 
-    search_make_server(1, 0);
-    client = search_connect_client();
     for (uint32_t i = 1; i <= 3; i++)
         search_ask(client, i, 0, &body);
     search_turn();
     search_helper_turn(); /* one is done, not collected yet */
     search_close_client(client);
     assert_int_equal(world.worker->connections.open, 0);
-    other = search_connect_client();
+    client = search_connect_client();
     assert_int_equal(world.worker->connections.used, 1);
-    search_send_frame(other, TERN_OP_PING, 1, 0, NULL, 0);
+    search_send_frame(client, TERN_OP_PING, 1, 0, NULL, 0);
     while (search_helper_turn())
         search_turn();
     search_turn();
-    search_read_reply(other, 1, TERN_STATUS_OK, &reply);
+    search_read_reply(client, 1, TERN_STATUS_OK, &reply);
     assert_int_equal(reply.frame.op, TERN_OP_PING);
-    assert_false(search_has_reply(other));
-    search_close_client(other);
-    search_end_server();
+    assert_false(search_has_reply(client));
 }
 
 static void too_many_are_shed(TERN_TEST_STATE)
 {
     static struct search_reply reply;
     struct search_body body = search_body_of(1, 1, 0, search_some_query(1), NULL);
-    int client;
 
-    search_make_server(1, 0);
-    client = search_connect_client();
     for (uint32_t i = 1; i <= TERN_RING_SLOTS + 1; i++)
         search_ask(client, i, 0, &body);
     search_turn();
@@ -160,8 +149,6 @@ static void too_many_are_shed(TERN_TEST_STATE)
     search_helper_turn();
     search_turn();
     search_read_reply(client, 1, TERN_STATUS_OK, &reply);
-    search_close_client(client);
-    search_end_server();
 }
 
 /* What a request asks for may be gone or another when its turn comes. */
@@ -169,10 +156,7 @@ static void the_generation_changes_meanwhile(TERN_TEST_STATE)
 {
     static struct search_reply reply;
     struct search_body body = search_body_of(1, 10, 0, search_some_query(1), NULL);
-    int client;
 
-    search_make_server(1, 0);
-    client = search_connect_client();
     for (uint32_t i = 1; i <= 3; i++) {
         search_ask(client, i, 0, &body);
         search_turn();
@@ -192,8 +176,6 @@ static void the_generation_changes_meanwhile(TERN_TEST_STATE)
         search_turn();
         search_read_reply(client, i, i < 3 ? TERN_STATUS_NOT_FOUND : TERN_STATUS_NOT_READY, &reply);
     }
-    search_close_client(client);
-    search_end_server();
 }
 
 /* The share of a turn is for all its searches: what is past it is parked. */
@@ -202,7 +184,6 @@ static void a_turn_has_a_share(TERN_TEST_STATE)
     static struct search_reply reply;
     struct search_body body = search_body_of(1, 10, 0, search_some_query(1), NULL);
     unsigned in_turn = 0;
-    int client;
 
     search_make_server(1, 20000); /* a scan of 300 is estimated at some µs */
     client = search_connect_client();
@@ -218,21 +199,20 @@ static void a_turn_has_a_share(TERN_TEST_STATE)
     search_turn();
     for (unsigned i = in_turn; i < 40; i++)
         search_read_reply(client, i + 1, TERN_STATUS_OK, &reply);
-    search_close_client(client);
-    search_end_server();
 }
 
 int main(void)
 {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(others_go_on_meanwhile),
-        cmocka_unit_test(a_client_that_ends_its_side_is_answered),
-        cmocka_unit_test(a_deadline_passes),
-        cmocka_unit_test(a_search_is_cancelled),
-        cmocka_unit_test(a_client_goes_away),
-        cmocka_unit_test(too_many_are_shed),
-        cmocka_unit_test(the_generation_changes_meanwhile),
-        cmocka_unit_test(a_turn_has_a_share),
+        TEST(others_go_on_meanwhile),
+        TEST(a_client_that_ends_its_side_is_answered),
+        TEST(a_deadline_passes),
+        TEST(a_search_is_cancelled),
+        TEST(a_client_goes_away),
+        TEST(too_many_are_shed),
+        TEST(the_generation_changes_meanwhile),
+        cmocka_unit_test_teardown(a_turn_has_a_share, tear_down),
     };
 
     return cmocka_run_group_tests(tests, search_make_world, search_free_world);

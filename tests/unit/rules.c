@@ -18,20 +18,6 @@ static int teardown(TERN_TEST_STATE)
     return 0;
 }
 
-static void set_path(union world_facts *facts, const char *path)
-{
-    facts->head.values[WORLD_PATH].string.bytes = (const uint8_t *)path;
-    facts->head.values[WORLD_PATH].string.length = (uint32_t)strlen(path);
-    tern_facts_set_present(&facts->head, WORLD_PATH);
-}
-
-static void set_agent(union world_facts *facts, const char *agent)
-{
-    facts->head.values[WORLD_AGENT].string.bytes = (const uint8_t *)agent;
-    facts->head.values[WORLD_AGENT].string.length = (uint32_t)strlen(agent);
-    tern_facts_set_present(&facts->head, WORLD_AGENT);
-}
-
 static struct tern_verdict decide(const struct world_rules *compiled,
                                   const union world_facts *facts)
 {
@@ -131,16 +117,16 @@ static void verdicts_say_why(TERN_TEST_STATE)
     config.threshold_count = 2;
     assert_int_equal(world_compile(&world, &config, &compiled), 0);
 
-    set_path(&facts, "nothing");
+    world_set_string(&facts, WORLD_PATH, "nothing");
     verdict = decide(&compiled, &facts);
     assert_true(tern_verdict_equal(&verdict, &(struct tern_verdict){.action = TERN_ALLOW}));
-    set_path(&facts, "x"); /* one scoring rule: the lower threshold */
+    world_set_string(&facts, WORLD_PATH, "x"); /* one scoring rule: the lower threshold */
     verdict = decide(&compiled, &facts);
     assert_true(tern_verdict_equal(&verdict, &(struct tern_verdict){.action = TERN_CHALLENGE,
                                                                     .tier = 1,
                                                                     .cause = TERN_CAUSE_THRESHOLD,
                                                                     .score = 2.5f}));
-    set_path(&facts, "ax"); /* both; a rule of two conjunctions adds once */
+    world_set_string(&facts, WORLD_PATH, "ax"); /* both; a rule of two conjunctions adds once */
     facts.head.values[WORLD_USER].u64 = 3;
     tern_facts_set_present(&facts.head, WORLD_USER);
     verdict = decide(&compiled, &facts);
@@ -149,7 +135,7 @@ static void verdicts_say_why(TERN_TEST_STATE)
                                                                     .cause = TERN_CAUSE_THRESHOLD,
                                                                     .score = 4.5f}));
     tern_facts_clear(&facts.head);
-    set_path(&facts, "e");
+    world_set_string(&facts, WORLD_PATH, "e");
     verdict = decide(&compiled, &facts);
     assert_true(tern_verdict_equal(
         &verdict, &(struct tern_verdict){.action = TERN_UNDECIDED,
@@ -157,13 +143,13 @@ static void verdicts_say_why(TERN_TEST_STATE)
                                          .rule = 4,
                                          .flags = TERN_VERDICT_DEGRADED,
                                          .cause = TERN_CAUSE_ESCALATION_UNAVAILABLE}));
-    set_path(&facts, "dx"); /* its own score */
+    world_set_string(&facts, WORLD_PATH, "dx"); /* its own score */
     verdict = decide(&compiled, &facts);
     assert_true(tern_verdict_equal(
         &verdict,
         &(struct tern_verdict){
             .action = TERN_DENY, .tier = 1, .rule = 5, .cause = TERN_CAUSE_RULE, .score = 9}));
-    set_path(&facts, "px"); /* none of its own: what was added before it */
+    world_set_string(&facts, WORLD_PATH, "px"); /* none of its own: what was added before it */
     verdict = decide(&compiled, &facts);
     assert_true(tern_verdict_equal(
         &verdict,
@@ -206,11 +192,11 @@ static void shadow_rules_only_count(TERN_TEST_STATE)
     assert_int_equal(tern_scratch_new(&scratch), 0);
     tern_scratch_count_hits(scratch, slots, counters);
 
-    set_path(&facts, "a");
+    world_set_string(&facts, WORLD_PATH, "a");
     tern_rules_decide(compiled.rules, scratch, &item, 1, &verdict);
     assert_true(
         tern_verdict_equal(&verdict, &(struct tern_verdict){.action = TERN_ALLOW, .score = 2}));
-    set_path(&facts, "ab");
+    world_set_string(&facts, WORLD_PATH, "ab");
     tern_rules_decide(compiled.rules, scratch, &item, 1, &verdict);
     assert_true(tern_verdict_equal(
         &verdict, &(struct tern_verdict){.action = TERN_CHALLENGE,
@@ -219,7 +205,7 @@ static void shadow_rules_only_count(TERN_TEST_STATE)
                                          .flags = TERN_VERDICT_DEGRADED,
                                          .cause = TERN_CAUSE_ESCALATION_UNAVAILABLE,
                                          .score = 2}));
-    set_path(&facts, "b");
+    world_set_string(&facts, WORLD_PATH, "b");
     tern_rules_decide(compiled.rules, scratch, &item, 1, &verdict);
     assert_true(tern_verdict_equal(&verdict, &(struct tern_verdict){.action = TERN_ALLOW}));
     /* explaining is no traffic, and nothing is counted once nobody wants to know */
@@ -274,7 +260,7 @@ static void decides_across_blocks(TERN_TEST_STATE)
         char path[128];
 
         snprintf(path, sizeof path, "/a/very/long/prefix/of/all/of/them/%u/tail", i);
-        set_path(&facts, path);
+        world_set_string(&facts, WORLD_PATH, path);
         facts.head.values[WORLD_USER].u64 = i;
         facts.head.values[WORLD_SECURE].boolean = true;
         facts.head.values[WORLD_DELTA].i64 = 1;
@@ -401,7 +387,7 @@ static void explain_tells_the_truth(TERN_TEST_STATE)
         "\"stages\":{\"classify_ns\":",
     };
 
-    set_path(&facts, "/a");
+    world_set_string(&facts, WORLD_PATH, "/a");
     facts.head.values[WORLD_USER].u64 = 5; /* odd: no record */
     tern_facts_set_present(&facts.head, WORLD_USER);
     assert_int_equal(world_compile(&world, &config, &compiled), 0);
@@ -469,8 +455,8 @@ static void corrupt_sections_stay_harmless(TERN_TEST_STATE)
     assert_int_equal(world_compile(&world, &config, &compiled), 0);
     assert_int_equal(tern_scratch_new(&scratch), 0);
     length = compiled.compiled.rules.length;
-    set_path(&facts, "/p1/x");
-    set_agent(&facts, "Mozilla/5.0");
+    world_set_string(&facts, WORLD_PATH, "/p1/x");
+    world_set_string(&facts, WORLD_AGENT, "Mozilla/5.0");
     facts.head.values[WORLD_IP].address = tern_address_from_v4(0x0a000001);
     facts.head.values[WORLD_USER].u64 = 4;
     world_vector_values(7, shape);

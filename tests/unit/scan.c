@@ -1,8 +1,7 @@
 /* Patterns: what is asked together, scanned when needed, shared between generations, damaged. */
-#include "tests/unit/unit.h"
+#include "tests/unit/asked.h"
 
 #include "shared/rules/rules.h"
-#include "tests/reference/world.h"
 
 static struct world world;
 
@@ -18,48 +17,12 @@ static int teardown(TERN_TEST_STATE)
     return 0;
 }
 
-static void set_string(union world_facts *facts, enum world_field field, const char *text)
-{
-    facts->head.values[field].string.bytes = (const uint8_t *)text;
-    facts->head.values[field].string.length = (uint32_t)strlen(text);
-    tern_facts_set_present(&facts->head, field);
-}
-
-struct asked { /* a rule set and a scratch that is prepared for it */
-    struct world_rules compiled;
-    struct tern_scratch *scratch;
-};
-
-static void ask_for(struct asked *asked, struct tern_config_rule *rules, unsigned count)
-{
-    struct tern_config config = world_config(&world, rules, count);
-
-    assert_int_equal(world_compile(&world, &config, &asked->compiled), 0);
-    assert_int_equal(tern_scratch_new(&asked->scratch), 0);
-    assert_int_equal(tern_scratch_prepare(asked->scratch, asked->compiled.rules), 0);
-}
-
-static void free_asked(struct asked *asked)
-{
-    tern_scratch_free(asked->scratch);
-    world_rules_free(&asked->compiled);
-}
-
-static uint32_t rule_for(struct asked *asked, const union world_facts *facts)
-{
-    const struct tern_facts *item = &facts->head;
-    struct tern_verdict verdict;
-
-    tern_rules_decide(asked->compiled.rules, asked->scratch, &item, 1, &verdict);
-    return verdict.rule;
-}
-
 static uint32_t rule_for_path(struct asked *asked, const char *path)
 {
     union world_facts facts = {.room = {0}};
 
-    set_string(&facts, WORLD_PATH, path);
-    return rule_for(asked, &facts);
+    world_set_string(&facts, WORLD_PATH, path);
+    return asked_rule(asked, &facts);
 }
 
 static void all_that_hits_counts(TERN_TEST_STATE)
@@ -74,7 +37,7 @@ static void all_that_hits_counts(TERN_TEST_STATE)
     struct asked asked;
     union world_facts facts = {.room = {0}};
 
-    ask_for(&asked, rules, TERN_COUNT(rules));
+    asked_make(&asked, &world, rules, TERN_COUNT(rules));
     assert_int_equal(rule_for_path(&asked, "cab"), 1);
     assert_int_equal(rule_for_path(&asked, "ab"), 2);
     assert_int_equal(rule_for_path(&asked, "abx"), 0);
@@ -82,12 +45,12 @@ static void all_that_hits_counts(TERN_TEST_STATE)
     assert_int_equal(rule_for_path(&asked, "/12x"), 4);
     assert_int_equal(rule_for_path(&asked, "a"), 0);
     assert_int_equal(rule_for_path(&asked, ""), 4);
-    set_string(&facts, WORLD_PATH, "a");
+    world_set_string(&facts, WORLD_PATH, "a");
     facts.head.values[WORLD_PATH].string.length = 2; /* with the NUL behind it */
-    assert_int_equal(rule_for(&asked, &facts), 3);
+    assert_int_equal(asked_rule(&asked, &facts), 3);
     tern_facts_clear(&facts.head);
-    assert_int_equal(rule_for(&asked, &facts), 0); /* absence satisfies no exists() */
-    free_asked(&asked);
+    assert_int_equal(asked_rule(&asked, &facts), 0); /* absence satisfies no exists() */
+    asked_free(&asked);
 }
 
 /* Alternatives of one field are one atom, however many: no expansion to conjunctions. */
@@ -102,29 +65,14 @@ static void alternatives_are_one_atom(TERN_TEST_STATE)
     tern_buffer_printf(&when, " or path matches $bots");
     tern_buffer_append(&when, "", 1);
     rule = world_rule("many", (const char *)when.data);
-    ask_for(&asked, &rule, 1);
+    asked_make(&asked, &world, &rule, 1);
     assert_int_equal(asked.compiled.compiled.conjunctions, 1);
     assert_int_equal(asked.compiled.compiled.patterns[0].expressions, 516);
     assert_int_equal(rule_for_path(&asked, "x<499>"), 1);
     assert_int_equal(rule_for_path(&asked, "my bot/2"), 1);
     assert_int_equal(rule_for_path(&asked, "x<500>"), 0);
-    free_asked(&asked);
+    asked_free(&asked);
     tern_buffer_free(&when);
-}
-
-static bool explains(struct asked *asked, const union world_facts *facts, const char *wanted)
-{
-    struct tern_buffer out = {0};
-    bool found;
-
-    assert_int_equal(tern_rules_explain(asked->compiled.rules, asked->scratch, &facts->head, &out),
-                     0);
-    assert_int_equal(tern_buffer_append(&out, "", 1), 0);
-    found = strstr((const char *)out.data, wanted) != NULL;
-    if (!found)
-        fprintf(stderr, "missing %s in %s\n", wanted, (const char *)out.data);
-    tern_buffer_free(&out);
-    return found;
 }
 
 /* A value is scanned when a rule that is still in question needs it, and not before. */
@@ -139,34 +87,38 @@ static void scans_only_what_is_needed(TERN_TEST_STATE)
     union world_facts facts = {.room = {0}};
     struct tern_scratch *scratch;
 
-    ask_for(&asked, rules, TERN_COUNT(rules));
+    asked_make(&asked, &world, rules, TERN_COUNT(rules));
     scratch = asked.scratch;
-    set_string(&facts, WORLD_AGENT, "bot");
-    set_string(&facts, WORLD_PATH, "..");
+    world_set_string(&facts, WORLD_AGENT, "bot");
+    world_set_string(&facts, WORLD_PATH, "..");
     facts.head.values[WORLD_USER].u64 = 1;
     tern_facts_set_present(&facts.head, WORLD_USER);
-    assert_int_equal(rule_for(&asked, &facts), 1);
+    assert_int_equal(asked_rule(&asked, &facts), 1);
     assert_int_equal(scratch->unscanned, 3); /* decided before either was needed */
     facts.head.values[WORLD_USER].u64 = 2;
-    assert_int_equal(rule_for(&asked, &facts), 2);
+    assert_int_equal(asked_rule(&asked, &facts), 2);
     assert_int_equal(scratch->unscanned, 2);
     facts.head.values[WORLD_USER].u64 = 20;
-    assert_int_equal(rule_for(&asked, &facts), 0);
+    assert_int_equal(asked_rule(&asked, &facts), 0);
     assert_int_equal(scratch->unscanned, 3); /* no rule is in question */
     facts.head.values[WORLD_SECURE].boolean = true;
     tern_facts_set_present(&facts.head, WORLD_SECURE);
-    assert_int_equal(rule_for(&asked, &facts), 3);
+    assert_int_equal(asked_rule(&asked, &facts), 3);
     assert_int_equal(scratch->unscanned, 1);
-    assert_true(explains(&asked, &facts,
-                         "\"kind\":\"scan\",\"field\":\"agent\",\"outcome\":\"match\",\"hits\":1,"
-                         "\"needed\":false}"));
-    assert_true(explains(&asked, &facts,
-                         "\"kind\":\"scan\",\"field\":\"path\",\"outcome\":\"match\",\"hits\":1,"
-                         "\"needed\":true}"));
-    assert_true(explains(&asked, &facts, "\"text\":\"path contains \\\"..\\\"\",\"true\":true}"));
-    set_string(&facts, WORLD_PATH, "/");
-    assert_true(explains(&asked, &facts, "\"text\":\"path contains \\\"..\\\"\",\"true\":false}"));
-    free_asked(&asked);
+    assert_true(
+        asked_explains(&asked, &facts,
+                       "\"kind\":\"scan\",\"field\":\"agent\",\"outcome\":\"match\",\"hits\":1,"
+                       "\"needed\":false}"));
+    assert_true(
+        asked_explains(&asked, &facts,
+                       "\"kind\":\"scan\",\"field\":\"path\",\"outcome\":\"match\",\"hits\":1,"
+                       "\"needed\":true}"));
+    assert_true(
+        asked_explains(&asked, &facts, "\"text\":\"path contains \\\"..\\\"\",\"true\":true}"));
+    world_set_string(&facts, WORLD_PATH, "/");
+    assert_true(
+        asked_explains(&asked, &facts, "\"text\":\"path contains \\\"..\\\"\",\"true\":false}"));
+    asked_free(&asked);
 }
 
 /* More fields than there are lazy bits: the rest is scanned at once, and the verdict is right. */
@@ -234,7 +186,7 @@ static void remembered_values_answer_the_same(TERN_TEST_STATE)
     uint64_t seed = 17;
     char path[300] = "";
 
-    ask_for(&asked, rules, TERN_COUNT(rules));
+    asked_make(&asked, &world, rules, TERN_COUNT(rules));
     for (unsigned i = 0; i < 60000; i++) {
         uint64_t number = tern_test_random(&seed) % (i % 3 ? 40 : 20000);
         uint32_t expected;
@@ -251,7 +203,7 @@ static void remembered_values_answer_the_same(TERN_TEST_STATE)
                                                : 0;
         assert_int_equal(rule_for_path(&asked, path), expected);
     }
-    free_asked(&asked);
+    asked_free(&asked);
 }
 
 struct earlier { /* what the running generation has */
@@ -294,7 +246,7 @@ static void unchanged_patterns_are_shared(TERN_TEST_STATE)
                                        .context = &earlier};
     struct tern_compiled second;
 
-    ask_for(&asked, before, TERN_COUNT(before));
+    asked_make(&asked, &world, before, TERN_COUNT(before));
     assert_int_equal(asked.compiled.compiled.patterns_count, 1);
     assert_int_equal(tern_compile(&input, &second, &diagnostics), 0);
     assert_int_equal(earlier.found, 1);
@@ -307,7 +259,7 @@ static void unchanged_patterns_are_shared(TERN_TEST_STATE)
     assert_true(second.patterns[0].bytes.length > 0);
     tern_compiled_free(&second);
     tern_diagnostics_free(&diagnostics);
-    free_asked(&asked);
+    asked_free(&asked);
 }
 
 /* Every damaged word of a patterns section is found: what hyperscan is given is what it made. */
@@ -320,7 +272,7 @@ static void damaged_patterns_are_refused(TERN_TEST_STATE)
     size_t length;
     uint64_t seed = 11;
 
-    ask_for(&asked, &rule, 1);
+    asked_make(&asked, &world, &rule, 1);
     section = asked.compiled.patterns[0];
     length = asked.compiled.compiled.patterns[0].bytes.length;
     for (size_t at = 0; at + 4 <= length; at += 4) {
@@ -337,7 +289,7 @@ static void damaged_patterns_are_refused(TERN_TEST_STATE)
         assert_non_null(strstr(error.message, "patterns: "));
         tern_store_u32(section + at, before);
     }
-    free_asked(&asked);
+    asked_free(&asked);
 }
 
 /* A database of another hyperscan, or for another processor, is told from a damaged one. */
@@ -350,7 +302,7 @@ static void foreign_patterns_say_so(TERN_TEST_STATE)
     uint8_t *database;
     struct asked asked;
 
-    ask_for(&asked, &rule, 1);
+    asked_make(&asked, &world, &rule, 1);
     header = asked.compiled.patterns[0];
     database = (uint8_t *)header + header->database_offset;
     tern_store_u32(database + 4, tern_load_u32(database + 4) + (1u << 8)); /* its version */
@@ -360,7 +312,7 @@ static void foreign_patterns_say_so(TERN_TEST_STATE)
                      TERN_EABI);
     assert_non_null(strstr(error.message, "another version of hyperscan"));
     assert_non_null(strstr(error.message, "apply the configuration again"));
-    free_asked(&asked);
+    asked_free(&asked);
 }
 
 int main(void)

@@ -1,9 +1,8 @@
 /* What a request resembles: votes of neighbours, at once after each change, searched when needed.
  */
-#include "tests/unit/unit.h"
+#include "tests/unit/asked.h"
 
 #include "shared/rules/rules.h"
-#include "tests/reference/world.h"
 
 #include <math.h>
 
@@ -48,35 +47,6 @@ static void put(enum world_collection collection, unsigned index, unsigned turne
     world_vector_put(&world, collection, index, &vector);
 }
 
-struct asked { /* a rule set and a scratch that is prepared for it */
-    struct world_rules compiled;
-    struct tern_scratch *scratch;
-};
-
-static void ask_for(struct asked *asked, struct tern_config_rule *rules, unsigned count)
-{
-    struct tern_config config = world_config(&world, rules, count);
-
-    assert_int_equal(world_compile(&world, &config, &asked->compiled), 0);
-    assert_int_equal(tern_scratch_new(&asked->scratch), 0);
-    assert_int_equal(tern_scratch_prepare(asked->scratch, asked->compiled.rules), 0);
-}
-
-static void free_asked(struct asked *asked)
-{
-    tern_scratch_free(asked->scratch);
-    world_rules_free(&asked->compiled);
-}
-
-static uint32_t rule_for(struct asked *asked, const union world_facts *facts)
-{
-    const struct tern_facts *item = &facts->head;
-    struct tern_verdict verdict;
-
-    tern_rules_decide(asked->compiled.rules, asked->scratch, &item, 1, &verdict);
-    return verdict.rule;
-}
-
 static void set_shape(union world_facts *facts, const float *values, uint32_t count)
 {
     facts->head.values[WORLD_SHAPE].string.bytes = (const uint8_t *)values;
@@ -95,9 +65,9 @@ static bool holds(const char *when)
 
     turn(0, values);
     set_shape(&facts, values, WORLD_DIM);
-    ask_for(&asked, &rule, 1);
-    found = rule_for(&asked, &facts);
-    free_asked(&asked);
+    asked_make(&asked, &world, &rule, 1);
+    found = asked_rule(&asked, &facts);
+    asked_free(&asked);
     return found == 1;
 }
 
@@ -184,24 +154,24 @@ static void changes_count_at_once(TERN_TEST_STATE)
     float values[WORLD_DIM];
     struct asked asked;
 
-    ask_for(&asked, rules, TERN_COUNT(rules));
+    asked_make(&asked, &world, rules, TERN_COUNT(rules));
     turn(0, values);
     set_shape(&facts, values, WORLD_DIM);
-    assert_int_equal(rule_for(&asked, &facts), 0);
+    assert_int_equal(asked_rule(&asked, &facts), 0);
     for (unsigned i = 0; i < 200; i++) {
         put(WORLD_DOCS, 0, i % 4, i % 2 ? "fraud" : "fine", 0);
-        assert_int_equal(rule_for(&asked, &facts), i % 2 ? 1 : 2);
+        assert_int_equal(asked_rule(&asked, &facts), i % 2 ? 1 : 2);
         if (i % 16 == 3)
             tern_graph_link(world.graphs[WORLD_DOCS]);
         if (i % 16 == 7) {
             world_vector_remove(&world, WORLD_DOCS, 0);
-            assert_int_equal(rule_for(&asked, &facts), 0);
+            assert_int_equal(asked_rule(&asked, &facts), 0);
         }
         if (i % 16 == 9)
             while (tern_graph_work(world.graphs[WORLD_DOCS], 1000))
                 ;
     }
-    free_asked(&asked);
+    asked_free(&asked);
 }
 
 static void what_cannot_be_compared_has_no_neighbours(TERN_TEST_STATE)
@@ -215,36 +185,21 @@ static void what_cannot_be_compared_has_no_neighbours(TERN_TEST_STATE)
     struct asked asked;
 
     put(WORLD_DOCS, 0, 0, "a", 0);
-    ask_for(&asked, rules, TERN_COUNT(rules));
-    assert_int_equal(rule_for(&asked, &facts), 2); /* no field */
+    asked_make(&asked, &world, rules, TERN_COUNT(rules));
+    assert_int_equal(asked_rule(&asked, &facts), 2); /* no field */
     turn(0, values);
     set_shape(&facts, values, WORLD_DIM);
-    assert_int_equal(rule_for(&asked, &facts), 1);
+    assert_int_equal(asked_rule(&asked, &facts), 1);
     set_shape(&facts, values, WORLD_DIM - 1);
-    assert_int_equal(rule_for(&asked, &facts), 2);
+    assert_int_equal(asked_rule(&asked, &facts), 2);
     set_shape(&facts, values, WORLD_DIM);
     values[3] = NAN;
-    assert_int_equal(rule_for(&asked, &facts), 2);
+    assert_int_equal(asked_rule(&asked, &facts), 2);
     values[3] = INFINITY;
-    assert_int_equal(rule_for(&asked, &facts), 2);
-    free_asked(&asked);
+    assert_int_equal(asked_rule(&asked, &facts), 2);
+    asked_free(&asked);
     assert_false(holds("exists(similar(unserved, shape, k: 3))"));
     assert_true(holds("not similar(unserved, shape, k: 3).label == \"a\""));
-}
-
-static bool explains(struct asked *asked, const union world_facts *facts, const char *wanted)
-{
-    struct tern_buffer out = {0};
-    bool found;
-
-    assert_int_equal(tern_rules_explain(asked->compiled.rules, asked->scratch, &facts->head, &out),
-                     0);
-    assert_int_equal(tern_buffer_append(&out, "", 1), 0);
-    found = strstr((const char *)out.data, wanted) != NULL;
-    if (!found)
-        fprintf(stderr, "missing %s in %s\n", wanted, (const char *)out.data);
-    tern_buffer_free(&out);
-    return found;
 }
 
 /* One search answers all that is asked of one collection, after cheaper ways to decide. */
@@ -262,7 +217,7 @@ static void searches_last_and_once(TERN_TEST_STATE)
 
     put(WORLD_DOCS, 0, 1, "a", 2);
     put(WORLD_DOCS, 1, 6, "b", 2);
-    ask_for(&asked, rules, TERN_COUNT(rules));
+    asked_make(&asked, &world, rules, TERN_COUNT(rules));
     turn(0, values);
     set_shape(&facts, values, WORLD_DIM);
     facts.head.values[WORLD_PATH].string.bytes = (const uint8_t *)"/..";
@@ -270,30 +225,33 @@ static void searches_last_and_once(TERN_TEST_STATE)
     tern_facts_set_present(&facts.head, WORLD_PATH);
     facts.head.values[WORLD_USER].u64 = 1;
     tern_facts_set_present(&facts.head, WORLD_USER);
-    assert_int_equal(rule_for(&asked, &facts), 1);
+    assert_int_equal(asked_rule(&asked, &facts), 1);
     assert_int_equal(asked.scratch->unscanned, 3); /* neither scanned nor searched */
     facts.head.values[WORLD_USER].u64 = 2;
-    assert_int_equal(rule_for(&asked, &facts), 0);
+    assert_int_equal(asked_rule(&asked, &facts), 0);
     assert_int_equal(asked.scratch->unscanned, 2); /* the scan came first and was enough */
-    assert_true(explains(&asked, &facts,
-                         "\"kind\":\"similar\",\"field\":\"shape\",\"collection\":"
-                         "\"docs\",\"served\":true,\"found\":2,\"score\":0.875"));
-    assert_true(explains(&asked, &facts, "\"outcome\":\"match\",\"hits\":2,\"needed\":false}"));
+    assert_true(asked_explains(&asked, &facts,
+                               "\"kind\":\"similar\",\"field\":\"shape\",\"collection\":"
+                               "\"docs\",\"served\":true,\"found\":2,\"score\":0.875"));
+    assert_true(
+        asked_explains(&asked, &facts, "\"outcome\":\"match\",\"hits\":2,\"needed\":false}"));
     facts.head.values[WORLD_PATH].string.length = 3;
-    assert_int_equal(rule_for(&asked, &facts), 2);
+    assert_int_equal(asked_rule(&asked, &facts), 2);
     assert_int_equal(asked.scratch->unscanned, 0);
-    assert_true(explains(&asked, &facts,
-                         "{\"k\":2,\"min\":0.5,\"found\":1,\"column\":\"label\",\"value\":\"a\","
-                         "\"share\":1.000}"));
-    assert_true(explains(&asked, &facts,
-                         "{\"k\":7,\"found\":2,\"column\":\"tier\",\"value\":2,\"share\":1.000}"));
-    assert_true(explains(&asked, &facts, "\"search_ns\":"));
+    assert_true(
+        asked_explains(&asked, &facts,
+                       "{\"k\":2,\"min\":0.5,\"found\":1,\"column\":\"label\",\"value\":\"a\","
+                       "\"share\":1.000}"));
+    assert_true(asked_explains(
+        &asked, &facts, "{\"k\":7,\"found\":2,\"column\":\"tier\",\"value\":2,\"share\":1.000}"));
+    assert_true(asked_explains(&asked, &facts, "\"search_ns\":"));
     facts.head.values[WORLD_PATH].string.length = 1;
     facts.head.values[WORLD_USER].u64 = 3;
-    assert_int_equal(rule_for(&asked, &facts), 3);
+    assert_int_equal(asked_rule(&asked, &facts), 3);
     tern_facts_clear(&facts.head);
-    assert_true(explains(&asked, &facts, "\"served\":true,\"outcome\":\"missing\",\"hits\":0"));
-    free_asked(&asked);
+    assert_true(
+        asked_explains(&asked, &facts, "\"served\":true,\"outcome\":\"missing\",\"hits\":0"));
+    asked_free(&asked);
 }
 
 /* More scans than there are lazy bits: the searches keep theirs. */
@@ -371,15 +329,15 @@ static void absence_can_be_asked(TERN_TEST_STATE)
     struct asked asked;
 
     rules[0].missing_skip = true;
-    ask_for(&asked, rules, TERN_COUNT(rules));
+    asked_make(&asked, &world, rules, TERN_COUNT(rules));
     turn(0, values);
     set_shape(&facts, values, WORLD_DIM);
-    assert_int_equal(rule_for(&asked, &facts), 2);
+    assert_int_equal(asked_rule(&asked, &facts), 2);
     put(WORLD_DOCS, 0, 1, "b", 2);
-    assert_int_equal(rule_for(&asked, &facts), 1);
+    assert_int_equal(asked_rule(&asked, &facts), 1);
     put(WORLD_DOCS, 0, 1, "a", 2);
-    assert_int_equal(rule_for(&asked, &facts), 0);
-    free_asked(&asked);
+    assert_int_equal(asked_rule(&asked, &facts), 0);
+    asked_free(&asked);
 }
 
 /* A vote of hundreds, all as similar, each with a value of its own but two. */
