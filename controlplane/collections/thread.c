@@ -143,10 +143,13 @@ static uint64_t count_new(const struct tern_collections_object *object, const st
 
         if (batch->ack.rc != 0 || !concerns(object, batch))
             continue;
-        for (unsigned i = 0; i < batch->count; i++)
+        for (unsigned i = 0; i < batch->count; i++) {
+            uint64_t seq;
+
             if (batch->items[i].vector != NULL &&
-                !tern_graph_find(object->graph, batch->items[i].id, NULL))
+                !tern_graph_find(object->graph, batch->items[i].id, &seq))
                 ids[count++] = batch->items[i].id;
+        }
     }
     qsort(ids, count, sizeof *ids, compare_ids);
     for (uint64_t i = 0; i < count; i++)

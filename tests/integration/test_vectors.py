@@ -51,6 +51,19 @@ def test_many_batches_in_flight(instance):
     assert collected == tickets and live(instance) == 2000
 
 
+def test_a_full_collection_takes_other_vectors_of_its_ids(make_instance):
+    keys = KEYS.replace("capacity: 5k", "capacity: 100")
+    instance = make_instance(config=CONFIG.replace("rules:\n", f"collections:\n  docs: {keys}\nrules:\n", 1)).start()
+    with Vectors(instance.run_dir, "docs") as docs:
+        docs.upsert(random_rows(range(100), DIM))
+        assert docs.upsert(random_rows(range(50, 100), DIM, seed=1)).written == 50
+        with pytest.raises(NotWritten, match="is full: it holds 100 of 100 vectors"):
+            docs.upsert(random_rows(range(99, 101), DIM, seed=2))
+        docs.delete([7])
+        assert docs.upsert(random_rows([1000, 8], DIM, seed=3)).written == 2
+    assert live(instance) == 100 and instance.status()["controlplane"]["pid"] is not None
+
+
 def test_refusals(instance):
     zero = [0.0] * DIM
     with Vectors(instance.run_dir, "docs") as docs, Vectors(instance.run_dir, "docs") as other:

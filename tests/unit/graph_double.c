@@ -230,7 +230,7 @@ bool tern_graph_find(const struct tern_graph *graph, uint64_t id, uint64_t *seq)
 {
     const struct graph_double_entry *entry = graph_double_find(graph->object, id);
 
-    if (entry != NULL && seq != NULL)
+    if (entry != NULL)
         *seq = entry->seq;
     return entry != NULL;
 }
