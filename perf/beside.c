@@ -3,7 +3,7 @@
  *
  *     build/perf-beside --run-dir DIR --control-pid PID --fill N [--collection docs]
  *         [--vectors FILE --queries FILE] [--rounds 3] [--seconds 2] [--reader-cpu 0]
- *         [--writer-cpu 1] [--recalls 500] [--ef N] [--only-rest]
+ *         [--writer-cpu 1] [--recalls 500] [--ef N] [--only-rest] [--multiply]
  *
  * The searching thread is alone on its CPU; a second thread shares the other one with tern-control
  * and always has its batches in flight: vectors that replace those of the same ids, in turn, so
@@ -13,6 +13,8 @@
  *
  * With --only-rest nothing is written (but for a --fill other than 0), and a round is one rest:
  * what searches take without a server in between.
+ *
+ * --multiply makes as many vectors as are needed of those in the file: with noise, synthetic.
  *
  * Prints one line of JSON: for each kind of turn searches a second by the clock and by the thread's
  * own CPU time, their times, the mean length of the tail and number of tombstones; vectors written
@@ -44,7 +46,7 @@ struct options {
     unsigned rounds, reader_cpu, writer_cpu;
     int control_pid;
     double seconds;
-    bool only_rest;
+    bool only_rest, multiply;
 };
 
 /* All turns of one kind. */
@@ -327,14 +329,21 @@ static void print_turn(const char *name, struct measured *of)
 
 static void parse(int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"run-dir", required_argument, NULL, 'd'},    {"control-pid", required_argument, NULL, 'p'},
-        {"fill", required_argument, NULL, 'f'},       {"collection", required_argument, NULL, 'c'},
-        {"vectors", required_argument, NULL, 'v'},    {"queries", required_argument, NULL, 'q'},
-        {"rounds", required_argument, NULL, 'r'},     {"seconds", required_argument, NULL, 's'},
-        {"reader-cpu", required_argument, NULL, 'R'}, {"writer-cpu", required_argument, NULL, 'W'},
-        {"recalls", required_argument, NULL, 'n'},    {"ef", required_argument, NULL, 'e'},
-        {"only-rest", no_argument, NULL, 'o'},        {0}};
+    static const struct option known[] = {{"run-dir", required_argument, NULL, 'd'},
+                                          {"control-pid", required_argument, NULL, 'p'},
+                                          {"fill", required_argument, NULL, 'f'},
+                                          {"collection", required_argument, NULL, 'c'},
+                                          {"vectors", required_argument, NULL, 'v'},
+                                          {"queries", required_argument, NULL, 'q'},
+                                          {"rounds", required_argument, NULL, 'r'},
+                                          {"seconds", required_argument, NULL, 's'},
+                                          {"reader-cpu", required_argument, NULL, 'R'},
+                                          {"writer-cpu", required_argument, NULL, 'W'},
+                                          {"recalls", required_argument, NULL, 'n'},
+                                          {"ef", required_argument, NULL, 'e'},
+                                          {"only-rest", no_argument, NULL, 'o'},
+                                          {"multiply", no_argument, NULL, 'm'},
+                                          {0}};
     int option;
 
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1)
@@ -375,6 +384,9 @@ static void parse(int argc, char **argv)
         case 'o':
             options.only_rest = true;
             break;
+        case 'm':
+            options.multiply = true;
+            break;
         case 'n':
             options.recalls = (uint32_t)strtoul(optarg, NULL, 10);
             break;
@@ -401,6 +413,8 @@ static void prepare_points(uint32_t dim)
         return;
     points = options.vectors != NULL ? points_read(options.vectors, dim, count)
                                      : points_generate(count, dim, 1);
+    if (options.multiply && points.count < count)
+        points_multiply(&points, count, 4);
     points_shuffle(points, 3);
     if (points.count < options.fill || (!options.only_rest && points.count == options.fill))
         die("vectors", "there are too few of them to fill, and then to replace that");

@@ -67,6 +67,25 @@ struct points points_read(const char *path, uint32_t dim, uint32_t most)
     return points;
 }
 
+void points_multiply(struct points *points, uint32_t count, uint64_t seed)
+{
+    struct points more = {allocate(sizeof(float) * count * points->dim), count, points->dim};
+
+    for (uint32_t i = 0; i < count; i++) {
+        const float *from = points_at(points, i % points->count);
+        float *to = more.values + (size_t)i * points->dim, squares = 0, noise = 0;
+
+        for (uint32_t d = 0; i >= points->count && d < points->dim; d++)
+            squares += from[d] * from[d];
+        if (i >= points->count)
+            noise = 0.2f * sqrtf(squares / (float)points->dim);
+        for (uint32_t d = 0; d < points->dim; d++)
+            to[d] = noise == 0 ? from[d] : from[d] + noise * normal(&seed);
+    }
+    points_free(points);
+    *points = more;
+}
+
 void points_shuffle(struct points points, uint64_t seed)
 {
     for (uint32_t i = points.count - 1; i > 0; i--) {

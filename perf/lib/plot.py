@@ -66,8 +66,8 @@ def targets(title, figures):
         parts.append(_text(LEFT - 8, y + 14, label if len(label) < 80 else label[:78] + "…", "end", size=10))
         if value != value or not limit:
             factor = 1.0
-        elif value == 0 or math.isinf(value):
-            factor = 16 if (value == 0) == at_most else 1 / 16
+        elif value <= 0 or math.isinf(value):
+            factor = 16 if (value <= 0) == at_most else 1 / 16
         else:
             factor = limit / value if at_most else value / limit
         way = max(-1.0, min(1.0, math.log(factor) / reach)) * half
