@@ -123,6 +123,10 @@ int tern_collections_run(struct tern_collections *collections,
 struct tern_collections_name *tern_collections_find(struct tern_collections *collections,
                                                     const char *name);
 
+/* --- objects.c --- */
+
+void tern_collections_free_object(struct tern_collections_object *object);
+
 /* --- thread.c --- */
 
 void *tern_collections_main(void *collections);
