@@ -309,6 +309,22 @@ static int begin_resume(struct tern_api *api, struct connection *connection,
     return job != NULL ? submit(api, connection, job) : TERN_ENOMEM;
 }
 
+static int begin_drop(struct tern_api *api, struct connection *connection,
+                      const Tern__Control__DropRequest *request)
+{
+    struct tern_job *job = new_job(TERN_JOB_DROP, request->message);
+
+    if (job == NULL)
+        return TERN_ENOMEM;
+    job->dry_run = request->count_only;
+    job->collection = strdup(request->collection);
+    if (job->collection == NULL) {
+        tern_job_free(job);
+        return TERN_ENOMEM;
+    }
+    return submit(api, connection, job);
+}
+
 static int answer_audit(struct tern_api *api, struct connection *connection,
                         const Tern__Control__AuditRequest *request)
 {
@@ -379,6 +395,9 @@ static int answer(struct tern_api *api, struct connection *connection, const uin
         break;
     case TERN__CONTROL__REQUEST__BODY_COLLECTION:
         rc = tern_writes_describe(collections, request->collection->name, &connection->out);
+        break;
+    case TERN__CONTROL__REQUEST__BODY_DROP:
+        rc = begin_drop(api, connection, request->drop);
         break;
     case TERN__CONTROL__REQUEST__BODY_VECTOR:
         rc = tern_writes_lookup(collections, request->vector, &connection->out);

@@ -37,6 +37,7 @@ void tern_job_free(struct tern_job *job)
     tern_config_free(job->config);
     free(job->path);
     free(job->message);
+    free(job->collection);
     free(job);
 }
 

@@ -17,14 +17,16 @@ enum tern_job_kind {
     TERN_JOB_APPLY,
     TERN_JOB_ROLLBACK,
     TERN_JOB_RESUME,  /* refreshes that a rollback holds */
+    TERN_JOB_DROP,    /* vectors of a collection that is not configured any more */
     TERN_JOB_REFRESH, /* the builder's own: sources that are due */
 };
 
 struct tern_job {
     enum tern_job_kind kind;
-    char *path;    /* absolute; NULL for rollbacks and for a start without --config */
-    char *message; /* the operator's, may be NULL */
-    bool dry_run;
+    char *path;          /* absolute; NULL for rollbacks and for a start without --config */
+    char *message;       /* the operator's, may be NULL */
+    char *collection;    /* drop: its name */
+    bool dry_run;        /* of a drop: only counts */
     bool force_change;   /* apply: max_change is not checked */
     bool new_schema;     /* apply: ids may change */
     bool resume;         /* start: leave alone what is served already */
@@ -42,6 +44,7 @@ struct tern_job {
     uint64_t live_generation; /* what was served when it began */
     uint64_t restored_from;
     struct tern_sources_hold hold; /* resume: what is over now */
+    uint64_t vectors;              /* drop: that were there */
     char summary[512];             /* of what changed, in one line */
     struct tern_job *next;
 };

@@ -253,17 +253,19 @@ static void audit(const struct tern_job_context *context, const struct tern_job 
     static const char *const names[] = {[TERN_JOB_START] = "start",
                                         [TERN_JOB_APPLY] = "apply",
                                         [TERN_JOB_ROLLBACK] = "rollback",
-                                        [TERN_JOB_RESUME] = "resume"};
+                                        [TERN_JOB_RESUME] = "resume",
+                                        [TERN_JOB_DROP] = "collection drop"};
     bool has_message = job->message != NULL && job->message[0] != '\0';
     char action[1024], outcome[1200];
     struct tern_error error;
 
-    if (job->kind == TERN_JOB_REFRESH)
+    if (job->kind == TERN_JOB_REFRESH || (job->kind == TERN_JOB_DROP && job->dry_run))
         return;
-    snprintf(action, sizeof action, "%s%s%s%s%s%s%s%s%s", names[job->kind],
+    snprintf(action, sizeof action, "%s%s%s%s%s%s%s%s%s%s%s", names[job->kind],
              job->dry_run ? " --dry-run" : "", job->force_change ? " --force-change" : "",
              job->new_schema ? " --new-schema" : "", job->rules_only ? " --rules-only" : "",
              job->path != NULL ? " " : "", job->path != NULL ? job->path : "",
+             job->collection != NULL ? " " : "", job->collection != NULL ? job->collection : "",
              has_message ? " -m " : "", has_message ? job->message : "");
     if (job->rc != 0)
         snprintf(outcome, sizeof outcome, "refused: %s", job->error.message);
@@ -273,7 +275,7 @@ static void audit(const struct tern_job_context *context, const struct tern_job 
                  job->result.published ? "" : " (not published)",
                  job->summary[0] != '\0' ? ": " : "", job->summary);
     else
-        snprintf(outcome, sizeof outcome, "done");
+        snprintf(outcome, sizeof outcome, "%s", job->summary[0] != '\0' ? job->summary : "done");
     if (tern_store_audit(context->store, job->uid, job->pid, action, outcome, &error) != 0)
         tern_control_log(TERN_LOG_ERROR, "cannot write the audit: %s", error.message);
 }
@@ -308,6 +310,9 @@ void tern_job_run(const struct tern_job_context *context, struct tern_job *job)
         break;
     case TERN_JOB_RESUME:
         tern_job_resume(context, job);
+        break;
+    case TERN_JOB_DROP:
+        tern_job_drop(context, job);
         break;
     case TERN_JOB_REFRESH:
         tern_job_refresh(context, job);

@@ -25,8 +25,10 @@ void tern_job_refresh(const struct tern_job_context *context, struct tern_job *j
 /* rollback.c */
 void tern_job_roll_back(const struct tern_job_context *context, struct tern_job *job);
 void tern_job_resume(const struct tern_job_context *context, struct tern_job *job);
-/* A collection of what is served could not be taken over, or has no object: publishes the
- * generation again with one that is built from the store. */
+/* drop.c: ends what is left of a collection that nothing that is served has. */
+void tern_job_drop(const struct tern_job_context *context, struct tern_job *job);
+/* rollback.c again. A collection of what is served could not be taken over, or has no object:
+ * publishes the generation again with one that is built from the store. */
 void tern_job_renew(const struct tern_job_context *context, struct tern_job *job);
 /* Nothing is served: publishes the newest generation that is still kept whole. */
 void tern_job_restore_last(const struct tern_job_context *context, struct tern_job *job);

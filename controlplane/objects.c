@@ -41,6 +41,16 @@ int tern_objects_of_config(struct tern_image *image, const struct tern_config *c
     return result;
 }
 
+bool tern_pipeline_has_collection(const struct tern_pipeline *pipeline, const char *name)
+{
+    const struct tern_image *live = &pipeline->live_image;
+
+    for (unsigned i = 0; i < live->object_count; i++)
+        if (strcmp(live->specs[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 int tern_objects_of_specs(struct tern_image *image, const struct tern_collection_spec *specs,
                           unsigned count, struct tern_error *error)
 {

@@ -201,6 +201,7 @@ int tern_reply_job(struct tern_buffer *out, const struct tern_job *job)
 {
     Tern__Control__Reply reply = TERN__CONTROL__REPLY__INIT;
     Tern__Control__Resumed resumed = TERN__CONTROL__RESUMED__INIT;
+    Tern__Control__Dropped dropped = TERN__CONTROL__DROPPED__INIT;
     Tern__Control__Failure failure;
     Tern__Control__Hold hold;
     struct published published = {0};
@@ -214,6 +215,13 @@ int tern_reply_job(struct tern_buffer *out, const struct tern_job *job)
         resumed.hold = &hold;
         reply.body_case = TERN__CONTROL__REPLY__BODY_RESUMED;
         reply.resumed = &resumed;
+        rc = append_reply(out, &reply);
+    } else if (rc == 0 && job->rc == 0 && job->kind == TERN_JOB_DROP) {
+        dropped.collection = job->collection;
+        dropped.vectors = job->vectors;
+        dropped.count_only = job->dry_run;
+        reply.body_case = TERN__CONTROL__REPLY__BODY_DROPPED;
+        reply.dropped = &dropped;
         rc = append_reply(out, &reply);
     } else if (rc == 0 && job->rc == 0) {
         reply.body_case = TERN__CONTROL__REPLY__BODY_PUBLISHED;

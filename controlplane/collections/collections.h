@@ -118,6 +118,17 @@ void tern_collections_forget(struct tern_collections *collections, uint64_t owne
 /* Waits for the next acknowledgement of that owner. TERN_ENOENT: nothing of it is in flight. */
 int tern_collections_await(struct tern_collections *collections, struct tern_collection_ack *ack);
 
+/* For the builder's thread, too: what is left under a name that no configuration uses any more. How
+ * many vectors there are: TERN_EBUSY it is in use; TERN_ENOENT there is nothing (with the names
+ * under which there is). */
+int tern_collections_left_over(struct tern_collections *collections, const char *name,
+                               uint64_t *vectors, struct tern_error *error);
+/* Drops them, in transactions between those of writers; `report` hears of rows. What an error
+ * leaves, another call drops. */
+int tern_collections_drop(struct tern_collections *collections, const char *name,
+                          void (*report)(void *context, uint64_t done), void *context,
+                          struct tern_error *error);
+
 /* Whether the store has nothing of that name, nor a trace of anything removed. For the builder's
  * thread. */
 int tern_collections_is_empty(struct tern_collections *collections, const char *name, bool *empty,

@@ -79,6 +79,12 @@ uint32_t tern_vector_store_find_collection(const struct tern_vector_store *store
     return 0;
 }
 
+const char *tern_vector_store_name(const struct tern_vector_store *store, uint32_t collection)
+{
+    return collection >= 1 && collection <= store->table_count ? store->tables[collection - 1]->name
+                                                               : NULL;
+}
+
 int tern_vector_store_collection(struct tern_vector_store *store, const char *name,
                                  uint32_t *number, struct tern_error *error)
 {

@@ -246,8 +246,8 @@ int tern_vector_store_count(struct tern_vector_store *store, uint32_t collection
     return rc;
 }
 
-static int purge(struct tern_vector_store *store, struct tern_vector_table *table, uint64_t seq,
-                 unsigned limit, struct tern_error *error)
+static int mark_purged(struct tern_vector_store *store, const struct tern_vector_table *table,
+                       uint64_t seq, struct tern_error *error)
 {
     sqlite3_stmt *statement;
     char sql[STATEMENT_MAX];
@@ -259,7 +259,16 @@ static int purge(struct tern_vector_store *store, struct tern_vector_table *tabl
     if (rc != 0)
         return rc;
     sqlite3_bind_int64(statement, 1, (sqlite3_int64)seq);
-    rc = tern_database_finish(&store->database, statement, error);
+    return tern_database_finish(&store->database, statement, error);
+}
+
+static int purge(struct tern_vector_store *store, struct tern_vector_table *table, uint64_t seq,
+                 unsigned limit, struct tern_error *error)
+{
+    sqlite3_stmt *statement;
+    char sql[STATEMENT_MAX];
+    int rc = mark_purged(store, table, seq, error);
+
     if (rc != 0)
         return rc;
     snprintf(sql, sizeof sql,
@@ -300,6 +309,46 @@ int tern_vector_store_purge(struct tern_vector_store *store, uint32_t collection
     if (rc == 0) {
         table->purged = tern_max_u64(table->purged, seq);
         *purged = changes;
+    }
+    return rc;
+}
+
+static int drop_rows(struct tern_vector_store *store, const struct tern_vector_table *table,
+                     unsigned limit, struct tern_error *error)
+{
+    sqlite3_stmt *statement;
+    char sql[STATEMENT_MAX];
+    int rc = mark_purged(store, table, store->committed, error);
+
+    if (rc != 0)
+        return rc;
+    snprintf(
+        sql, sizeof sql,
+        "DELETE FROM vectors_%u WHERE seq IN (SELECT seq FROM vectors_%u ORDER BY seq LIMIT ?)",
+        (unsigned)table->number, (unsigned)table->number);
+    rc = tern_database_prepare(&store->database, sql, &statement, error);
+    if (rc != 0)
+        return rc;
+    sqlite3_bind_int64(statement, 1, limit);
+    return tern_database_finish(&store->database, statement, error);
+}
+
+int tern_vector_store_drop(struct tern_vector_store *store, uint32_t collection, unsigned limit,
+                           unsigned *dropped, struct tern_error *error)
+{
+    struct tern_vector_table *table = tern_vector_store_table(store, collection);
+    unsigned changes = 0;
+    int rc = tern_vector_store_begin(store, error);
+
+    if (rc != 0)
+        return rc;
+    rc = drop_rows(store, table, limit, error);
+    if (rc == 0)
+        changes = (unsigned)sqlite3_changes(store->database.handle);
+    rc = tern_vector_store_end(store, rc, error);
+    if (rc == 0) {
+        table->purged = tern_max_u64(table->purged, store->committed);
+        *dropped = changes;
     }
     return rc;
 }

@@ -49,6 +49,9 @@ int tern_vector_store_collection(struct tern_vector_store *store, const char *na
 /* Likewise, 0 when there is none. */
 uint32_t tern_vector_store_find_collection(const struct tern_vector_store *store, const char *name);
 
+/* Their names, by number from 1 on; NULL past the end. */
+const char *tern_vector_store_name(const struct tern_vector_store *store, uint32_t collection);
+
 /* Payload columns as rows refer to them: the number stays for ever, so that rows which were written
  * under other columns can be read. Made when missing; not inside a transaction. */
 int tern_vector_store_shape(struct tern_vector_store *store,
@@ -105,6 +108,10 @@ int tern_vector_store_count(struct tern_vector_store *store, uint32_t collection
  * `*purged`: how many. */
 int tern_vector_store_purge(struct tern_vector_store *store, uint32_t collection, uint64_t seq,
                             unsigned limit, unsigned *purged, struct tern_error *error);
+/* Drops up to `limit` rows of whatever kind, the oldest first; `*dropped`: how many. No index of
+ * before can be brought up to date after it: it counts as a purge of all there is. */
+int tern_vector_store_drop(struct tern_vector_store *store, uint32_t collection, unsigned limit,
+                           unsigned *dropped, struct tern_error *error);
 /* Tombstones up to it may be gone: an index that has applied less has to be made anew. */
 uint64_t tern_vector_store_purged(const struct tern_vector_store *store, uint32_t collection);
 

@@ -48,6 +48,7 @@ enum tern_exit {
     X(VECTOR, 0, "vector", "NUMBERS", "what is looked for: 0.5,-1,...")                            \
     X(VECTOR_FILE, 0, "vector-file", "FILE",                                                       \
       "the same from a file, as text or raw f32; - is standard input")                             \
+    X(YES, 'y', "yes", NULL, "do not ask")                                                         \
     X(ID, 0, "id", "N", "the collection's vector of that id is what is looked for")                \
     X(K, 'k', "k", "N", "how many hits, 1 to 1000 (default 10)")                                   \
     X(EF, 0, "ef", "N", "candidates the search keeps, up to 4096; default: the collection's")      \
@@ -138,6 +139,7 @@ int tern_ctl_audit(const struct tern_invocation *invocation);
 int tern_ctl_wait(const struct tern_invocation *invocation);
 int tern_ctl_table(const struct tern_invocation *invocation);
 int tern_ctl_support_dump(const struct tern_invocation *invocation);
+int tern_ctl_collection(const struct tern_invocation *invocation);
 int tern_ctl_ingest(const struct tern_invocation *invocation);
 int tern_ctl_completion(const struct tern_invocation *invocation);
 

@@ -209,6 +209,19 @@ const struct tern_command tern_commands[] = {
      "collection, a\n"
      "vector that does not fit it or a filter that is none, 3 not reachable.",
      tern_ctl_search},
+    {"collection", "drop NAME", 2, 2,
+     TERN_CTL_RUN_DIR | TERN_CTL_MESSAGE | TERN_CTL_YES | TERN_CTL_JSON,
+     "drop what is stored of a collection that is not configured any more",
+     "Vectors stay in the store when their collection is taken out of the configuration, so that a "
+     "rollback\n"
+     "finds them. This ends them: it says how many there are, asks, and drops them for good. A "
+     "collection\n"
+     "of that name then begins empty, and with its `source:` again. Refused while the generation "
+     "that is\n"
+     "served has it. Their room in the store is used again; the file does not shrink.\n"
+     "Exit codes: 0 dropped, 1 refused, not wanted, or nothing there, 3 tern-control is not "
+     "reachable.",
+     tern_ctl_collection},
     {"support-dump", "[FILE]", 0, 1, TERN_CTL_RUN_DIR,
      "collect what a diagnosis needs in one archive",
      "Writes a tar archive (default: tern-support-TIME.tar here) with status, counters, readers, "

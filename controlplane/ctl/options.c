@@ -188,6 +188,7 @@ static int set_option(struct tern_invocation *invocation, unsigned index, const 
     case TERN_CTL_INDEX_RAW:
     case TERN_CTL_INDEX_DELETE:
     case TERN_CTL_INDEX_EXACT:
+    case TERN_CTL_INDEX_YES:
     case TERN_CTL_INDEX_HELP:
     case TERN_CTL_OPTION_COUNT:
         break;

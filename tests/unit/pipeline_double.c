@@ -153,6 +153,13 @@ void tern_pipeline_close(struct tern_pipeline *unused)
     (void)unused;
 }
 
+bool tern_pipeline_has_collection(const struct tern_pipeline *unused, const char *name)
+{
+    (void)unused;
+    (void)name;
+    return false;
+}
+
 bool tern_pipeline_lacks_objects(const struct tern_pipeline *unused)
 {
     (void)unused;

@@ -1,0 +1,85 @@
+"""ternctl collection drop: what is stored of a collection goes only when nothing that is served has it, and after a
+question; the name then begins anew."""
+import json
+import subprocess
+
+from instance import BUILD, CONFIG
+from vectors import Vectors, random_rows, write
+
+DIM = 8
+ROWS = random_rows(range(2500), DIM)
+
+
+def with_collections(**collections):
+    lines = "".join(f"  {name}: {{{{ {keys} }}}}\n" for name, keys in collections.items())
+    return CONFIG.replace("rules:\n", f"collections:\n{lines}rules:\n" if collections else "rules:\n", 1)
+
+
+def apply(instance, *arguments, **collections):
+    instance.config = with_collections(**collections)
+    instance.write_config()
+    instance.apply(None, "--new-schema", *arguments)
+
+
+def live(instance, name):
+    return next(one["live"] for one in instance.status()["collections"] if one["name"] == name)
+
+
+def drop(instance, name, *arguments, answer="", check=0):
+    done = subprocess.run([BUILD / "ternctl", "collection", "drop", name, "--run-dir", instance.run_dir, *arguments],
+                          input=answer, capture_output=True, text=True, timeout=60)
+    assert done.returncode == check, done.stdout + done.stderr
+    return done
+
+
+def test_a_collection_goes_after_its_configuration(make_instance):
+    docs = f"dim: {DIM}, capacity: 10k"
+    instance = make_instance(config=with_collections(kept=docs, docs=docs)).start()
+    write(instance, "docs", ROWS)
+    write(instance, "kept", random_rows(range(10), DIM))
+    with Vectors(instance, "docs") as vectors:
+        vectors.delete(list(range(100)))
+    for name, message in (("docs", "is configured in generation 1"), ("kept", "is configured"),
+                          ("dogs", "those that are not configured there is none")):
+        assert message in drop(instance, name, "--yes", check=1).stderr
+    apply(instance, kept=docs)
+    generation = instance.generation()
+    assert "there are: docs" in drop(instance, "dogs", check=1).stderr
+    # whatever is not `yes` leaves all of it, for a rollback
+    for answer in ("", "y\n", "no\n"):
+        done = drop(instance, "docs", answer=answer, check=1)
+        assert "2,400 vectors of collection docs" in done.stderr and "nothing is dropped" in done.stdout
+    instance.ctl("rollback", "1", check=0)
+    assert live(instance, "docs") == 2400
+    assert "is configured" in drop(instance, "docs", "--yes", check=1).stderr
+    apply(instance, kept=docs)
+    assert instance.generation() == generation + 2
+    assert drop(instance, "docs", answer="yes\n").stdout == "collection docs: 2,400 vectors dropped\n"
+    assert "nothing is stored of a collection 'docs'" in drop(instance, "docs", "--yes", check=1).stderr
+    audit = instance.ctl("audit").stdout
+    assert audit.count("collection drop docs") == 4 and "2400 vectors" in audit  # three were refused
+    assert instance.generation() == generation + 2 and live(instance, "kept") == 10
+    # the name begins anew, and what was does not come back, not even by a rollback
+    apply(instance, kept=docs, docs=docs)
+    assert live(instance, "docs") == 0
+    write(instance, "docs", {1: ROWS[1]})
+    instance.stop()
+    instance.start()
+    assert live(instance, "docs") == 1
+    instance.ctl("rollback", "3", check=0)
+    assert live(instance, "docs") == 1 and live(instance, "kept") == 10
+
+
+def test_a_dropped_collection_reads_its_source_again(make_instance):
+    keys = f"dim: {DIM}, capacity: 10k, source: docs.jsonl"
+    instance = make_instance(config=with_collections(docs=keys))
+    instance.write_source("docs.jsonl", "".join(json.dumps({"id": id, "vector": ROWS[id]}) + "\n" for id in range(50)))
+    instance.start()
+    assert live(instance, "docs") == 50
+    with Vectors(instance, "docs") as vectors:
+        vectors.delete([0])
+    apply(instance)
+    done = json.loads(drop(instance, "docs", "--yes", "--json", "-m", "not used any more").stdout)
+    assert done == {"collection": "docs", "vectors": 49, "dropped": True}
+    apply(instance, docs=keys)
+    assert live(instance, "docs") == 50
