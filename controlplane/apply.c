@@ -211,9 +211,10 @@ static void warn_of_restart(const struct tern_settings *live, const struct tern_
     for (unsigned i = 0; same && i < config->listen_count; i++)
         same = strcmp(live->listen[i], config->listen[i].text) == 0;
     if (!same && config->listen_count != 0)
-        tern_diagnostics_add(diagnostics, TERN_SEVERITY_WARNING, config->listen[0].place,
-                             "'listen', 'workers' or 'helpers' differ from what is served: they take effect "
-                             "when ternd is started again");
+        tern_diagnostics_add(
+            diagnostics, TERN_SEVERITY_WARNING, config->listen[0].place,
+            "'listen', 'workers' or 'helpers' differ from what is served: they take effect "
+            "when ternd is started again");
 }
 
 static int build(struct tern_pipeline *pipeline, struct tern_image *image,

@@ -42,7 +42,7 @@ static int compare_sample(const struct tern_view *view, struct tern_scratch *scr
 {
     const struct tern_facts *items[1] = {facts};
     unsigned tries = tern_rules_search(view->rules) ? SEARCHES_TRIED : 1;
-    struct tern_verdict compiled, expected;
+    struct tern_verdict compiled = {0}, expected = {0};
 
     tern_reference_sample(reference, view->seq, index, strings, facts);
     for (unsigned i = 0; i < tries; i++) {

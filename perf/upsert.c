@@ -283,8 +283,11 @@ int main(int argc, char **argv)
     ack_ns = calloc(count, sizeof *ack_ns);
     search_ns = calloc(count, sizeof *search_ns);
     filled_s = fill(vectors);
-    if (pthread_create(&searcher, NULL, search_main, client) != 0)
-        return 1;
+    if (ack_ns == NULL || search_ns == NULL ||
+        pthread_create(&searcher, NULL, search_main, client) != 0) {
+        fputs("perf-upsert: no memory, or no thread\n", stderr);
+        exit(1);
+    }
     write_all(vectors, count, ack_ns);
     pthread_mutex_lock(&found.mutex);
     found.ended = true;

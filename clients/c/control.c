@@ -107,7 +107,7 @@ static int end_frame(struct tern_control_buffer *out, size_t start)
 
 static uint64_t zigzag(int64_t value)
 {
-    return ((uint64_t)value << 1) ^ (uint64_t)(value >> 63);
+    return ((uint64_t)value << 1) ^ (value < 0 ? UINT64_MAX : 0);
 }
 
 static const struct tern_vectors_value *value_of(const struct tern_vectors_item *vector,

@@ -266,7 +266,7 @@ static int send_batch(struct tern_vectors *writer, int rc, uint64_t *ticket,
     return 0;
 }
 
-int tern_vectors_upsert(struct tern_vectors *writer, const struct tern_vectors_item *vectors,
+int tern_vectors_upsert(struct tern_vectors *writer, const struct tern_vectors_item *items,
                         unsigned count, uint64_t *ticket, struct tern_error *error)
 {
     int rc = check_batch(writer, count, error);
@@ -274,7 +274,7 @@ int tern_vectors_upsert(struct tern_vectors *writer, const struct tern_vectors_i
     if (rc != 0)
         return rc;
     rc = tern_control_put_upsert(&writer->out, &writer->collection, writer->name,
-                                 writer->ticket + 1, vectors, count);
+                                 writer->ticket + 1, items, count);
     return send_batch(writer, rc, ticket, error);
 }
 

@@ -112,7 +112,7 @@ static int take_cell(struct tern_rows *rows, struct tern_rows_row *row, unsigned
         return 0;
     if (meaning == TERN_ROWS_VECTOR)
         return tern_rows_parse_vector(rows, text, cell->length, reason);
-    if (meaning >= 0 && meaning < TERN_ROWS_VALUE)
+    if (meaning >= 0 && meaning < (int)rows->shape.column_count)
         return tern_rows_parse_value(&rows->shape.columns[meaning], cell->text, cell->length,
                                      &rows->payload[meaning], reason);
     if (meaning == TERN_ROWS_ID) {

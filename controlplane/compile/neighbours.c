@@ -97,7 +97,7 @@ static int take_min(const struct tern_config *config, const struct tern_token *n
                     struct tern_operand *operand, char *message)
 {
     enum tern_metric metric = collection_of(config, operand)->shape.metric;
-    char text[64], *end = text;
+    char text[64] = "", *end = text;
     float min = 0;
 
     if (number->length < sizeof text) {

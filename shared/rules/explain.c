@@ -378,8 +378,8 @@ int tern_rules_explain(const struct tern_rules *rules, struct tern_scratch *scra
     decided = tern_clock_now_ns();
     told = (struct told){rules, facts, scratch->room, scratch->classes, &item, scratch->unscanned};
     for (uint32_t i = 0; i < rules->scan_count; i++) /* what the decision has not needed */
-        if (scratch->classes[rules->scans[i].unit] != TERN_CLASS_MISSING && i < TERN_LAZY_MAX &&
-            (scratch->unscanned >> i & 1))
+        if (i < TERN_LAZY_MAX && (scratch->unscanned >> i & 1) &&
+            scratch->classes[rules->scans[i].unit] != TERN_CLASS_MISSING)
             tern_room_scan(scratch->room, i, facts);
     status = append_verdict(rules, &verdict, out);
     if (status == 0)

@@ -233,6 +233,7 @@ static uint64_t evaluate(const struct tern_filter *filter, const struct tern_col
     uint64_t stack[TERN_FILTER_NODES_MAX];
     unsigned depth = 0;
 
+    stack[0] = 0; /* is written by the first node: there is one */
     for (unsigned i = 0; i < filter->node_count; i++) {
         const struct tern_filter_node *node = &filter->nodes[i];
 
