@@ -310,7 +310,8 @@ static void run_here(struct tern_worker *worker, struct tern_connection *connect
 }
 
 /* What a search will take of this thread. A scan reads its lines one after the other; a walk waits
- * for most of its own, and for the lists that name them. perf/filters measures both. */
+ * for most of its own, and for the lists that name them. With a filter every slot's payload is
+ * looked at, and few of their vectors. perf/filters measures all three. */
 static uint64_t cost_ns(const struct tern_collection *collection, const struct tern_search *search)
 {
     uint64_t distances = tern_search_estimate(collection, search);
@@ -318,6 +319,8 @@ static uint64_t cost_ns(const struct tern_collection *collection, const struct t
         distances >= atomic_load_explicit(&collection->header->slot_count, memory_order_relaxed);
     unsigned dim = collection->dim;
 
+    if (search->filter != NULL && !search->exact)
+        return distances * (4 + dim / 64);
     if (scans)
         return distances * (4 + dim / 8);
     return distances * (25 + (collection->quantize == TERN_QUANTIZE_INT8 ? dim / 8 : dim / 3));

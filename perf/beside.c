@@ -4,6 +4,7 @@
  *     build/perf-beside --run-dir DIR --control-pid PID --fill N [--collection docs]
  *         [--vectors FILE --queries FILE] [--rounds 3] [--seconds 2] [--reader-cpu 0]
  *         [--writer-cpu 1] [--recalls 500] [--ef N] [--only-rest] [--multiply]
+ *         [--first N]
  *
  * The searching thread is alone on its CPU; a second thread shares the other one with tern-control
  * and always has its batches in flight: vectors that replace those of the same ids, in turn, so
@@ -13,6 +14,9 @@
  *
  * With --only-rest nothing is written (but for a --fill other than 0), and a round is one rest:
  * what searches take without a server in between.
+ *
+ * --first N fills as if so many had been written before: with the "next" of a run that is over,
+ * what the collection held then.
  *
  * --multiply makes as many vectors as are needed of those in the file: with noise, synthetic.
  *
@@ -43,6 +47,7 @@ enum turn { REST, BUSY, WRITING, TURNS, END };
 struct options {
     const char *run_dir, *collection, *vectors, *queries;
     uint32_t fill, recalls, ef;
+    uint64_t first;
     unsigned rounds, reader_cpu, writer_cpu;
     int control_pid;
     double seconds;
@@ -329,21 +334,15 @@ static void print_turn(const char *name, struct measured *of)
 
 static void parse(int argc, char **argv)
 {
-    static const struct option known[] = {{"run-dir", required_argument, NULL, 'd'},
-                                          {"control-pid", required_argument, NULL, 'p'},
-                                          {"fill", required_argument, NULL, 'f'},
-                                          {"collection", required_argument, NULL, 'c'},
-                                          {"vectors", required_argument, NULL, 'v'},
-                                          {"queries", required_argument, NULL, 'q'},
-                                          {"rounds", required_argument, NULL, 'r'},
-                                          {"seconds", required_argument, NULL, 's'},
-                                          {"reader-cpu", required_argument, NULL, 'R'},
-                                          {"writer-cpu", required_argument, NULL, 'W'},
-                                          {"recalls", required_argument, NULL, 'n'},
-                                          {"ef", required_argument, NULL, 'e'},
-                                          {"only-rest", no_argument, NULL, 'o'},
-                                          {"multiply", no_argument, NULL, 'm'},
-                                          {0}};
+    static const struct option known[] = {
+        {"run-dir", required_argument, NULL, 'd'},    {"control-pid", required_argument, NULL, 'p'},
+        {"fill", required_argument, NULL, 'f'},       {"collection", required_argument, NULL, 'c'},
+        {"vectors", required_argument, NULL, 'v'},    {"queries", required_argument, NULL, 'q'},
+        {"rounds", required_argument, NULL, 'r'},     {"seconds", required_argument, NULL, 's'},
+        {"reader-cpu", required_argument, NULL, 'R'}, {"writer-cpu", required_argument, NULL, 'W'},
+        {"recalls", required_argument, NULL, 'n'},    {"ef", required_argument, NULL, 'e'},
+        {"only-rest", no_argument, NULL, 'o'},        {"multiply", no_argument, NULL, 'm'},
+        {"first", required_argument, NULL, 'F'},      {0}};
     int option;
 
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1)
@@ -384,6 +383,9 @@ static void parse(int argc, char **argv)
         case 'o':
             options.only_rest = true;
             break;
+        case 'F':
+            options.first = strtoull(optarg, NULL, 10);
+            break;
         case 'm':
             options.multiply = true;
             break;
@@ -405,7 +407,7 @@ static void parse(int argc, char **argv)
 
 static void prepare_points(uint32_t dim)
 {
-    uint32_t count = options.only_rest ? options.fill : 2 * options.fill;
+    uint32_t count = options.only_rest && options.first == 0 ? options.fill : 2 * options.fill;
 
     queries = options.queries != NULL ? points_read(options.queries, dim, QUERIES_MAX)
                                       : points_generate(1000, dim, 2);
@@ -416,7 +418,7 @@ static void prepare_points(uint32_t dim)
     if (options.multiply && points.count < count)
         points_multiply(&points, count, 4);
     points_shuffle(points, 3);
-    if (points.count < options.fill || (!options.only_rest && points.count == options.fill))
+    if (points.count < options.fill || (count > options.fill && points.count == options.fill))
         die("vectors", "there are too few of them to fill, and then to replace that");
 }
 
@@ -426,8 +428,9 @@ static double fill(struct writer *writer)
 
     if (options.fill == 0)
         return 0;
-    while (writer->next < options.fill)
-        put(writer, (uint32_t)tern_min_u64(BATCH, options.fill - writer->next));
+    writer->next = options.first;
+    while (writer->next < options.first + options.fill)
+        put(writer, (uint32_t)tern_min_u64(BATCH, options.first + options.fill - writer->next));
     drain(writer);
     return options.fill / (seconds_of(CLOCK_MONOTONIC) - began);
 }
@@ -478,10 +481,10 @@ int main(int argc, char **argv)
         print_turn("busy", &measured[BUSY]);
         print_turn("writing", &measured[WRITING]);
     }
-    printf("\"filled\": %u, \"fill_per_s\": %.1f, \"written\": %llu, \"recall_before\": %.5f, "
+    printf("\"filled\": %u, \"fill_per_s\": %.1f, \"next\": %llu, \"recall_before\": %.5f, "
            "\"recall_after\": %.5f, \"checksum\": \"%016llx\"}\n",
-           options.fill, fill_rate, (unsigned long long)atomic_load(&acknowledged) - options.fill,
-           before, after, (unsigned long long)checksum);
+           options.fill, fill_rate, (unsigned long long)writer.next, before, after,
+           (unsigned long long)checksum);
     tern_local_context_close(context);
     tern_local_close(local);
     tern_vectors_close(writer.vectors);

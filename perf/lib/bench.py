@@ -86,7 +86,7 @@ class Result:
         self.name, self.figure, self.target, self.unit = name, figure, target, unit
         self.values = []     # of the figure itself, a round each
         self.at_most = True  # or at least
-        self.limit = None
+        self.limit = None    # None: shown, nothing is asked of it
         self.runs = {}
         self.notes = []
 
@@ -106,6 +106,8 @@ class Result:
     def reached(self):
         if not self.values or self.value != self.value:
             return False
+        if self.limit is None:
+            return True
         return self.value <= self.limit if self.at_most else self.value >= self.limit
 
     def note(self, text):

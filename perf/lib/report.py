@@ -20,7 +20,7 @@ def markdown(results, environment):
             figure=result["figure"], target=result["target"],
             measured=shown(result["median"] if result["median"] is not None else float("nan"),
                            result["unit"]),
-            reached="yes" if result["reached"] else "**no**", notes="; ".join(result["notes"])))
+            reached="**no**" if not result["reached"] else "–" if result["limit"] is None else "yes", notes="; ".join(result["notes"])))
     lines += ["", "Medians of {rounds} interleaved runs on {processor}, {cpus} CPUs, Linux {kernel}; server on "
               "CPU {server_cpu}, client on CPU {client_cpu}; input: {data}; commit {commit}."
               .format(**environment)]

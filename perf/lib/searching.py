@@ -82,6 +82,11 @@ def search_writing(bench):
             tern.status()["controlplane"]["pid"], "--fill", fill, *files, "--rounds", bench.rounds, "--seconds",
             0.05 if bench.small else 2, "--reader-cpu", bench.server_cpu, "--writer-cpu", bench.client_cpu,
             "--recalls", 20 if bench.small else 1000])
+    with closing(Tern(bench, path, "search-anew")) as tern:
+        anew = program("perf-beside", [
+            bench.build / "perf/perf-beside", "--run-dir", tern.run_dir, "--only-rest", "--fill", fill, "--first",
+            run["next"] - fill, *files, "--rounds", 1, "--seconds", 0.01, "--reader-cpu", bench.server_cpu,
+            "--writer-cpu", bench.client_cpu, "--recalls", 20 if bench.small else 1000])["recall_before"]
     rest, busy, writing = run["rest"], run["busy"], run["writing"]
     kept = Result("search-writing", "searches/s while the writer saturates the other CPU, against one at rest",
                   "≥ 0.85×", "×").at_least(0.85)
@@ -92,9 +97,11 @@ def search_writing(bench):
     kept.note(f"p50 {rest['p50_us']:.0f} and {writing['p50_us']:.0f} µs, p99 {rest['p99_us']:.0f} and "
               f"{writing['p99_us']:.0f} µs; meanwhile {writing['tail']:.0f} vectors in the tail, "
               f"{writing['tombstones']:,.0f} tombstones; tern-control took {writing['control_cpu']:.0%} of its CPU")
-    loss = Result("search-writing-recall", "recall@10 lost by those writes", "≤ 0.5 points", "points").no_more(0.5)
-    loss.values = [100 * (run["recall_before"] - run["recall_after"])]
-    loss.note(f"{run['recall_before']:.4f} before, {run['recall_after']:.4f} after {run['written']:,} replacements")
+    loss = Result("search-writing-recall", "recall@10 lost by those writes, against the same vectors written once",
+                  "≤ 0.5 points", "points").no_more(0.5)
+    loss.values = [100 * (anew - run["recall_after"])]
+    loss.note(f"{run['recall_after']:.4f} after {run['next'] - fill:,} replacements, {anew:.4f} written once "
+              f"({run['recall_before']:.4f} of those before)")
     kept.runs = {"beside": [run]}
     return [kept, loss]
 
@@ -236,8 +243,7 @@ def filters(bench):
     names = ("all", "50", "5", "0.5")
     seen = {f"{name}-{what}": median([run[f"{name}-{what}"] for run in runs])
             for name in names for what in ("qps", "recall", "estimate-ns")}
-    speed = Result("filters", "searches/s with a filter, the slowest of 50 %, 5 % and 0.5 %, against none", "≥ 0.2×",
-                   "×").at_least(0.2)
+    speed = Result("filters", "searches/s with a filter, the slowest of 50 %, 5 % and 0.5 %, against none", "–", "×")
     speed.values = [min(run[f"{name}-qps"] for name in names[1:]) / run["all-qps"] for run in runs]
     speed.note(f"{kind}, ef 64: {seen['all-qps']:,.0f}/s; " + ", ".join(
         f"{name} %: {seen[f'{name}-qps']:,.0f}/s" for name in names[1:]))
