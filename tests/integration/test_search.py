@@ -9,8 +9,8 @@ import subprocess
 import threading
 
 import pytest
-from instance import BUILD, CONFIG, Instance, wait_until
-from tern import EncodeError, Op, Status, StatusError, Type, pack_value
+from instance import BUILD, CONFIG, Instance, is_running, wait_until
+from tern import ConnectionClosed, EncodeError, Op, Status, StatusError, Type, pack_value
 from tern.local import Local
 from test_local import LIBRARY
 from vectors import Vectors, random_rows
@@ -282,3 +282,32 @@ def test_searches_go_on_while_vectors_and_generations_change(make_instance):
     for thread in threads:
         thread.join()
     assert problems == [] and max(answers) == 10
+
+
+@pytest.mark.parametrize("backend", ["io_uring", "epoll"])
+def test_a_stop_answers_every_search_that_was_sent(make_instance, backend):
+    """All that has arrived when ternd is told to end is answered, parked or not, before it ends."""
+    instance = make_instance(config=WITH_VECTORS, backend=backend).start()
+    with Vectors(instance, "docs") as docs:
+        for at in range(0, COUNT, 1000):
+            docs.upsert({identifier: ROWS[identifier] for identifier in range(at, at + 1000)})
+    client, ternd = instance.client(follow_goaway=False), instance.ternd_pid()
+    client.hello()
+    query = random_rows([0], DIM, 21)[0]
+    expected = nearest(query, 1000)
+    os.kill(ternd, signal.SIGSTOP)  # what is sent now waits in the socket, and is taken in one turn
+    identities = [client.submit_search("docs", query, 1000, exact=True, deadline_us=20_000_000) for _ in range(100)]
+    os.kill(ternd, signal.SIGTERM)
+    os.kill(ternd, signal.SIGCONT)
+    outcomes = {"OK": 0, "OVERLOADED": 0}
+    for identity in identities:
+        try:
+            assert [hit.id for hit in client.collect_hits(identity)] == expected
+            outcomes["OK"] += 1
+        except StatusError as error:  # only a helper's full queue, as at any other time
+            outcomes[error.status.name] += 1
+    assert outcomes["OK"] >= 64 and sum(outcomes.values()) == 100
+    wait_until(lambda: not is_running(ternd), "the end of ternd")
+    assert client.goaway is not None
+    with pytest.raises(ConnectionClosed):
+        client.ping()
