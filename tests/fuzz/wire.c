@@ -181,6 +181,9 @@ static struct tern_worker *get_worker(void)
     offer.scratches = calloc(2, sizeof(struct tern_search_scratch *));
     FUZZ_CHECK(offer.slots != NULL && offer.rooms != NULL && offer.scratches != NULL &&
                tern_room_new(&offer.rooms[0], offer.view->rules) == 0);
+    FUZZ_CHECK(
+        offer.view->collection_count == 2 && offer.view->collections[1].header != NULL &&
+        tern_search_scratch_new(&offer.scratches[0], offer.view->collections[1].capacity, 3) == 0);
     guard();
     server.settings = *offer.view->settings;
     server.backend = &backend;
