@@ -13,11 +13,11 @@
  * sweep-us (of a vector), longest-work-us (of one tern_graph_work(500)), open-ms-per-million; and a
  * checksum of answers. */
 #include "controlplane/build/graph.h"
+#include "perf/points.h"
 #include "shared/clock.h"
 #include "shared/vector/search.h"
 
 #include <fcntl.h>
-#include <math.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -44,79 +44,6 @@ static void give_up(const char *what)
 {
     fprintf(stderr, "churn: %s\n", what);
     exit(1);
-}
-
-static void *allocate(size_t bytes)
-{
-    void *memory = malloc(bytes);
-
-    if (memory == NULL)
-        give_up("out of memory");
-    return memory;
-}
-
-static uint64_t next_random(uint64_t *seed) /* splitmix64 */
-{
-    uint64_t z = (*seed += 0x9e3779b97f4a7c15ull);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
-static float normal(uint64_t *seed)
-{
-    double u = ((double)(next_random(seed) >> 11) + 1) / 9007199254740993.0;
-    double v = (double)(next_random(seed) >> 11) / 9007199254740992.0;
-
-    return (float)(sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
-}
-
-/* ---- vectors ---- */
-
-static float *generate(uint32_t count, uint32_t dim, uint64_t seed)
-{
-    float *rows = allocate(sizeof *rows * count * dim);
-
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t center = 1000 + next_random(&seed) % 100;
-
-        for (uint32_t d = 0; d < dim; d++)
-            rows[(size_t)i * dim + d] = normal(&center) + normal(&seed);
-    }
-    return rows;
-}
-
-static float *read_rows(const char *path, uint32_t dim, uint32_t *count)
-{
-    FILE *file = fopen(path, "rb");
-    size_t row = sizeof(float) * dim;
-    float *rows;
-    long length = 0;
-
-    if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) < 0)
-        give_up("cannot read the vectors");
-    rewind(file);
-    *count = (uint32_t)((size_t)length / row);
-    rows = allocate(row * *count);
-    if (fread(rows, row, *count, file) != *count)
-        give_up("cannot read the vectors");
-    fclose(file);
-    return rows;
-}
-
-static void shuffle(float *rows, uint32_t count, uint32_t dim)
-{
-    float *kept = allocate(sizeof *kept * dim);
-    uint64_t seed = 20260728;
-
-    for (uint32_t i = count - 1; i > 0; i--) {
-        float *a = rows + (size_t)i * dim, *b = rows + next_random(&seed) % (i + 1) * dim;
-
-        memcpy(kept, a, sizeof *kept * dim);
-        memcpy(a, b, sizeof *kept * dim);
-        memcpy(b, kept, sizeof *kept * dim);
-    }
-    free(kept);
 }
 
 /* ---- collections ---- */
@@ -274,15 +201,14 @@ static void take_over(struct index *index, const struct options *options)
            (seconds() - began) * 1e3 * 1e6 / options->count);
 }
 
-static double recall(struct index *index, const float *queries, uint32_t query_count,
-                     const struct options *options, const uint64_t *nearest, unsigned ef,
-                     uint64_t *checksum)
+static double recall(struct index *index, const struct points *queries, const uint64_t *nearest,
+                     unsigned ef, uint64_t *checksum)
 {
     uint64_t right = 0;
 
-    for (uint32_t q = 0; q < query_count; q++) {
+    for (uint32_t q = 0; q < queries->count; q++) {
         struct tern_search_hit hits[K];
-        unsigned found = search(index, queries + (size_t)q * options->dim, ef, false, hits);
+        unsigned found = search(index, points_at(queries, q), ef, false, hits);
 
         for (unsigned i = 0; i < found; i++) {
             *checksum = *checksum * 31 + hits[i].id;
@@ -290,26 +216,26 @@ static double recall(struct index *index, const float *queries, uint32_t query_c
                 right += hits[i].id == nearest[(size_t)q * K + j];
         }
     }
-    return (double)right / ((double)query_count * K);
+    return (double)right / ((double)queries->count * K);
 }
 
-static void compare(struct index *churned, struct index *anew, const float *queries,
-                    uint32_t query_count, const struct options *options)
+static void compare(struct index *churned, struct index *anew, const struct points *queries)
 {
-    uint64_t *nearest = allocate(sizeof *nearest * query_count * K), checksum = 0;
+    uint64_t *nearest = malloc(sizeof *nearest * queries->count * K), checksum = 0;
 
-    for (uint32_t q = 0; q < query_count; q++) {
+    if (nearest == NULL)
+        give_up("out of memory");
+    for (uint32_t q = 0; q < queries->count; q++) {
         struct tern_search_hit hits[K];
 
-        if (search(anew, queries + (size_t)q * options->dim, 0, true, hits) != K)
+        if (search(anew, points_at(queries, q), 0, true, hits) != K)
             give_up("there are too few vectors");
         for (unsigned i = 0; i < K; i++)
             nearest[(size_t)q * K + i] = hits[i].id;
     }
     for (size_t i = 0; i < TERN_COUNT(efs); i++) {
-        double of_anew = recall(anew, queries, query_count, options, nearest, efs[i], &checksum);
-        double of_churned =
-            recall(churned, queries, query_count, options, nearest, efs[i], &checksum);
+        double of_anew = recall(anew, queries, nearest, efs[i], &checksum);
+        double of_churned = recall(churned, queries, nearest, efs[i], &checksum);
 
         printf("figure anew-ef%u %.4f\nfigure churned-ef%u %.4f\nfigure loss-ef%u %.2f points\n",
                efs[i], of_anew, efs[i], of_churned, efs[i], (of_anew - of_churned) * 100);
@@ -351,8 +277,7 @@ int main(int count, char **words)
     struct options options = {.dim = 100, .count = 100000, .m = 16, .ef_construct = 128};
     struct index churned, anew;
     struct tern_graph_census census;
-    uint32_t row_count, query_count;
-    float *rows, *queries;
+    struct points rows, queries;
 
     parse(count, words, &options);
     if (options.small) {
@@ -361,35 +286,31 @@ int main(int count, char **words)
         options.vectors = options.queries = NULL;
     }
     if (options.vectors != NULL && options.queries != NULL) {
-        rows = read_rows(options.vectors, options.dim, &row_count);
-        queries = read_rows(options.queries, options.dim, &query_count);
-        shuffle(rows, row_count, options.dim);
+        rows = points_read(options.vectors, options.dim, UINT32_MAX);
+        queries = points_read(options.queries, options.dim, QUERIES_MAX);
+        points_shuffle(rows, 20260728);
     } else {
-        row_count = 2 * options.count;
-        query_count = options.small ? 50 : QUERIES_MAX;
-        rows = generate(row_count, options.dim, 1);
-        queries = generate(query_count, options.dim, 2);
+        rows = points_generate(2 * options.count, options.dim, 1);
+        queries = points_generate(options.small ? 50 : QUERIES_MAX, options.dim, 2);
     }
-    if (row_count / 2 < options.count)
-        options.count = row_count / 2;
+    if (rows.count / 2 < options.count)
+        options.count = rows.count / 2;
     options.count -= options.count % STEPS;
-    if (query_count > QUERIES_MAX)
-        query_count = QUERIES_MAX;
     make_index(&churned, &options);
     make_index(&anew, &options);
-    build(&churned, rows, &options);
+    build(&churned, rows.values, &options);
     printf("figure build %.0f vectors/s\n",
-           options.count / build(&anew, rows + (size_t)options.count * options.dim, &options));
-    replace_all(&churned, rows + (size_t)options.count * options.dim, &options);
+           options.count / build(&anew, points_at(&rows, options.count), &options));
+    replace_all(&churned, points_at(&rows, options.count), &options);
     take_over(&churned, &options);
     if (tern_graph_census(churned.graph, &census) != 0)
         give_up("out of memory");
     printf("figure unreachable %llu vectors\nfigure bad-links %llu links\n",
            (unsigned long long)census.unreachable, (unsigned long long)census.bad_links);
-    compare(&churned, &anew, queries, query_count, &options);
+    compare(&churned, &anew, &queries);
     free_index(&churned);
     free_index(&anew);
-    free(rows);
-    free(queries);
+    points_free(&rows);
+    points_free(&queries);
     return 0;
 }

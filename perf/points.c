@@ -13,7 +13,7 @@ uint64_t points_random(uint64_t *seed)
     return z ^ (z >> 31);
 }
 
-static float normal(uint64_t *seed)
+float points_normal(uint64_t *seed)
 {
     double u = ((double)(points_random(seed) >> 11) + 1) / 9007199254740993.0;
     double v = (double)(points_random(seed) >> 11) / 9007199254740992.0;
@@ -40,7 +40,7 @@ struct points points_generate(uint32_t count, uint32_t dim, uint64_t seed)
         uint64_t center = 1000 + points_random(&seed) % CENTERS;
 
         for (uint32_t d = 0; d < dim; d++)
-            points.values[(size_t)i * dim + d] = normal(&center) + normal(&seed);
+            points.values[(size_t)i * dim + d] = points_normal(&center) + points_normal(&seed);
     }
     return points;
 }
@@ -80,7 +80,7 @@ void points_multiply(struct points *points, uint32_t count, uint64_t seed)
         if (i >= points->count)
             noise = 0.2f * sqrtf(squares / (float)points->dim);
         for (uint32_t d = 0; d < points->dim; d++)
-            to[d] = noise == 0 ? from[d] : from[d] + noise * normal(&seed);
+            to[d] = noise == 0 ? from[d] : from[d] + noise * points_normal(&seed);
     }
     points_free(points);
     *points = more;

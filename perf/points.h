@@ -11,6 +11,7 @@ struct points {
 
 /* splitmix64 (Steele, Lea, Flood 2014). */
 uint64_t points_random(uint64_t *seed);
+float points_normal(uint64_t *seed);
 
 /* Normal numbers around a hundred centers, the same for the same seed. */
 struct points points_generate(uint32_t count, uint32_t dim, uint64_t seed);

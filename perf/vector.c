@@ -15,6 +15,7 @@
  *
  * Prints `figure NAME VALUE` lines: PEER-efN-recall, PEER-efN-qps, PEER-build (inserts/s), and
  * interpolated PEER-qps-95 and -99; and a checksum of tern's answers. */
+#include "perf/points.h"
 #include "perf/vector_peer.h"
 #include "shared/base.h"
 
@@ -62,22 +63,6 @@ static void *allocate(size_t bytes)
     return memory;
 }
 
-static uint64_t next_random(uint64_t *seed) /* splitmix64 */
-{
-    uint64_t z = (*seed += 0x9e3779b97f4a7c15ull);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
-static float normal(uint64_t *seed)
-{
-    double u = ((double)(next_random(seed) >> 11) + 1) / 9007199254740993.0;
-    double v = (double)(next_random(seed) >> 11) / 9007199254740992.0;
-
-    return (float)(sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
-}
-
 static struct vector_set read_rows(const struct options *options, const char *path, uint32_t most)
 {
     FILE *file = fopen(path, "rb");
@@ -119,11 +104,11 @@ static struct vector_set generate(uint32_t count, uint32_t dim, uint64_t seed)
     float *rows = allocate(sizeof *rows * dim * count);
 
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t center = 1000 + next_random(&seed) % 100, outer = 5000 + center % 10;
+        uint64_t center = 1000 + points_random(&seed) % 100, outer = 5000 + center % 10;
 
         for (uint32_t d = 0; d < dim; d++)
             rows[(size_t)i * dim + d] =
-                normal(&outer) + 0.7f * normal(&center) + 0.7f * normal(&seed);
+                points_normal(&outer) + 0.7f * points_normal(&center) + 0.7f * points_normal(&seed);
     }
     return (struct vector_set){.rows = rows, .count = count, .dim = dim};
 }
@@ -139,7 +124,7 @@ static float *random_basis(uint32_t from, uint32_t to)
         double length = 0;
 
         for (uint32_t d = 0; d < to; d++)
-            row[d] = normal(&seed);
+            row[d] = points_normal(&seed);
         for (uint32_t j = 0; j < i; j++) {
             const float *other = basis + (size_t)j * to;
             double dot = 0;
@@ -175,7 +160,7 @@ static struct vector_set lift(struct vector_set set, uint32_t to, uint64_t seed)
         }
         noise = 0.1f * sqrtf((float)length / (float)to); /* a tenth of the vector's length */
         for (uint32_t e = 0; e < to; e++)
-            lifted[e] += noise * normal(&seed);
+            lifted[e] += noise * points_normal(&seed);
     }
     free(basis);
     free((void *)(uintptr_t)set.rows);
