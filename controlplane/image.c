@@ -3,11 +3,7 @@
 #include "controlplane/publish/reclaim.h"
 #include "shared/clock.h"
 
-#include <poll.h>
-
 #include <xxhash.h>
-
-#define SPACE_WAIT_MS 500 /* for readers to leave what the last publish retired */
 
 const struct tern_section *tern_image_find(const struct tern_image *image, unsigned kind,
                                            const uint8_t hash[16])
@@ -106,15 +102,10 @@ static int put_patiently(struct tern_pipeline *pipeline, const void *bytes, uint
     uint64_t start = tern_clock_now_ns();
     int result;
 
-    for (;;) {
+    do
         result = tern_writer_put(&pipeline->writer, bytes, length, section, error);
-        if (result != TERN_ENOSPC ||
-            tern_extents_bytes(&pipeline->writer.extents, TERN_EXTENT_RETIRED) == 0 ||
-            tern_clock_ms_since(start) > SPACE_WAIT_MS)
-            return result;
-        if (tern_reclaim_collect(&pipeline->writer) == 0)
-            poll(NULL, 0, 1);
-    }
+    while (result == TERN_ENOSPC && tern_reclaim_await_room(&pipeline->writer, start));
+    return result;
 }
 
 int tern_image_add(struct tern_pipeline *pipeline, struct tern_image *image, unsigned kind,

@@ -9,7 +9,6 @@
 #include <poll.h>
 
 #define GATHER_PAUSE_NS 1000000000ull
-#define SPACE_WAIT_MS   500 /* for readers to leave what the last publish retired */
 
 static int take_array(struct tern_image *image, unsigned count, struct tern_error *error)
 {
@@ -161,15 +160,10 @@ static int reserve(struct tern_pipeline *pipeline, uint64_t length, uint64_t *of
     uint64_t start = tern_clock_now_ns();
     int result;
 
-    for (;;) {
+    do
         result = tern_writer_reserve(&pipeline->writer, length, offset, error);
-        if (result != TERN_ENOSPC ||
-            tern_extents_bytes(&pipeline->writer.extents, TERN_EXTENT_RETIRED) == 0 ||
-            tern_clock_ms_since(start) > SPACE_WAIT_MS)
-            return result;
-        if (tern_reclaim_collect(&pipeline->writer) == 0)
-            poll(NULL, 0, 1);
-    }
+    while (result == TERN_ENOSPC && tern_reclaim_await_room(&pipeline->writer, start));
+    return result;
 }
 
 struct filling { /* progress of one object */

@@ -6,7 +6,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <time.h>
+
+#define ROOM_WAIT_MS 500 /* for readers to leave what the last publish retired */
 
 /* `reserved`: address space of a collection. */
 typedef int (*visit_function)(struct tern_writer *writer, uint64_t offset, uint64_t length,
@@ -277,6 +280,16 @@ uint64_t tern_reclaim_collect(struct tern_writer *writer)
         }
     }
     return freed;
+}
+
+bool tern_reclaim_await_room(struct tern_writer *writer, uint64_t start_ns)
+{
+    if (tern_extents_bytes(&writer->extents, TERN_EXTENT_RETIRED) == 0 ||
+        tern_clock_ms_since(start_ns) > ROOM_WAIT_MS)
+        return false;
+    if (tern_reclaim_collect(writer) == 0)
+        poll(NULL, 0, 1);
+    return true;
 }
 
 static bool insert_pinned(struct tern_writer *writer, TERN_UNUSED unsigned holder,

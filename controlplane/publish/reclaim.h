@@ -28,6 +28,11 @@ bool tern_reclaim_grace_is_over(struct tern_writer *writer, uint64_t epoch);
 /* Frees what grace and pins release (C4, C5). Never waits. Returns the bytes freed. */
 uint64_t tern_reclaim_collect(struct tern_writer *writer);
 
+/* When the arena is full: frees what it can, or gives readers a millisecond to leave what is
+ * retired. Whether it is worth trying again: not when nothing is retired, nor half a second past
+ * `start_ns`. */
+bool tern_reclaim_await_room(struct tern_writer *writer, uint64_t start_ns);
+
 /* One live process that reads, as reclaim sees it. */
 struct tern_reclaim_holder {
     unsigned holder; /* its lock byte: TERN_LOCK_SEATS + seat or TERN_LOCK_READERS + page */
