@@ -13,15 +13,7 @@ static void print_json(const struct tern_diagnostics *diagnostics, const char *p
     tern_json_bool(&json, "ok", diagnostics->error_count == 0);
     tern_json_u64(&json, "errors", diagnostics->error_count);
     tern_json_u64(&json, "warnings", diagnostics->count - diagnostics->error_count);
-    tern_json_array(&json, "diagnostics");
-    for (size_t i = 0; i < diagnostics->count; i++) {
-        const struct tern_diagnostic *item = &diagnostics->items[i];
-
-        tern_report_diagnostic_json(&json, item->severity == TERN_SEVERITY_WARNING,
-                                    item->place.file, item->place.line, item->place.column,
-                                    item->message);
-    }
-    tern_json_array_end(&json);
+    tern_report_diagnostics_json(&json, diagnostics);
     tern_json_object_end(&json);
     tern_json_print(&json);
 }

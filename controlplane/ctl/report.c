@@ -16,8 +16,8 @@ void tern_report_diagnostics(const struct tern_diagnostics *diagnostics)
     tern_buffer_free(&out);
 }
 
-void tern_report_diagnostic_json(struct tern_json *json, bool warning, const char *file,
-                                 uint32_t line, uint32_t column, const char *message)
+static void print_diagnostic(struct tern_json *json, bool warning, const char *file, uint32_t line,
+                             uint32_t column, const char *message)
 {
     tern_json_object(json, NULL);
     tern_json_string(json, "severity", warning ? "warning" : "error");
@@ -26,6 +26,19 @@ void tern_report_diagnostic_json(struct tern_json *json, bool warning, const cha
     tern_json_u64(json, "column", column);
     tern_json_string(json, "message", message);
     tern_json_object_end(json);
+}
+
+void tern_report_diagnostics_json(struct tern_json *json,
+                                  const struct tern_diagnostics *diagnostics)
+{
+    tern_json_array(json, "diagnostics");
+    for (size_t i = 0; i < diagnostics->count; i++) {
+        const struct tern_diagnostic *item = &diagnostics->items[i];
+
+        print_diagnostic(json, item->severity == TERN_SEVERITY_WARNING, item->place.file,
+                         item->place.line, item->place.column, item->message);
+    }
+    tern_json_array_end(json);
 }
 
 /* What follows a job while it runs. */
@@ -71,8 +84,8 @@ static void note(void *context, const Tern__Control__Reply *reply)
     }
     item = reply->diagnostic;
     if (follower->json) {
-        tern_report_diagnostic_json(&follower->diagnostics, item->warning, item->file, item->line,
-                                    item->column, item->message);
+        print_diagnostic(&follower->diagnostics, item->warning, item->file, item->line,
+                         item->column, item->message);
         return;
     }
     erase_bar(follower);

@@ -14,8 +14,9 @@ bool tern_ctl_check_config(const char *path, struct tern_config **config,
 
 /* All of them, in order of place, on standard error. */
 void tern_report_diagnostics(const struct tern_diagnostics *diagnostics);
-void tern_report_diagnostic_json(struct tern_json *json, bool warning, const char *file,
-                                 uint32_t line, uint32_t column, const char *message);
+/* Likewise, as the member "diagnostics". */
+void tern_report_diagnostics_json(struct tern_json *json,
+                                  const struct tern_diagnostics *diagnostics);
 
 /* One table of a result or of the history, as an element of an array. */
 void tern_report_table_json(struct tern_json *json, const Tern__Control__TableResult *table);

@@ -187,15 +187,7 @@ static void print_json(struct run *run, const struct tern_diagnostics *diagnosti
     if (tern_buffer_printf(&json.buffer, ",\"results\":%.*s", (int)run->results.buffer.length,
                            (const char *)run->results.buffer.data) != 0)
         json.failed = true;
-    tern_json_array(&json, "diagnostics");
-    for (size_t i = 0; i < diagnostics->count; i++) {
-        const struct tern_diagnostic *item = &diagnostics->items[i];
-
-        tern_report_diagnostic_json(&json, item->severity == TERN_SEVERITY_WARNING,
-                                    item->place.file, item->place.line, item->place.column,
-                                    item->message);
-    }
-    tern_json_array_end(&json);
+    tern_report_diagnostics_json(&json, diagnostics);
     tern_json_object_end(&json);
     json.failed = json.failed || run->results.failed;
     tern_json_print(&json);
