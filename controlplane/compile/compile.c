@@ -256,19 +256,25 @@ static int compile(struct build *build, struct tern_compiled *compiled,
     return 0;
 }
 
+/* All that can be said of rules without their rows. */
+static int check(const struct tern_analysis *analysis, struct tern_diagnostics *diagnostics)
+{
+    size_t errors = diagnostics->error_count;
+    int status = tern_scan_check(analysis->program, diagnostics);
+
+    if (status == 0 && diagnostics->error_count > errors)
+        status = TERN_EINVAL;
+    return status != 0 ? status : tern_cover_warn(analysis, diagnostics);
+}
+
 int tern_compile_check(const struct tern_config *config, struct tern_diagnostics *diagnostics)
 {
     struct tern_analysis analysis;
-    size_t errors = diagnostics->error_count;
     int status = tern_analysis_make(&analysis, config, diagnostics);
 
     if (status != 0)
         return status;
-    status = tern_scan_check(analysis.program, diagnostics);
-    if (status == 0 && diagnostics->error_count > errors)
-        status = TERN_EINVAL;
-    if (status == 0)
-        status = tern_cover_warn(&analysis, diagnostics);
+    status = check(&analysis, diagnostics);
     tern_analysis_free(&analysis);
     return status;
 }
@@ -277,16 +283,11 @@ int tern_compile_check_rows(const struct tern_config *config, struct tern_diagno
 {
     struct tern_analysis analysis;
     struct build build = {.analysis = &analysis};
-    size_t errors = diagnostics->error_count;
     int status = tern_analysis_make(&analysis, config, diagnostics);
 
     if (status != 0)
         return status;
-    status = tern_scan_check(analysis.program, diagnostics);
-    if (status == 0 && diagnostics->error_count > errors)
-        status = TERN_EINVAL;
-    if (status == 0)
-        status = tern_cover_warn(&analysis, diagnostics);
+    status = check(&analysis, diagnostics);
     if (status == 0)
         status = fit_rows(&build);
     if (status == TERN_ELIMIT) {
