@@ -5,6 +5,7 @@
 #include "controlplane/decisions/drain.h"
 #include "controlplane/directory.h"
 #include "controlplane/log.h"
+#include "shared/background.h"
 #include "shared/clock.h"
 
 #include <errno.h>
@@ -355,6 +356,8 @@ int main(int argc, char **argv)
                          control.directories.run_dir, control.directories.state_dir);
         tern_notify_say(&control.notify, "READY=1\nSTATUS=run directory %s",
                         control.directories.run_dir);
+        /* Every request and every acknowledgement passes through this thread. */
+        (void)tern_background_stay_prompt();
         tern_api_serve(control.api, control.stop_fd);
         tern_control_log(TERN_LOG_INFO, "stopping");
         tern_notify_say(&control.notify, "STOPPING=1");

@@ -23,3 +23,13 @@ int tern_background_begin(int nice)
 
     return syscall(SYS_sched_setattr, 0, &attributes, 0) == 0 ? 0 : errno;
 }
+
+int tern_background_stay_prompt(void)
+{
+    struct attributes attributes = {.size = sizeof attributes};
+
+    if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0)
+        return errno;
+    attributes.runtime_ns = SLICE_NS;
+    return syscall(SYS_sched_setattr, 0, &attributes, 0) == 0 ? 0 : errno;
+}

@@ -12,4 +12,9 @@
  * inherit it. 0 or an errno; failing to yield is no reason to fail. */
 int tern_background_begin(int nice);
 
+/* The counterpart: a thread that does little and is waited for keeps its priority, but asks for the
+ * same short slices, so that when it wakes it does not wait for the rest of a longer one. Inherited
+ * by threads that it starts afterwards. 0 or an errno. */
+int tern_background_stay_prompt(void);
+
 #endif

@@ -11,8 +11,7 @@
 
 #define GROUP_BATCHES   64
 #define WORK_US         500   /* of background work at a time, while nothing waits */
-#define WORK_WRITING_US 200   /* between two transactions: links what they have put */
-#define FILL_WRITING_US 2000  /* likewise, of an object that is filled */
+#define FILL_WRITING_US 2000  /* between two transactions, of an object that is filled */
 #define TAIL_LONG       128   /* every search scans it: beyond that, whoever writes waits, */
 #define TAIL_US         1000  /* at most so long for a vector that it has written */
 #define TICK_US         10000 /* how often work that waits for readers is looked for */
@@ -386,16 +385,34 @@ static uint32_t tail_length(const struct tern_collections_object *object)
     return (uint32_t)(tail >> 32) - (uint32_t)tail;
 }
 
-/* Whoever writes faster than vectors are linked waits for that sooner or later. Later, with a full
- * tail, means that every search measures two thousand vectors more, which is 40 % of its time. What
- * was written has been acknowledged: it is the next transaction that waits. */
-static bool shorten_tail(const struct tern_collections_object *object, unsigned written)
+static bool is_urgent(const struct tern_collections *collections)
 {
-    uint64_t until_us = tern_clock_now_us() + (uint64_t)written * TAIL_US;
-    bool more = true;
+    return atomic_load_explicit(&collections->urgent, memory_order_relaxed);
+}
 
-    while (more && tail_length(object) > TAIL_LONG && tern_clock_now_us() < until_us)
-        more = tern_graph_work(object->graph, WORK_WRITING_US);
+/* How long writes that wait go on waiting for the graph's work. Whoever writes faster than vectors
+ * are linked waits for that sooner or later. Later, with a full tail, means that every search
+ * measures two thousand vectors more, which is 40 % of its time. What was written has been
+ * acknowledged: it is the next transaction that waits. */
+static uint64_t writes_wait_us(const struct tern_collections_object *object, unsigned written)
+{
+    return tail_length(object) > TAIL_LONG ? (uint64_t)written * TAIL_US : 0;
+}
+
+/* Unit by unit (a link, a repair: some tenths of a millisecond), so that a write that comes waits
+ * for the rest of one. One is done in any case, or writes that never stop would leave tombstones
+ * for ever. */
+static bool work_on_graph(const struct tern_collections *collections,
+                          const struct tern_collections_object *object, unsigned written)
+{
+    uint64_t began_us = tern_clock_now_us();
+    bool more, wanted;
+
+    do {
+        more = tern_graph_work(object->graph, 0);
+        wanted = tern_clock_now_us() - began_us <
+                 (is_urgent(collections) ? writes_wait_us(object, written) : WORK_US);
+    } while (more && wanted);
     return more;
 }
 
@@ -408,8 +425,8 @@ static bool work_on(struct tern_collections *collections, struct tern_collection
 
     if (object->filling)
         more = tern_collections_fill(collections, object, written != 0 ? FILL_WRITING_US : WORK_US);
-    more |= tern_graph_work(object->graph, written != 0 ? WORK_WRITING_US : WORK_US);
-    return more && (written == 0 || shorten_tail(object, written));
+    more |= work_on_graph(collections, object, written);
+    return more;
 }
 
 /* `written`: vectors of the transaction before. Objects take turns: one at a time while writes
@@ -428,7 +445,7 @@ static bool work(struct tern_collections *collections, unsigned written)
         for (unsigned skip = collections->turn++ % count; skip != 0; skip--)
             object = object->next;
         more |= work_on(collections, object, written);
-        urgent |= atomic_load_explicit(&collections->urgent, memory_order_relaxed);
+        urgent |= is_urgent(collections);
     }
     if (now_us >= collections->purge_us + (more || urgent ? PURGE_LATE_US : 0)) {
         collections->purge_us = now_us + PURGE_US;
@@ -497,8 +514,7 @@ void *tern_collections_main(void *argument)
         }
         more = work(collections, written);
         pthread_mutex_lock(&collections->mutex);
-        if (!more && !atomic_load_explicit(&collections->urgent, memory_order_relaxed) &&
-            collections->call == NULL && !collections->stopping)
+        if (!more && !is_urgent(collections) && collections->call == NULL && !collections->stopping)
             rest(collections);
     }
     pthread_mutex_unlock(&collections->mutex);

@@ -302,6 +302,64 @@ static void owners_take_turns(TERN_TEST_STATE)
     stop();
 }
 
+/* --- What the graph has to do in between --- */
+
+#define WORK_UNITS 50u
+
+static void submit_another(void)
+{
+    static const float vector[DIM] = {1, 2, 3, 4};
+    static uint64_t id = 1000;
+    const struct tern_collection_write write = put_of(id++, vector, NULL);
+    struct tern_error error;
+
+    assert_int_equal(tern_collections_submit(collections, "docs", 9, 1, &write, 1, NULL, &error),
+                     0);
+}
+
+/* How many units are done before a write that comes within the first one after a batch of four. */
+static unsigned units_before_another(void)
+{
+    const float vector[DIM] = {1, 2, 3, 4};
+    const struct tern_collection_write writes[4] = {
+        put_of(1, vector, NULL), put_of(2, vector, NULL), put_of(3, vector, NULL),
+        put_of(4, vector, NULL)};
+    struct tern_error error;
+
+    graph_double_give_work(WORK_UNITS, submit_another);
+    assert_int_equal(tern_collections_submit(collections, "docs", 1, 1, writes, 4, NULL, &error),
+                     0);
+    assert_int_equal(collect().rc, 0);
+    assert_int_equal(collect().owner, 9);
+    return graph_double_units_before_put();
+}
+
+static void a_write_waits_for_one_unit_of_work(TERN_TEST_STATE)
+{
+    struct tern_collection_spec spec = make_spec("docs", DIM, 2000);
+
+    start();
+    serve(&spec);
+    assert_int_equal(units_before_another(), 1);
+    stop();
+}
+
+static void writes_wait_while_the_tail_is_long(TERN_TEST_STATE)
+{
+    struct tern_collection_spec spec = make_spec("docs", DIM, 2000);
+    struct tern_collection_header *header;
+    unsigned units = 0;
+
+    start();
+    header = (struct tern_collection_header *)(void *)serve(&spec).object;
+    atomic_store(&header->tail, 1000ull << 32);
+    /* For a millisecond a vector, in which a machine that is not too busy does them all. */
+    for (unsigned turn = 0; turn < 200 && units != WORK_UNITS; turn++)
+        units = units_before_another();
+    assert_int_equal(units, WORK_UNITS);
+    stop();
+}
+
 /* A load from within the process waits for its own acknowledgements, and takes nobody else's. */
 static void writes_from_inside_are_awaited(TERN_TEST_STATE)
 {
@@ -388,6 +446,8 @@ int main(void)
         TEST(a_locked_store_acknowledges_nothing),
         TEST(what_the_index_cannot_take_is_not_acknowledged),
         TEST(owners_take_turns),
+        TEST(a_write_waits_for_one_unit_of_work),
+        TEST(writes_wait_while_the_tail_is_long),
         TEST(writes_from_inside_are_awaited),
         TEST(the_forgotten_get_nothing),
     };

@@ -15,8 +15,9 @@ static struct {
     pthread_cond_t changed;
     bool held;
     int left;
-    unsigned puts;
-} control = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false, -1, 0};
+    unsigned puts, units, units_given, units_left, units_before_put;
+    void (*during)(void);
+} control = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .left = -1};
 
 void graph_double_fail_after(int puts)
 {
@@ -33,14 +34,33 @@ void graph_double_hold(bool held)
     pthread_mutex_unlock(&control.mutex);
 }
 
-unsigned graph_double_puts(void)
+static unsigned read_count(const unsigned *count)
 {
-    unsigned puts;
+    unsigned value;
 
     pthread_mutex_lock(&control.mutex);
-    puts = control.puts;
+    value = *count;
     pthread_mutex_unlock(&control.mutex);
-    return puts;
+    return value;
+}
+
+void graph_double_give_work(unsigned units, void (*during)(void))
+{
+    pthread_mutex_lock(&control.mutex);
+    control.units_left = 0;
+    control.units_given = units;
+    control.during = during;
+    pthread_mutex_unlock(&control.mutex);
+}
+
+unsigned graph_double_units_before_put(void)
+{
+    return read_count(&control.units_before_put);
+}
+
+unsigned graph_double_puts(void)
+{
+    return read_count(&control.puts);
 }
 
 static int pass(bool is_put)
@@ -55,6 +75,13 @@ static int pass(bool is_put)
     else if (is_put && control.left > 0)
         control.left--;
     control.puts += is_put && rc == 0;
+    if (is_put)
+        control.units_before_put = control.units;
+    if (is_put && control.units_given != 0) {
+        control.units = 0;
+        control.units_left = control.units_given;
+        control.units_given = 0;
+    }
     pthread_mutex_unlock(&control.mutex);
     return rc;
 }
@@ -200,9 +227,36 @@ int tern_graph_check_vector(const float *vector, uint32_t dim, struct tern_error
     return 0;
 }
 
-bool tern_graph_work(TERN_UNUSED struct tern_graph *graph, TERN_UNUSED uint64_t budget_us)
+/* True: there was a unit to do. */
+static bool do_unit(void)
 {
-    return false;
+    void (*during)(void) = NULL;
+    bool done;
+
+    pthread_mutex_lock(&control.mutex);
+    done = control.units_left != 0;
+    if (done) {
+        control.units_left--;
+        control.units++;
+        during = control.during;
+        control.during = NULL;
+    }
+    pthread_mutex_unlock(&control.mutex);
+    if (during != NULL)
+        during();
+    return done;
+}
+
+bool tern_graph_work(TERN_UNUSED struct tern_graph *graph, uint64_t budget_us)
+{
+    uint64_t spent_us = 0;
+
+    do {
+        if (!do_unit())
+            return false;
+        spent_us += GRAPH_DOUBLE_UNIT_US;
+    } while (spent_us < budget_us);
+    return true;
 }
 
 void tern_graph_link(TERN_UNUSED struct tern_graph *graph)
