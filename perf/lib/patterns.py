@@ -130,7 +130,7 @@ def figures(kind, runs, what, origin):
                         + ("redis GET" if peer == "redis" else "the io_uring echo of the same frames"),
                         f"≥ {limit}×", "×").at_least(limit)
         result.values = ratios(rps["tern"], rps[peer])
-        used = Result(f"patterns-{kind}-{peer}-cpu", f"the same, server CPU a request, {peer} against tern",
+        used = Result(f"patterns-{kind}-{peer}-cpu", f"user agents against 1,500 patterns, {kind}: server CPU a request, {peer} against tern",
                       f"≥ {limit}×", "×").at_least(limit)
         used.values = ratios(cpu[peer], cpu["tern"])
         used.note("counts where the client is the limit; CPU time includes spinning")

@@ -13,17 +13,26 @@ def shown(value, unit):
     return f"{digits} {unit}" if unit != "×" else f"{digits}×"
 
 
-def markdown(results, environment):
-    lines = ["| figure | target | measured | reached | seen |", "|---|---|---|---|---|"]
-    for result in results:
-        lines.append("| {figure} | {target} | {measured} | {reached} | {notes} |".format(
-            figure=result["figure"], target=result["target"],
-            measured=shown(result["median"] if result["median"] is not None else float("nan"),
-                           result["unit"]),
-            reached="**no**" if not result["reached"] else "–" if result["limit"] is None else "yes", notes="; ".join(result["notes"])))
-    lines += ["", "Medians of {rounds} interleaved runs on {processor}, {cpus} CPUs, Linux {kernel}; server on "
-              "CPU {server_cpu}, client on CPU {client_cpu}; input: {data}; commit {commit}."
-              .format(**environment)]
+HEAD = ["| figure | target | measured | reached | seen | runs, commit |", "|---|---|---|---|---|---|"]
+
+
+def row(result, environment):
+    median = result["median"] if result["median"] is not None else float("nan")
+    reached = "**no**" if not result["reached"] else "–" if result["limit"] is None else "yes"
+    cells = [result["figure"], result["target"], shown(median, result["unit"]), reached, "; ".join(result["notes"]),
+             f"{len(result['values'])}, {environment['commit']}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def markdown(saved, kept=()):
+    """The table of (result, environment) pairs, in the place of what `kept` (rows of an earlier table) has of the same
+    figures: nobody measures all of them anew for a change that concerns a few."""
+    fresh = {result["figure"]: row(result, environment) for result, environment in saved}
+    rows = [fresh.pop(line.split(" | ")[0].removeprefix("| "), line) for line in kept]
+    environment = saved[-1][1]
+    lines = HEAD + rows + list(fresh.values())
+    lines += ["", "Medians of interleaved runs on {processor}, {cpus} CPUs, Linux {kernel}; server on CPU {server_cpu}, "
+              "client on CPU {client_cpu}; input: {data}.".format(**environment)]
     if environment["small"]:
         lines.append("\n**Small mode: these figures mean nothing, only that everything runs.**")
     return "\n".join(lines) + "\n"
@@ -37,19 +46,16 @@ def save(folder, name, results, environment):
 
 
 def load(folder):
-    """All saved results in the order of the experiments, and the environment of the last one."""
-    results, environment = [], None
-    for path in sorted(folder.glob("*.json")):
-        document = json.loads(path.read_text())
-        results += document["results"]
-        environment = document["environment"]
-    return results, environment
+    """(result, environment) of all that is saved, in the order of the experiments."""
+    documents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [(result, document["environment"]) for document in documents for result in document["results"]]
 
 
-def into_document(path, table):
-    """Replaces what stands between the two marks."""
+def into_document(path, saved):
+    """Puts what is saved into the table between the two marks; its other rows stay."""
     text = path.read_text()
     if BEGIN not in text or END not in text:
         raise SystemExit(f"{path}: the marks {BEGIN} and {END} are missing")
-    path.write_text(re.sub(re.escape(BEGIN) + ".*?" + re.escape(END),
-                           lambda _: f"{BEGIN}\n{table}{END}", text, flags=re.S))
+    before, table, behind = re.split(f"{re.escape(BEGIN)}|{re.escape(END)}", text)
+    kept = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    path.write_text(f"{before}{BEGIN}\n{markdown(saved, kept)}{END}{behind}")

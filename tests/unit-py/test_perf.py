@@ -53,24 +53,40 @@ def test_nothing_measured_is_said_to_be_nothing(tmp_path):
     result = Result("empty", "a figure", "≤ 1", "ms").no_more(1)
     environment = bench(tmp_path, 1).environment()
     report.save(tmp_path, "00-empty", [result], environment)
-    results, environment = report.load(tmp_path)
-    assert math.isnan(results[0]["median"])
-    assert "| a figure | ≤ 1 | not measured | **no** |" in report.markdown(results, environment)
+    saved = report.load(tmp_path)
+    assert math.isnan(saved[0][0]["median"])
+    assert "| a figure | ≤ 1 | not measured | **no** |" in report.markdown(saved)
 
 
-def test_the_document_gets_the_table_and_keeps_the_rest(tmp_path):
+def test_the_document_gets_what_was_measured_and_keeps_the_rest(tmp_path):
+    environment = bench(tmp_path, 1).environment()
+    results = [Result("a", "old figure", "≤ 1", "ms").no_more(1), Result("b", "new \\1 figure", "≤ 1", "ms").no_more(1)]
+    for result in results:
+        result.values = [0.5, 0.5]
+    report.save(tmp_path, "00-some", results, environment)
     path = tmp_path / "performance.md"
-    path.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    report.into_document(path, "new \\1\n")
-    assert path.read_text() == f"before\n{report.BEGIN}\nnew \\1\n{report.END}\nafter\n"
+    other = "| another figure | ≥ 3× | 4× | yes | seen | 3, abc |"
+    path.write_text("\n".join(["before", report.BEGIN, *report.HEAD, "| old figure | ≤ 1 | 9 ms | **no** | bad | 3, abc |",
+                               other, "", "Medians.", report.END, "after", ""]))
+    report.into_document(path, report.load(tmp_path))
+    lines = path.read_text().splitlines()
+    first = lines.index(report.BEGIN) + 1
+    assert lines[:first] == ["before", report.BEGIN] and lines[-2:] == [report.END, "after"]
+    assert lines[first:first + 2] == report.HEAD
+    assert lines[first + 2].startswith("| old figure | ≤ 1 | 0.50 ms | yes |  | 2, ")
+    assert lines[first + 3] == other
+    assert lines[first + 4].startswith("| new \\1 figure | ")
     path.write_text("no marks")
     with pytest.raises(SystemExit):
-        report.into_document(path, "new")
+        report.into_document(path, report.load(tmp_path))
 
 
 def test_the_project_document_has_the_marks():
     text = (ROOT / "docs" / "performance.md").read_text()
     assert text.index(report.BEGIN) < text.index(report.END)
+    figures = [line.split(" | ")[0] for line in text[text.index(report.BEGIN):text.index(report.END)].splitlines()
+               if line.startswith("| ")]
+    assert len(figures) == len(set(figures))  # a row is found again by its name
 
 
 def write_all(folder):
