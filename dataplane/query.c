@@ -207,8 +207,64 @@ void tern_query_lookup(struct tern_worker *worker, struct tern_connection *conne
 
 /* ---- DESCRIBE ---- */
 
-void tern_query_describe(struct tern_worker *worker, struct tern_connection *connection,
-                         const struct tern_frame *frame, const uint8_t *body, size_t length)
+static size_t column_bytes(const struct tern_collection_header *header)
+{
+    size_t bytes = 0;
+
+    for (unsigned c = 0; c < header->column_count; c++)
+        bytes += 2 + header->columns[c].name_length;
+    return bytes;
+}
+
+/* u8 kind, u16 id. */
+static void describe_collection(struct tern_worker *worker, struct tern_connection *connection,
+                                const struct tern_frame *frame, const uint8_t *body)
+{
+    const struct tern_view *view = worker->adopter.now->view;
+    const struct tern_collection_header *header;
+    struct tern_describe_collection reply = {.id = tern_load_u16(body + 1)};
+    unsigned id = tern_worker_collection(worker, connection, reply.id);
+    uint8_t *out;
+
+    if (body[0] != TERN_DESCRIBE_COLLECTION || id == 0) {
+        tern_reply_status(
+            worker, connection, frame,
+            body[0] == TERN_DESCRIBE_COLLECTION ? TERN_STATUS_NOT_FOUND : TERN_STATUS_UNSUPPORTED,
+            body[0] == TERN_DESCRIBE_COLLECTION ? "there is no such collection"
+                                                : "DESCRIBE knows rules and collections");
+        return;
+    }
+    header = view->collections[id].header;
+    if (header == NULL) {
+        tern_reply_status(worker, connection, frame, TERN_STATUS_NOT_READY,
+                          "the collection is not there yet");
+        return;
+    }
+    reply.metric = header->metric;
+    reply.quantize = header->quantize;
+    reply.dim = header->dim;
+    reply.capacity = header->vector_capacity;
+    reply.vectors = atomic_load_explicit(&header->live_count, memory_order_relaxed);
+    reply.ef = atomic_load_explicit(&header->ef_search, memory_order_relaxed);
+    reply.columns = (uint16_t)header->column_count;
+    out = tern_reply_begin(worker, connection, frame, TERN_STATUS_OK,
+                           sizeof reply + column_bytes(header));
+    if (out == NULL)
+        return;
+    memcpy(out, &reply, sizeof reply);
+    out += sizeof reply;
+    for (unsigned c = 0; c < header->column_count; c++) {
+        const struct tern_payload_column *column = &header->columns[c];
+
+        out[0] = column->type;
+        out[1] = column->name_length;
+        memcpy(out + 2, column->name, column->name_length);
+        out += 2 + column->name_length;
+    }
+}
+
+static void describe_rules(struct tern_worker *worker, struct tern_connection *connection,
+                           const struct tern_frame *frame, const uint8_t *body, size_t length)
 {
     const struct tern_rules *rules = worker->adopter.now->view->rules;
     struct tern_describe_reply reply = {.total = tern_rules_count(rules), .first = 1};
@@ -220,7 +276,8 @@ void tern_query_describe(struct tern_worker *worker, struct tern_connection *con
         reply.first = tern_load_u32(body);
     if ((length != 0 && length != 4) || reply.first == 0) {
         tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
-                          "a DESCRIBE has no body or the index of a rule, from 1");
+                          "a DESCRIBE has no body, the index of a rule, from 1, or 3 and the id of "
+                          "a collection");
         return;
     }
     for (last = reply.first; last <= reply.total && reply.count < UINT16_MAX; last++) {
@@ -243,6 +300,15 @@ void tern_query_describe(struct tern_worker *worker, struct tern_connection *con
         memcpy(out + 2, name, name_length);
         out += 2 + name_length;
     }
+}
+
+void tern_query_describe(struct tern_worker *worker, struct tern_connection *connection,
+                         const struct tern_frame *frame, const uint8_t *body, size_t length)
+{
+    if (length == 3)
+        describe_collection(worker, connection, frame, body);
+    else
+        describe_rules(worker, connection, frame, body, length);
 }
 
 /* ---- EXPLAIN ---- */

@@ -125,6 +125,22 @@ struct tern_describe_reply {
 };
 _Static_assert(sizeof(struct tern_describe_reply) == 16, "wire");
 
+/* DESCRIBE of a collection. Request body: u8 TERN_DESCRIBE_COLLECTION, u16 its id. Reply: this
+ * header, then for each payload column u8 type, u8 name length, name. */
+#define TERN_DESCRIBE_COLLECTION 3u /* its place among HELLO's lists */
+struct tern_describe_collection {
+    uint16_t id;
+    uint8_t metric;   /* enum tern_metric: 1 cosine, 2 l2, 3 dot */
+    uint8_t quantize; /* 0 f32, 1 int8 */
+    uint32_t dim;
+    uint32_t capacity; /* vectors */
+    uint32_t vectors;  /* that are found at this moment */
+    uint32_t ef;       /* of a search that names none */
+    uint16_t columns;
+    uint16_t reserved;
+};
+_Static_assert(sizeof(struct tern_describe_collection) == 24, "wire");
+
 /* HELLO's list of tables: `type` is that of the table's key, dim 0. */
 
 /* SEARCH: u16 collection id, u16 k (1 to 1000), u16 ef (0: the collection's), u16 flags, f32 × dim,

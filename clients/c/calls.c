@@ -130,6 +130,49 @@ int tern_client_lookup(struct tern_client *client, int table, const void *key, s
     return 0;
 }
 
+int tern_client_describe_collection(struct tern_client *client, int collection,
+                                    struct tern_client_collection *out, struct tern_error *error)
+{
+    struct tern_frame frame = {.op = TERN_OP_DESCRIBE, .body_length = 3};
+    struct tern_client_collection found = {0};
+    struct tern_describe_collection head;
+    uint8_t body[3] = {TERN_DESCRIBE_COLLECTION};
+    const uint8_t *at, *end;
+    int code;
+
+    if (collection < 1 || collection > client->schema.collection_count)
+        return tern_error_set(error, TERN_ENOENT, "there is no collection %d", collection);
+    tern_store_u16(body + 1, (uint16_t)collection);
+    code = tern_client_exchange(client, frame, body, error);
+    if (code != 0)
+        return code;
+    at = client->reply.data;
+    end = at + client->reply.end;
+    if ((size_t)(end - at) < sizeof head)
+        return tern_client_malformed(client, "DESCRIBE", error);
+    memcpy(&head, at, sizeof head);
+    at += sizeof head;
+    if (head.columns > TERN_COUNT(found.columns))
+        return tern_client_malformed(client, "DESCRIBE", error);
+    found.id = head.id;
+    found.metric = head.metric;
+    found.quantize = head.quantize;
+    found.dim = head.dim;
+    found.capacity = head.capacity;
+    found.vectors = head.vectors;
+    found.ef = head.ef;
+    found.column_count = head.columns;
+    for (unsigned i = 0; i < head.columns; i++) {
+        if (end - at < 2 || end - at - 2 < at[1] || at[1] >= sizeof found.columns[i].name)
+            return tern_client_malformed(client, "DESCRIBE", error);
+        found.columns[i].type = at[0];
+        memcpy(found.columns[i].name, at + 2, at[1]);
+        at += 2 + at[1];
+    }
+    *out = found;
+    return 0;
+}
+
 int tern_client_describe(struct tern_client *client, uint32_t first, struct tern_client_rule *rules,
                          uint32_t capacity, struct tern_client_page *page, struct tern_error *error)
 {

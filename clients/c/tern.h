@@ -249,6 +249,26 @@ int tern_client_payload_name(const struct tern_client *client, unsigned column, 
 int tern_client_payload(const struct tern_client *client, unsigned hit, unsigned column,
                         struct tern_client_column *value);
 
+struct tern_client_collection { /* as it is served */
+    uint16_t id;
+    uint8_t metric;   /* 1 cosine, 2 l2, 3 dot */
+    uint8_t quantize; /* what its graph is searched in: 0 f32, 1 int8 */
+    uint32_t dim;
+    uint32_t capacity; /* vectors */
+    uint32_t vectors;  /* that are found at this moment */
+    uint32_t ef;       /* of a search that names none */
+    unsigned column_count;
+    struct {
+        uint8_t type; /* the wire's */
+        char name[64];
+    } columns[16]; /* of the payload */
+};
+/* TERN_ENOENT no such collection; TERN_EAGAIN it is not there yet; TERN_EINVAL the server does not
+ * know the question; otherwise as tern_client_decide. */
+int tern_client_describe_collection(struct tern_client *client, int collection,
+                                    struct tern_client_collection *described,
+                                    struct tern_error *error);
+
 /* --- The rest -----------------------------------------------------------------------------------
  */
 

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+import struct
 import subprocess
 import threading
 
@@ -83,6 +84,24 @@ def test_what_is_nearest_is_found(filled):
             assert [hit.id for hit in hits] == nearest(query, 20)
             assert all(abs(hit.score - cosine(query, ROWS[hit.id])) < 1e-5 for hit in hits)
     assert client.search("empty", [1, 2, 3]) == []
+
+
+def test_a_collection_describes_itself(filled):
+    client = filled.client()
+    docs = client.describe_collection("docs")
+    assert (docs.id, docs.metric, docs.quantize, docs.dim, docs.capacity, docs.ef) == (1, "cosine", "int8", DIM, 20000, 64)
+    assert docs.vectors >= COUNT
+    assert list(docs.columns.items()) == [("label", Type.STRING), ("tenant", Type.U32), ("time", Type.U64),
+                                          ("ratio", Type.F32), ("live", Type.BOOL)]
+    empty = client.describe_collection(2)
+    assert (empty.metric, empty.dim, empty.columns) == ("l2", 3, {})
+    assert client.describe().rules, "rules are described as ever"
+    for body, status in ((struct.pack("<BH", 3, 3), Status.NOT_FOUND), (struct.pack("<BH", 3, 0), Status.NOT_FOUND),
+                         (struct.pack("<BH", 2, 1), Status.UNSUPPORTED), (b"\3\1", Status.BAD_FRAME),
+                         (struct.pack("<BHH", 3, 1, 0), Status.BAD_FRAME)):
+        with pytest.raises(StatusError) as refused:
+            client.collect(client.send_frame(Op.DESCRIBE, body))
+        assert refused.value.status == status
 
 
 @pytest.mark.parametrize("expression", FILTERS)

@@ -117,6 +117,42 @@ static void hits_and_payload(TERN_TEST_STATE)
     }
 }
 
+static void a_collection_describes_itself(TERN_TEST_STATE)
+{
+    static const struct {
+        uint8_t type;
+        const char *name;
+    } columns[] = {{TERN_TYPE_STRING, "label"}, {TERN_TYPE_U32, "tenant"}, {TERN_TYPE_U64, "time"}};
+    const struct tern_client_options options = {.call_timeout_ms = 20000};
+    struct tern_client_collection found = {0};
+    struct tern_error error = {.message = ""};
+    struct tern_client *client;
+    pthread_t thread;
+
+    start(UINT64_MAX, &thread);
+    assert_int_equal(tern_client_open(address, &options, &client, &error), 0);
+    if (tern_client_describe_collection(client, 1, &found, &error) != 0)
+        fail_msg("%s", error.message);
+    assert_int_equal(found.id, 1);
+    assert_int_equal(found.metric, TERN_METRIC_L2);
+    assert_int_equal(found.quantize, world.collections[1].header->quantize);
+    assert_int_equal(found.dim, SEARCH_DIM);
+    assert_int_equal(found.capacity, world.collections[1].header->vector_capacity);
+    assert_int_equal(found.vectors, SEARCH_VECTORS);
+    assert_int_equal(found.ef, atomic_load(&world.collections[1].header->ef_search));
+    assert_int_equal(found.column_count, TERN_COUNT(columns));
+    for (unsigned i = 0; i < TERN_COUNT(columns); i++) {
+        assert_int_equal(found.columns[i].type, columns[i].type);
+        assert_string_equal(found.columns[i].name, columns[i].name);
+    }
+    assert_int_equal(tern_client_describe_collection(client, 2, &found, &error), TERN_EAGAIN);
+    assert_int_equal(tern_client_describe_collection(client, 3, &found, &error), TERN_ENOENT);
+    assert_int_equal(tern_client_describe_collection(client, 0, &found, &error), TERN_ENOENT);
+    assert_int_equal(found.id, 1);
+    tern_client_close(client);
+    end(thread);
+}
+
 static void refusals(TERN_TEST_STATE)
 {
     const float query[SEARCH_DIM] = {1};
@@ -164,6 +200,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hits_and_payload),
+        cmocka_unit_test(a_collection_describes_itself),
         cmocka_unit_test(refusals),
     };
 

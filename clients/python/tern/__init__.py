@@ -21,6 +21,7 @@ from .errors import (
 )
 from .model import (
     DECISION_KEY,
+    CollectionDescription,
     Description,
     Detail,
     Field,
@@ -59,6 +60,7 @@ __all__ = [
     "Cause",
     "Client",
     "Collection",
+    "CollectionDescription",
     "ConnectionClosed",
     "DECISION_KEY",
     "Description",

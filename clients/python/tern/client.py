@@ -18,7 +18,17 @@ from .errors import (
     Timeout,
     Unreachable,
 )
-from .model import Description, GoAway, Hit, Record, Request, Rule, Schema, Verdict
+from .model import (
+    CollectionDescription,
+    Description,
+    GoAway,
+    Hit,
+    Record,
+    Request,
+    Rule,
+    Schema,
+    Verdict,
+)
 from .wire import Frame, Op, RequestFlag, SearchFlag, Status, Type
 
 
@@ -354,13 +364,7 @@ class Client:
     ) -> int:
         """Sends a SEARCH without waiting and returns its id for collect_hits()."""
         self._follow_goaway()
-        dim = 0
-        if isinstance(collection, str):
-            try:
-                entry = (self.schema or self.hello()).collection(collection)
-            except KeyError as error:
-                raise EncodeError(str(error.args[0])) from None
-            collection, dim = entry.id, entry.dim
+        collection, dim = self._collection(collection)
         flags = (SearchFlag.EXACT if exact else 0) | (SearchFlag.PAYLOAD if payload else 0)
         try:
             raw = (
@@ -376,6 +380,16 @@ class Client:
         identity = self.send_frame(Op.SEARCH, body, deadline_us=deadline_us)
         self._awaited.add(identity)
         return identity
+
+    def _collection(self, collection: Union[str, int]) -> Tuple[int, int]:
+        """Its id and, where it is given by name, how many dimensions it has."""
+        if not isinstance(collection, str):
+            return collection, 0
+        try:
+            entry = (self.schema or self.hello()).collection(collection)
+        except KeyError as error:
+            raise EncodeError(str(error.args[0])) from None
+        return entry.id, entry.dim
 
     def collect_hits(self, request_id: int) -> List[Hit]:
         """The hits of a submit_search()."""
@@ -399,6 +413,14 @@ class Client:
                     return Description(generation, tuple(rules))
                 if not page:
                     raise ProtocolError(f"an empty page after {len(rules)} of {total} rules")
+
+    def describe_collection(self, collection: Union[str, int]) -> CollectionDescription:
+        """What a collection is, as it is served at this moment."""
+        self._follow_goaway()
+        number, _ = self._collection(collection)
+        frame = self._call(Op.DESCRIBE, struct.pack("<BH", wire.DESCRIBE_COLLECTION, number))[0]
+        described: CollectionDescription = self._parse(model.unpack_describe_collection, frame.body)
+        return described
 
     # Raw access, for tests and tools
 

@@ -16,6 +16,7 @@ _REPLY = struct.Struct("<HHI")
 _ITEM = struct.Struct("<HBBHHIf")
 _DETAIL = struct.Struct("<QIHH")
 _DESCRIBE = struct.Struct("<IIHHI")
+_DESCRIBE_COLLECTION = struct.Struct("<HBBIIIIHH")
 _FIELD = struct.Struct("<BH")
 _COLUMN = struct.Struct("<BH")
 _LOOKUP = struct.Struct("<HH")
@@ -136,6 +137,25 @@ class Hit:
     """Cosine similarity or dot product, larger is nearer; with l2 the distance."""
     payload: Optional[Dict[str, Value]] = None
     """By column, where it was asked for; a column that the vector has not got is None."""
+
+
+@dataclass(frozen=True)
+class CollectionDescription:
+    """A collection as it is served."""
+
+    id: int
+    metric: str
+    """"cosine", "l2" or "dot"."""
+    quantize: str
+    """What its graph is searched in: "none" (f32) or "int8"."""
+    dim: int
+    capacity: int
+    vectors: int
+    """That are found at this moment."""
+    ef: int
+    """Candidates of a search that names none."""
+    columns: Dict[str, Type]
+    """Of the payload, in their order."""
 
 
 @dataclass(frozen=True)
@@ -278,6 +298,18 @@ def unpack_describe(body: bytes) -> Tuple[int, List[Rule]]:
         action, length = reader.unpack(_RULE)
         rules.append(Rule(index, reader.take(length).decode(), Action(action)))
     return total, rules
+
+
+def unpack_describe_collection(body: bytes) -> CollectionDescription:
+    reader = wire.Reader(body)
+    identity, metric, quantize, dim, capacity, vectors, ef, count, _ = reader.unpack(_DESCRIBE_COLLECTION)
+    columns = {}
+    for _ in range(count):
+        kind, length = reader.unpack(_NAME)
+        columns[reader.take(length).decode()] = Type(kind)
+    metrics, quantizes = {1: "cosine", 2: "l2", 3: "dot"}, {0: "none", 1: "int8"}
+    return CollectionDescription(identity, metrics.get(metric, str(metric)), quantizes.get(quantize, str(quantize)), dim,
+                                 capacity, vectors, ef, columns)
 
 
 def unpack_goaway(body: bytes) -> GoAway:
