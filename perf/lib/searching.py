@@ -3,14 +3,13 @@
 import array
 import json
 import random
-import struct
 import subprocess
 from contextlib import ExitStack, closing
 
 from . import vectors
 from .bench import Result, median, ratios
 from .programs import run_program
-from .servers import Failure, Tern, free_port, import_client, pinned
+from .servers import Failure, Tern, free_port, pinned
 
 CONFIG = """\
 tern: 1
@@ -106,33 +105,21 @@ def search_writing(bench):
     return [kept, loss]
 
 
-def _frames(bench, address, queries, dim, ef):
-    """A file of SEARCH frames for tern-load, k 10."""
-    tern = import_client(bench.root)
-    with tern.Client(address) as client:
-        collection = client.hello().collection("docs").id
-    path = bench.folder / f"search-{ef}.frames"
-    step = 4 * dim
-    text = queries.read_bytes()
-    with open(path, "wb") as file:
-        for at in range(0, len(text) - step + 1, step):
-            body = struct.pack("<HHHH", collection, 10, ef, 0) + text[at:at + step]
-            frame = tern.pack_frame(tern.Op.SEARCH, body)
-            file.write(struct.pack("<I", len(frame)) + frame)
-    return path
+def _searches(queries, ef):
+    return ["--search", "docs", "--vectors", queries, "--k", 10, "--ef", ef]
 
 
-def _beside(bench, instance, address, frames):
+def _beside(bench, instance, address, searches):
     """DECIDE in an open loop while another process searches without a pause; and what that one saw."""
-    searches = subprocess.Popen(
-        pinned(bench.client_cpu, [bench.load, "run", "--json", "--target", address, "--frames", frames, "--connections",
+    process = subprocess.Popen(
+        pinned(bench.client_cpu, [bench.load, "run", "--json", "--target", address, *searches, "--connections",
                                   4, "--warmup", 0, "--duration", 2 * bench.seconds + 2 * bench.warmup]),
         stdout=subprocess.PIPE, text=True)
     try:
         run = _decide(bench, instance, address)
     finally:
-        searches.terminate() # it ends as if its time were over
-        text, _ = searches.communicate(timeout=60)
+        process.terminate() # it ends as if its time were over
+        text, _ = process.communicate(timeout=60)
     searched = json.loads(text)
     if searched["failed"]:
         raise Failure(f"searches failed beside decisions: {searched['statuses']}")
@@ -161,7 +148,6 @@ def search(bench):
             instance = stack.enter_context(closing(Tern(bench, path, f"search-{helpers}")))
             instances[helpers] = instance, address
             _in_process(bench, instance, ["--fill", fill, *files])
-        frames = {ef: _frames(bench, instances[0][1], queries, dim, ef) for ef in efs}
         parties = {}
         for ef in efs:
             parties[f"in process, ef {ef}"] = lambda ef=ef: _in_process(
@@ -170,14 +156,15 @@ def search(bench):
                 for connections in (1, 32):
                     parties[f"{connections}, {helpers} helpers, ef {ef}"] = \
                         lambda address=address, instance=instance, ef=ef, connections=connections: bench.measure(
-                            address, "--frames", frames[ef], "--check-same", "--connections", connections,
+                            address, *_searches(queries, ef), "--check-same", "--connections", connections,
                             server_pid=instance.pid, spin=connections == 1)
         for helpers, (instance, address) in instances.items():
             parties[f"decide, {helpers} helpers"] = lambda instance=instance, address=address: _decide(
                 bench, instance, address)
             for ef in efs:
                 parties[f"decide, {helpers} helpers, beside ef {ef}"] = \
-                    lambda instance=instance, address=address, ef=ef: _beside(bench, instance, address, frames[ef])
+                    lambda instance=instance, address=address, ef=ef: _beside(
+                        bench, instance, address, _searches(queries, ef))
         runs = bench.interleave(parties, min(bench.rounds, 3))
     return [_socket_figure(runs, efs, f"{fill:,} {kind} × {dim}, int8"), _decide_figure(runs, efs)]
 

@@ -43,6 +43,10 @@ static const char help_text[] =
     "  --fields ip:ip,host:string,…   ids in this order; without it the server is asked\n"
     "  --items N             rows a frame, default 1\n"
     "  --frames FILE         as `tern-load frames` wrote them: u32 length, frame, …\n"
+    "  --search COLLECTION --vectors FILE   SEARCH, a vector of the collection's dimensions a time "
+    "from\n"
+    "                        a file of f32; --k N, default 10, --ef N, default the collection's,\n"
+    "                        --filter TEXT\n"
     "  --frame-bytes N       echo without requests: length of the generated frame, default 32\n"
     "  --token TEXT, --token-file FILE   for HELLO on every connection; default $TERN_TOKEN, if "
     "any\n"
@@ -160,6 +164,11 @@ static const struct option {
     {"--fields", TEXT, AT(fields), 0, 0, NULL},
     {"--items", NUMBER, AT(items), 1, 4096, NULL},
     {"--frame-bytes", NUMBER, AT(frame_bytes), 16, 1 << 20, NULL},
+    {"--search", TEXT, AT(search), 0, 0, NULL},
+    {"--vectors", TEXT, AT(vectors_path), 0, 0, NULL},
+    {"--k", NUMBER, AT(k), 1, UINT16_MAX, NULL},
+    {"--ef", NUMBER, AT(ef), 0, UINT16_MAX, NULL},
+    {"--filter", TEXT, AT(filter), 0, 0, NULL},
     {"--expect", TEXT, AT(expect_path), 0, 0, NULL},
     {"--check-same", SWITCH, AT(check_same), 0, 0, NULL},
     {"--token", TEXT, AT(token), 0, 0, NULL},
@@ -228,19 +237,26 @@ static bool require(const struct load_options *options)
 {
     bool run = strcmp(options->command, "run") == 0;
     bool idle = strcmp(options->command, "idle") == 0;
+    int sources = (options->frames_path != NULL) + (options->requests_path != NULL) +
+                  (options->search != NULL);
 
     if ((run || idle || strcmp(options->command, "fill") == 0) && options->target == NULL)
         return complain(options->command, "", "--target ADDRESS");
     if (strcmp(options->command, "echo") == 0 && options->listen == NULL)
         return complain(options->command, "", "--listen ADDRESS");
     if (strcmp(options->command, "frames") == 0 &&
-        (options->requests_path == NULL || options->out == NULL))
-        return complain(options->command, "", "--requests FILE.csv and --out FILE");
+        ((options->requests_path == NULL && options->search == NULL) || options->out == NULL))
+        return complain(options->command, "",
+                        "--requests FILE.csv or --search COLLECTION, and --out FILE");
     if (strcmp(options->command, "frames") == 0 && options->fields == NULL &&
         options->target == NULL)
         return complain(options->command, "", "--fields or a --target to ask");
-    if (options->frames_path != NULL && options->requests_path != NULL)
-        return complain("--frames", options->frames_path, "either it or --requests");
+    if (sources > 1)
+        return complain("--frames, --requests, --search", "", "one of them");
+    if ((options->search != NULL) != (options->vectors_path != NULL))
+        return complain("--search and --vectors", "", "both");
+    if (options->search != NULL && (options->target == NULL || options->protocol != LOAD_TERN))
+        return complain("--search", options->search, "a --target that is a tern");
     if (options->expect_path != NULL && options->protocol != LOAD_TERN)
         return complain("--expect", options->expect_path, "--protocol tern with it");
     if (strcmp(options->command, "fill") == 0 && options->protocol != LOAD_RESP &&
@@ -274,6 +290,7 @@ bool load_options_parse(int argc, char **argv, struct load_options *options)
         .warmup_s = 1,
         .cpu = -1,
         .items = 1,
+        .k = 10,
         .frame_bytes = 32,
         .keys = 100000,
         .value_bytes = 16,

@@ -44,6 +44,10 @@ struct load_options {
         *fields; /* "ip:ip,host:string,…": ids from 1 in this order, without asking the server */
     unsigned items;       /* requests a frame */
     unsigned frame_bytes; /* of a generated echo frame, header included */
+    const char *search;   /* a collection: SEARCH frames of the vectors in a file of f32 */
+    const char *vectors_path;
+    unsigned k, ef;
+    const char *filter;
     const char *expect_path;
     bool check_same;
     const char *token; /* for HELLO; empty: none */

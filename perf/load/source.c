@@ -1,20 +1,14 @@
 #include "perf/load/source.h"
 
 #include "clients/c/tern.h"
+#include "perf/load/builder.h"
 #include "perf/load/csv.h"
 #include "shared/address.h"
-#include "shared/buffer.h"
 #include "shared/schema.h"
 
 #include <errno.h>
 
-struct builder {
-    struct tern_buffer bytes;
-    struct tern_buffer frames; /* struct load_span */
-    uint32_t longest;
-};
-
-static int add_frame(struct builder *builder, const void *bytes, size_t length)
+int load_builder_add(struct load_builder *builder, const void *bytes, size_t length)
 {
     struct load_span span = {builder->bytes.length, (uint32_t)length};
 
@@ -183,7 +177,7 @@ static int append_item(struct tern_buffer *body, const struct load_csv *csv,
 }
 
 /* `frame` holds header, count and `items` items: completes and adds it. */
-static int finish_frame(struct builder *builder, struct tern_buffer *frame, unsigned items,
+static int finish_frame(struct load_builder *builder, struct tern_buffer *frame, unsigned items,
                         struct tern_error *error)
 {
     struct tern_frame header = {.magic = TERN_WIRE_MAGIC, .op = TERN_OP_DECIDE};
@@ -194,10 +188,10 @@ static int finish_frame(struct builder *builder, struct tern_buffer *frame, unsi
     header.body_length = (uint32_t)(frame->length - TERN_FRAME_HEADER);
     tern_frame_store(frame->data, header);
     tern_store_u16(frame->data + TERN_FRAME_HEADER, (uint16_t)items);
-    return add_frame(builder, frame->data, frame->length);
+    return load_builder_add(builder, frame->data, frame->length);
 }
 
-static int build_requests(struct builder *builder, const struct load_options *options,
+static int build_requests(struct load_builder *builder, const struct load_options *options,
                           struct load_csv *csv, const struct tern_client_schema *schema,
                           struct tern_error *error)
 {
@@ -246,7 +240,7 @@ static int build_requests(struct builder *builder, const struct load_options *op
     return code;
 }
 
-static int from_requests(struct builder *builder, const struct load_options *options,
+static int from_requests(struct load_builder *builder, const struct load_options *options,
                          struct tern_error *error)
 {
     struct tern_client_options client_options = {.token = options->token, .name = "tern-load"};
@@ -269,7 +263,7 @@ static int from_requests(struct builder *builder, const struct load_options *opt
 /* --- Other sources ------------------------------------------------------------------------------
  */
 
-static int from_frames(struct builder *builder, const char *path, struct tern_error *error)
+static int from_frames(struct load_builder *builder, const char *path, struct tern_error *error)
 {
     FILE *file = fopen(path, "re");
     struct tern_buffer frame = {0};
@@ -291,7 +285,7 @@ static int from_frames(struct builder *builder, const char *path, struct tern_er
         if (code == 0 && fread(frame.data, 1, length, file) != length)
             code = tern_error_set(error, TERN_EINVAL, "%s ends within a frame", path);
         if (code == 0)
-            code = add_frame(builder, frame.data, length);
+            code = load_builder_add(builder, frame.data, length);
     }
     if (code == 0 && got != 0)
         code = tern_error_set(error, TERN_EINVAL, "%s ends within a length", path);
@@ -300,7 +294,7 @@ static int from_frames(struct builder *builder, const char *path, struct tern_er
     return code;
 }
 
-static int generated(struct builder *builder, const struct load_options *options)
+static int generated(struct load_builder *builder, const struct load_options *options)
 {
     uint32_t length = options->protocol == LOAD_ECHO ? options->frame_bytes : TERN_FRAME_HEADER;
     struct tern_frame header = {.magic = TERN_WIRE_MAGIC, .op = TERN_OP_PING};
@@ -311,7 +305,7 @@ static int generated(struct builder *builder, const struct load_options *options
         return TERN_ENOMEM;
     header.body_length = length - TERN_FRAME_HEADER;
     tern_frame_store(frame, header);
-    code = add_frame(builder, frame, length);
+    code = load_builder_add(builder, frame, length);
     free(frame);
     return code;
 }
@@ -322,7 +316,7 @@ size_t load_key_format(char text[LOAD_KEY_BYTES], unsigned index)
 }
 
 /* GETs of the keys in a random order. */
-static int gets(struct builder *builder, const struct load_options *options)
+static int gets(struct load_builder *builder, const struct load_options *options)
 {
     uint64_t seed = options->seed;
     int code = 0;
@@ -335,7 +329,7 @@ static int gets(struct builder *builder, const struct load_options *options)
                           : snprintf(command, sizeof command, "*2\r\n$3\r\nGET\r\n$%zu\r\n%s\r\n",
                                      length, key);
 
-        code = add_frame(builder, command, (size_t)written);
+        code = load_builder_add(builder, command, (size_t)written);
     }
     return code;
 }
@@ -381,7 +375,7 @@ static int read_expectations(const char *path, struct load_source *source, struc
 int load_source_open(const struct load_options *options, struct load_source *source,
                      struct tern_error *error)
 {
-    struct builder builder = {0};
+    struct load_builder builder = {0};
     int code;
 
     if (error != NULL)
@@ -390,6 +384,8 @@ int load_source_open(const struct load_options *options, struct load_source *sou
         code = gets(&builder, options);
     else if (options->frames_path != NULL)
         code = from_frames(&builder, options->frames_path, error);
+    else if (options->search != NULL)
+        code = load_searches_build(&builder, options, error);
     else if (options->requests_path != NULL)
         code = from_requests(&builder, options, error);
     else

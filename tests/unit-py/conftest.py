@@ -14,11 +14,12 @@ from tern import Op, pack_frame  # noqa: E402
 
 FIELDS = [(1, 1, 0, "ip"), (2, 2, 0, "host"), (3, 3, 0, "user"), (4, 7, 3, "vector")]
 TABLES = [(1, 1, 0, "nets"), (2, 2, 0, "names")]
+COLLECTIONS = [(1, 7, 3, "shapes")]
 
 
 def hello_body(version=1, generation=7):
     body = struct.pack("<HHIQQ", version, 0, 1 << 20, generation, 0x1234)
-    for entries in (FIELDS, TABLES, []):
+    for entries in (FIELDS, TABLES, COLLECTIONS):
         body += struct.pack("<H", len(entries))
         for entry, kind, dim, name in entries:
             body += struct.pack("<HBBIB", entry, kind, 0, dim, len(name)) + name.encode()

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import pytest
+from conftest import COLLECTIONS
 
 from tern import Op, Status, pack_frame
 
@@ -278,6 +279,25 @@ def test_requests_become_frames(server, tmp_path):
     assert counts == [2, 1]
 
 
+def test_vectors_become_searches(server, tmp_path):
+    id, _, dim, name = COLLECTIONS[0]
+    vectors, frames = tmp_path / "vectors", tmp_path / "frames"
+    rows = [struct.pack("<%df" % dim, *(value + row for value in range(dim))) for row in range(2)]
+    vectors.write_bytes(b"".join(rows))
+    ask = ["--search", name, "--vectors", vectors]
+    load("frames", "--target", server.address, *ask, "--k", 3, "--ef", 70, "--filter", "a == 1", "--out", frames)
+    expected = b""
+    for row in rows:
+        body = struct.pack("<HHHH", id, 3, 70, 0) + row + struct.pack("<H", 6) + b"a == 1"
+        frame = pack_frame(Op.SEARCH, body)
+        expected += struct.pack("<I", len(frame)) + frame
+    assert frames.read_bytes() == expected
+    vectors.write_bytes(rows[0] + rows[1][:-1])
+    assert "ends within a vector" in load("run", "--target", server.address, *ask, code=2).stderr
+    assert "no such collection" in load("run", "--target", server.address, "--search", "x", "--vectors", vectors,
+                                        code=2).stderr
+
+
 @pytest.mark.parametrize(
     "text, message",
     [
@@ -356,6 +376,8 @@ def test_nobody_there(tmp_path):
         (["run", "--target", "x", "--speed", "1"], "expected one that --help lists"),
         (["run", "--target", "nowhere"], "expected tcp://ip:port or unix:///path"),
         (["frames", "--requests", "x", "--out", "y"], "--fields or a --target"),
+        (["run", "--target", "x", "--search", "docs"], "--search and --vectors"),
+        (["run", "--target", "x", "--search", "docs", "--vectors", "v", "--frames", "f"], "expected one of them"),
     ],
 )
 def test_mistakes_are_explained(arguments, message):
