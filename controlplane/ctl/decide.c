@@ -66,7 +66,7 @@ static void print_json(const struct answer *answer)
     tern_json_string(&json, "action", tern_action_name((enum tern_action)verdict->action));
     tern_json_u64(&json, "rule", verdict->rule);
     tern_json_string(&json, "rule_name", answer->rule.name[0] != '\0' ? answer->rule.name : NULL);
-    tern_json_double(&json, "score", verdict->score);
+    tern_json_float(&json, "score", verdict->score);
     tern_json_u64(&json, "tier", verdict->tier);
     tern_json_array(&json, "flags");
     for (unsigned i = 0; i < TERN_COUNT(flag_names); i++)

@@ -93,6 +93,24 @@ void tern_json_double(struct tern_json *json, const char *key, double value)
     note(json, tern_buffer_printf(&json->buffer, "%.9g", value));
 }
 
+void tern_json_float(struct tern_json *json, const char *key, float value)
+{
+    char text[32];
+
+    if (!isfinite(value)) {
+        tern_json_null(json, key);
+        return;
+    }
+    /* Nine digits tell every f32 apart; most need fewer. */
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            break;
+    }
+    begin_value(json, key);
+    note(json, tern_buffer_printf(&json->buffer, "%s", text));
+}
+
 void tern_json_bool(struct tern_json *json, const char *key, bool value)
 {
     begin_value(json, key);

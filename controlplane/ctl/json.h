@@ -22,6 +22,8 @@ void tern_json_text(struct tern_json *json, const char *key, const void *text, s
 void tern_json_u64(struct tern_json *json, const char *key, uint64_t value);
 void tern_json_i64(struct tern_json *json, const char *key, int64_t value);
 void tern_json_double(struct tern_json *json, const char *key, double value); /* NaN, ∞: null */
+/* Likewise, in as few digits as read back the same f32. */
+void tern_json_float(struct tern_json *json, const char *key, float value);
 void tern_json_bool(struct tern_json *json, const char *key, bool value);
 void tern_json_null(struct tern_json *json, const char *key);
 /* µs since 1970 as "2026-11-22T08:15:04.123Z", 0 as null. */

@@ -168,7 +168,7 @@ void tern_ctl_value_json(struct tern_json *json, const char *key,
     else if (value->type == TERN_TYPE_I64 && value->length == 8)
         tern_json_i64(json, key, (int64_t)tern_load_u64(value->value));
     else if (value->type == TERN_TYPE_F32 && value->length == 4)
-        tern_json_double(json, key, (double)tern_load_f32(value->value));
+        tern_json_float(json, key, tern_load_f32(value->value));
     else if (value->type == TERN_TYPE_BOOL && value->length == 1)
         tern_json_bool(json, key, value->value[0] != 0);
     else if (value->type == TERN_TYPE_IP && (value->length == 4 || value->length == 16))

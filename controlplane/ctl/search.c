@@ -157,7 +157,7 @@ static void print_json(const struct shown *shown)
 
         tern_json_object(&json, NULL);
         tern_json_u64(&json, "id", hit->id);
-        tern_json_double(&json, "score", (double)hit->score);
+        tern_json_float(&json, "score", hit->score);
         tern_json_object(&json, "payload");
         for (unsigned c = 0; c < columns; c++) {
             struct tern_client_column value;

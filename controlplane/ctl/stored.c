@@ -47,7 +47,7 @@ static void put_value(struct tern_json *json, const char *key, const Tern__Contr
     else if (column->n_integers != 0)
         tern_json_i64(json, key, column->integers[0]);
     else if (column->n_floats != 0)
-        tern_json_double(json, key, (double)column->floats[0]);
+        tern_json_float(json, key, column->floats[0]);
     else if (column->n_numbers != 0 && is_bool(vector, column->name))
         tern_json_bool(json, key, column->numbers[0] != 0);
     else if (column->n_numbers != 0)

@@ -195,14 +195,14 @@ def test_ternctl_search_by_id(filled):
     vector = found["vector"]
     assert (vector["id"], vector["dim"], vector["seq"]) == (42, DIM, 43)
     assert vector["payload"] == {"label": expected["label"], "tenant": expected["tenant"], "time": expected["time"],
-                                 "ratio": pytest.approx(expected["ratio"]), "live": bool(expected["live"])}
+                                 "ratio": expected["ratio"], "live": bool(expected["live"])}
     # what a filter leaves out is not taken for the vector itself
     found = filled.ctl_json("search", "docs", "--id", "43", "-k", "4", "--filter", "tenant == 2")
     assert [hit["id"] for hit in found["hits"]] == nearest(ROWS[43], 4, lambda p: p["tenant"] == 2)
     assert found["vector"]["payload"]["label"] is None and found["vector"]["payload"]["live"] is True
     assert len(filled.ctl_json("search", "docs", "--id", "42", "-k", "1000")["hits"]) >= 999
     done = filled.ctl("search", "docs", "--id", "42", "-k", "2")
-    assert done.stdout.startswith('vector 42, write 43: label "fraud", tenant 2, time 1700000042, ratio 0.014')
+    assert done.stdout.startswith('vector 42, write 43: label "fraud", tenant 2, time 1700000042, ratio 0.014, live false\n')
     done = filled.ctl("search", "docs", "--id", str(COUNT), check=1)
     assert f"collection docs has no vector {COUNT}" in done.stderr
     done = filled.ctl("search", "empty", "--id", "1", check=1)

@@ -3,6 +3,8 @@
 #include "controlplane/ctl/json.h"
 #include "shared/error.h"
 
+#include <math.h>
+
 static struct tern_json_tree *parse(const char *text)
 {
     struct tern_json_tree *tree = NULL;
@@ -49,6 +51,36 @@ static void what_is_written_reads_back(TERN_TEST_STATE)
     assert_null(tern_json_get(list, "text"));
     tern_json_free(tree);
     tern_buffer_free(&json.buffer);
+}
+
+static void an_f32_reads_back(TERN_TEST_STATE)
+{
+    static const struct {
+        float value;
+        const char *text;
+    } examples[] = {
+        {0.014f, "0.014"},      {1, "1"}, {-0.1f, "-0.1"},         {16777216, "16777216"},
+        {1e-45f, "1.4013e-45"}, {0, "0"}, {1.0f / 3, "0.33333334"}};
+    uint64_t seed = 5;
+
+    for (unsigned i = 0; i < 2000 + TERN_COUNT(examples); i++) {
+        uint32_t bits = (uint32_t)tern_test_random(&seed);
+        struct tern_json json = {0};
+        float value;
+
+        memcpy(&value, &bits, sizeof value);
+        if (i < TERN_COUNT(examples))
+            value = examples[i].value;
+        tern_json_float(&json, NULL, value);
+        assert_int_equal(tern_buffer_append(&json.buffer, "", 1), 0);
+        if (i < TERN_COUNT(examples))
+            assert_string_equal((const char *)json.buffer.data, examples[i].text);
+        if (isfinite(value))
+            assert_true(strtof((const char *)json.buffer.data, NULL) == value);
+        else
+            assert_string_equal((const char *)json.buffer.data, "null");
+        tern_buffer_free(&json.buffer);
+    }
 }
 
 static void escapes_become_utf8(TERN_TEST_STATE)
@@ -110,9 +142,8 @@ static void damage_is_survived(TERN_TEST_STATE)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_written_reads_back),
-        cmocka_unit_test(escapes_become_utf8),
-        cmocka_unit_test(rubbish_is_refused),
+        cmocka_unit_test(what_is_written_reads_back), cmocka_unit_test(an_f32_reads_back),
+        cmocka_unit_test(escapes_become_utf8),        cmocka_unit_test(rubbish_is_refused),
         cmocka_unit_test(damage_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
