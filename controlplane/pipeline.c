@@ -246,17 +246,20 @@ void tern_pipeline_refresh_status(struct tern_pipeline *pipeline)
         .arena_bytes = writer->size,
         .used_bytes = tern_extents_bytes(&writer->extents, TERN_EXTENT_LIVE),
         .reserved_bytes = tern_extents_reserved_bytes(&writer->extents),
-        .quarantined_bytes = tern_extents_bytes(&writer->extents, TERN_EXTENT_RETIRED),
+        .quarantined_bytes = tern_reclaim_retired_bytes(writer),
         .huge_pages = writer->huge_pages,
     };
     struct tern_reclaim_holder holders[TERN_RECLAIM_HOLDERS_MAX];
     unsigned holder_count;
-    bool grace_is_long = status.quarantined_bytes > 0 &&
-                         tern_clock_now_ns() / 1000000 - writer->retired_at_ms > STUCK_MS;
+    uint64_t retired_bytes = tern_extents_bytes(&writer->extents, TERN_EXTENT_RETIRED);
+    bool grace_is_long =
+        retired_bytes > 0 && tern_clock_now_ns() / 1000000 - writer->retired_at_ms > STUCK_MS;
     uint64_t root = tern_arena_root(&writer->reader);
 
     _Static_assert(TERN_COUNT(status.seats) == TERN_SEATS_MAX, "one entry a seat");
     _Static_assert(TERN_COUNT(status.readers) == TERN_READERS_MAX, "one entry a page");
+    /* The rest of a collection's address space stays reserved until its memory goes. */
+    status.reserved_bytes += retired_bytes - status.quarantined_bytes;
     status.free_bytes =
         status.arena_bytes - status.used_bytes - status.reserved_bytes - status.quarantined_bytes;
     if (root != 0) {

@@ -54,7 +54,7 @@ struct tern_extent *tern_extents_find(struct tern_extents *extents, uint64_t off
 /* Forgets the extent: its space may be allocated again. */
 void tern_extents_remove(struct tern_extents *extents, uint64_t offset);
 
-/* Reservations count among the RETIRED only: until then their bytes are those of
+/* Address space. Reservations count among the RETIRED only: until then their bytes are those of
  * tern_extents_reserved_bytes. */
 uint64_t tern_extents_bytes(const struct tern_extents *extents, enum tern_extent_state state);
 uint64_t tern_extents_reserved_bytes(const struct tern_extents *extents);

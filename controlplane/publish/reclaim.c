@@ -282,6 +282,22 @@ uint64_t tern_reclaim_collect(struct tern_writer *writer)
     return freed;
 }
 
+static uint64_t memory_of(const struct tern_writer *writer, const struct tern_extent *extent)
+{
+    return extent->reserved ? tern_writer_memory_bytes(writer, extent->offset, extent->length)
+                            : extent->length;
+}
+
+uint64_t tern_reclaim_retired_bytes(const struct tern_writer *writer)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < writer->extents.count; i++)
+        if (writer->extents.items[i].state == TERN_EXTENT_RETIRED)
+            bytes += memory_of(writer, &writer->extents.items[i]);
+    return bytes;
+}
+
 bool tern_reclaim_await_room(struct tern_writer *writer, uint64_t start_ns)
 {
     if (tern_extents_bytes(&writer->extents, TERN_EXTENT_RETIRED) == 0 ||
@@ -358,7 +374,7 @@ static bool look_at_holder(struct tern_writer *writer, unsigned holder,
         if (extent->state != TERN_EXTENT_RETIRED)
             continue;
         if (extent->marked)
-            entry->bytes += extent->length;
+            entry->bytes += memory_of(writer, extent);
         if (extent->marked || (epoch != TERN_EPOCH_IDLE && epoch <= extent->epoch))
             entry->behind = true;
     }

@@ -28,6 +28,9 @@ bool tern_reclaim_grace_is_over(struct tern_writer *writer, uint64_t epoch);
 /* Frees what grace and pins release (C4, C5). Never waits. Returns the bytes freed. */
 uint64_t tern_reclaim_collect(struct tern_writer *writer);
 
+/* The memory of what is retired: of a collection's address space what it uses. */
+uint64_t tern_reclaim_retired_bytes(const struct tern_writer *writer);
+
 /* When the arena is full: frees what it can, or gives readers a millisecond to leave what is
  * retired. Whether it is worth trying again: not when nothing is retired, nor half a second past
  * `start_ns`. */

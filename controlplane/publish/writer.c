@@ -220,6 +220,26 @@ int tern_writer_back(const struct tern_writer *writer, uint64_t offset, uint64_t
     return 0;
 }
 
+uint64_t tern_writer_memory_bytes(const struct tern_writer *writer, uint64_t offset,
+                                  uint64_t length)
+{
+    off_t at = (off_t)offset, end = (off_t)(offset + length);
+    uint64_t bytes = 0;
+
+    while (at < end) {
+        off_t data = lseek(writer->fd, at, SEEK_DATA), hole;
+
+        if (data < 0 || data >= end)
+            break; /* ENXIO: no more of it */
+        hole = lseek(writer->fd, data, SEEK_HOLE);
+        if (hole < 0 || hole > end)
+            hole = end;
+        bytes += (uint64_t)(hole - data);
+        at = hole;
+    }
+    return bytes;
+}
+
 int tern_writer_allocate(struct tern_writer *writer, uint64_t length, uint64_t *offset,
                          struct tern_error *error)
 {

@@ -53,6 +53,11 @@ int tern_writer_reserve(struct tern_writer *writer, uint64_t length, uint64_t *o
 int tern_writer_back(const struct tern_writer *writer, uint64_t offset, uint64_t length,
                      struct tern_error *error);
 
+/* How much of [offset, offset + length) has memory behind it that something was stored in. Walks
+ * the pages: not for every turn. From any thread. */
+uint64_t tern_writer_memory_bytes(const struct tern_writer *writer, uint64_t offset,
+                                  uint64_t length);
+
 /* Asks for huge pages behind whole 2 MiB units, whatever the system's default for tmpfs: a look-up
  * in a large table, or a step of a search, then misses the cache but not the TLB as well. Where the
  * kernel is older than 6.1 or has none to give, small pages serve: false. From any thread. */

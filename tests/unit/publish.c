@@ -319,6 +319,17 @@ static uint8_t marked_byte(const struct fixture *f, uint64_t object)
     return f->arena.base[object + 3 * TERN_EXTENT];
 }
 
+/* What waits for a reader is told as memory: one page was stored to, if not a huge one. */
+static void assert_little_waits(struct fixture *f)
+{
+    struct tern_reclaim_holder holders[TERN_RECLAIM_HOLDERS_MAX];
+
+    assert_in_range(tern_reclaim_retired_bytes(&f->writer), TERN_PAGE, 2 * TERN_EXTENT);
+    assert_int_equal(tern_reclaim_holders(&f->writer, holders), 1);
+    assert_true(holders[0].behind);
+    assert_in_range(holders[0].bytes, TERN_PAGE, 2 * TERN_EXTENT);
+}
+
 static void a_root_keeps_its_collections(void **state)
 {
     const uint64_t length = 4 * TERN_EXTENT;
@@ -355,8 +366,10 @@ static void a_root_keeps_its_collections(void **state)
     tern_reclaim_collect(&f->writer);
     assert_int_equal(marked_byte(f, object), 'x');
     assert_true(retired(f) >= length);
+    assert_little_waits(f);
     reopen(f);
     tern_reclaim_collect(&f->writer);
+    assert_little_waits(f);
     assert_int_equal(marked_byte(f, object), 'x');
     atomic_store_explicit(&reader->pin, 0, memory_order_release);
     assert_true(tern_reclaim_collect(&f->writer) >= length);
