@@ -3,13 +3,7 @@
 #ifndef TERN_DATAPLANE_LOG_H
 #define TERN_DATAPLANE_LOG_H
 
-#include "shared/base.h"
-
-enum tern_log_level {
-    TERN_LOG_INFO,
-    TERN_LOG_WARNING,
-    TERN_LOG_ERROR,
-};
+#include "shared/log_line.h"
 
 /* Chooses the form of all later lines, and looks whether they go to the journal; call it before
  * other threads start. */
