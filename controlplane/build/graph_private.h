@@ -237,8 +237,7 @@ void tern_graph_replace_link(struct tern_graph *graph, uint32_t owner, uint32_t 
                              unsigned level, const uint32_t *near, unsigned count);
 
 /* graph_sweep.c: steps; false: there is nothing to do now. */
-bool tern_graph_repair_step(struct tern_graph *graph);
-bool tern_graph_sweep_step(struct tern_graph *graph);
+bool tern_graph_mend_step(struct tern_graph *graph); /* repairs or sweeps */
 bool tern_graph_grace_step(struct tern_graph *graph);
 /* A slot that no link leads to. */
 void tern_graph_detach(struct tern_graph *graph, uint32_t slot);

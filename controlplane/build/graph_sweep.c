@@ -108,18 +108,22 @@ static void sweep(struct tern_graph *graph, uint32_t slots)
         finish_sweep(graph);
 }
 
+static bool is_sweep_worth_it(const struct tern_graph *graph)
+{
+    return (uint64_t)graph->mending.repaired.count * SWEEP_SHARE >= tern_graph_slot_count(graph);
+}
+
 /* Few sweeps: each reads all lists. */
 static bool is_sweep_due(const struct tern_graph *graph)
 {
     const struct tern_graph_mending *mending = &graph->mending;
 
     return mending->repaired.count > 0 &&
-           (mending->hurry || is_short_of_slots(graph) ||
-            (uint64_t)mending->repaired.count * SWEEP_SHARE >= tern_graph_slot_count(graph) ||
+           (mending->hurry || is_short_of_slots(graph) || is_sweep_worth_it(graph) ||
             tern_clock_now_us() - mending->swept_us >= SWEEP_WAIT);
 }
 
-bool tern_graph_sweep_step(struct tern_graph *graph)
+static bool sweep_step(struct tern_graph *graph)
 {
     struct tern_graph_mending *mending = &graph->mending;
 
@@ -174,7 +178,7 @@ bool tern_graph_grace_step(struct tern_graph *graph)
     return true;
 }
 
-bool tern_graph_repair_step(struct tern_graph *graph)
+static bool repair_step(struct tern_graph *graph)
 {
     struct tern_graph_mending *mending = &graph->mending;
     uint32_t slot;
@@ -187,6 +191,19 @@ bool tern_graph_repair_step(struct tern_graph *graph)
     return true;
 }
 
+/* While slots are short, a few that come back soon are worth more than many later: a writer that is
+ * killed again and again before it has repaired everything would never give one back. */
+static bool is_sweep_first(const struct tern_graph *graph)
+{
+    return is_short_of_slots(graph) &&
+           (graph->mending.sweeping.count > 0 || is_sweep_worth_it(graph));
+}
+
+bool tern_graph_mend_step(struct tern_graph *graph)
+{
+    return (is_sweep_first(graph) && sweep_step(graph)) || repair_step(graph) || sweep_step(graph);
+}
+
 /* A put does its share of the repair once that is behind: tombstones take places among what an
  * insertion finds, and slots from those that come. */
 void tern_graph_keep_up(struct tern_graph *graph)
@@ -195,10 +212,10 @@ void tern_graph_keep_up(struct tern_graph *graph)
         return;
     while (tern_graph_grace_step(graph))
         continue;
-    if (!tern_graph_repair_step(graph)) {
+    if (is_sweep_first(graph) || !repair_step(graph)) {
         uint32_t steps = tern_graph_slot_count(graph) / SWEEP_SLOTS / (slots_left(graph) / 2 + 1);
 
-        while (tern_graph_sweep_step(graph) && steps-- > 0)
+        while (sweep_step(graph) && steps-- > 0)
             continue;
     }
 }
@@ -210,8 +227,7 @@ void tern_graph_free_slots(struct tern_graph *graph)
     for (unsigned looks = 0; graph->free_slots.count == 0 && looks < GRACE_LOOKS;) {
         const struct timespec pause = {.tv_nsec = GRACE_WAIT * 1000};
 
-        if (tern_graph_grace_step(graph) || tern_graph_repair_step(graph) ||
-            tern_graph_sweep_step(graph))
+        if (tern_graph_grace_step(graph) || tern_graph_mend_step(graph))
             continue;
         if (mending->leaving.count == 0)
             return; /* there is nothing to wait for */

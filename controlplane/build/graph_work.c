@@ -10,11 +10,10 @@ static bool step(struct tern_graph *graph)
 
     if (tern_graph_grace_step(graph))
         return true;
-    if (turn && tern_graph_is_behind(graph) &&
-        (tern_graph_repair_step(graph) || tern_graph_sweep_step(graph)))
+    if (turn && tern_graph_is_behind(graph) && tern_graph_mend_step(graph))
         return true;
-    return tern_graph_link_first(graph) || tern_graph_repair_step(graph) ||
-           tern_graph_sweep_step(graph) || tern_graph_check_step(graph);
+    return tern_graph_link_first(graph) || tern_graph_mend_step(graph) ||
+           tern_graph_check_step(graph);
 }
 
 static bool has_more(const struct tern_graph *graph)

@@ -338,13 +338,12 @@ int tern_rows_json_next(struct tern_rows *rows, struct tern_rows_row *row, struc
         if (rc < 0)
             return tern_rows_fail(rows, rows->line, 0, rc == TERN_EINVAL ? TERN_ECORRUPT : rc,
                                   reason.message, error);
+        if (rc == 0)
+            return 0;
         json.start = json.at = rows->lines.text;
         json.end = rows->lines.text + rows->lines.length;
-        if (rc == 1)
-            skip_blanks(&json);
-    } while (rc == 1 && json.at == json.end);
-    if (rc == 0)
-        return 0;
+        skip_blanks(&json);
+    } while (json.at == json.end);
     if (!take(&json, '{'))
         return refuse(&json, json.at, "a line holds one JSON object: { is expected");
     if (!take(&json, '}')) {

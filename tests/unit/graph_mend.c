@@ -338,6 +338,42 @@ static void room_comes_back(TERN_TEST_STATE)
     tern_graph_object_free(&object);
 }
 
+/* A slot comes back after one sweep, however many tombstones are to be repaired: a writer that is
+ * killed again and again never gets to the end of those. */
+static void short_of_slots(TERN_TEST_STATE)
+{
+    enum { COUNT = 4000 };
+    struct tern_graph_shape shape = shape_of(DIM, COUNT, 8);
+    struct tern_graph_object object;
+    const struct tern_collection_header *header;
+    uint32_t spare, deleted, steps = 0;
+    uint64_t seq = 0;
+    float vector[DIM];
+
+    tern_graph_object_make(&object, &shape, &graph_always);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        tern_graph_object_vector(&seed, DIM, 10, vector);
+        put(&object, i, ++seq, vector);
+    }
+    tern_graph_link(object.graph);
+    header = tern_graph_collection(object.graph)->header;
+    spare = header->capacity - COUNT;
+    while ((deleted = atomic_load(&header->deleted_count)) <= spare / 2 + 8) {
+        tern_graph_object_vector(&seed, DIM, 10, vector);
+        put(&object, seq % COUNT, seq + 1, vector);
+        seq++;
+    }
+    object.graces_over = UINT64_MAX;
+    tern_graph_object_reopen(&object); /* a sweep that was under way begins anew */
+    header = tern_graph_collection(object.graph)->header;
+    for (; atomic_load(&header->deleted_count) >= deleted; steps++)
+        assert_true(tern_graph_work(object.graph, 0));
+    /* Every other step links. A sweep begins for a 64th of the slots and takes 64 of them a step.
+     */
+    assert_in_range(steps, 1, 2 * 2 * (tern_graph_slot_count(object.graph) / 64 + 1) + 8);
+    tern_graph_object_free(&object);
+}
+
 /* ---- recall under churn ---- */
 
 static double recall_of(struct tern_graph_object *object, const float *vectors, uint32_t count,
@@ -459,6 +495,7 @@ int main(void)
         cmocka_unit_test(all_removed_and_put_again),
         cmocka_unit_test(equal_vectors),
         cmocka_unit_test(room_comes_back),
+        cmocka_unit_test(short_of_slots),
         cmocka_unit_test(churn),
         cmocka_unit_test(broken_trees),
     };
