@@ -61,20 +61,21 @@ static void recode_node(struct tern_trie_node *node, uint64_t *leaves, const uin
 {
     enum tern_trie_kind kind = tern_trie_head_kind(node->head);
     struct tern_trie_bunch *bunch = (void *)node;
-    unsigned children = 0;
+    struct tern_trie_fan *fan = (void *)node;
 
     if (kind == TERN_TRIE_INLINE) {
         bunch->on = codes[bunch->on];
         recode_leaves(bunch->leaves[0], TERN_TRIE_BUNCH, 2, codes);
-        return;
+    } else if (tern_trie_kind_is_fan(kind)) {
+        unsigned count = fan->ranks[3] + (unsigned)__builtin_popcountll(fan->slots[3]);
+
+        fan->on = codes[fan->on];
+        recode_pair(&fan->cut, codes);
+        recode_leaves(leaves + fan->first_leaf, count, tern_trie_fan_words(kind), codes);
+    } else {
+        for (unsigned i = 0; i < TERN_TRIE_PAIRS; i++)
+            recode_pair(&node->pairs[i], codes);
     }
-    for (unsigned i = 0; i < TERN_TRIE_PAIRS; i++)
-        recode_pair(&node->pairs[i], codes);
-    if (kind != TERN_TRIE_LEAVES && kind != TERN_TRIE_WIDES)
-        return;
-    for (unsigned word = 0; word < 4; word++)
-        children += (unsigned)__builtin_popcountll(node->rest[word]);
-    recode_leaves(leaves + node->first_child, children, kind == TERN_TRIE_WIDES ? 4 : 2, codes);
 }
 
 static void recode_trie(uint8_t *bytes, const uint32_t *codes)

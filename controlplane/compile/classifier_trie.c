@@ -1,4 +1,5 @@
 #include "controlplane/compile/classifier.h"
+#include "controlplane/compile/fan.h"
 
 struct entry { /* a string that some atom names */
     const uint8_t *bytes;
@@ -262,41 +263,49 @@ static int pack_side_by_side(struct packing *packing, uint32_t first, uint32_t e
     return status;
 }
 
-/* What is left of a literal behind the byte that its parent branches by. */
-static uint32_t tail_length(const struct group *group, uint32_t depth)
+/* What is left of a literal behind the label of its parent. */
+static uint32_t tail_length(const struct group *group, const struct pending *parent)
 {
-    return group->length - depth - 1;
+    return group->length - parent->depth;
 }
 
-/* Whether the groups below a node are all leaves, each with a byte of its own: how many words each
- * needs, 0 when they are not. */
-static unsigned leaf_words(const struct group *groups, const struct pending *parent)
+/* Whether the literal holds only of values that end with it: nothing changes for those that go on.
+ */
+static bool is_exact(const struct group *group, const struct pending *parent)
 {
-    unsigned words = 2;
-
-    for (uint32_t i = parent->first; i < parent->last; i++) {
-        if (i + 1 < parent->last &&
-            groups[i].bytes[parent->depth] == groups[i + 1].bytes[parent->depth])
-            return 0;
-        if (groups[i].class_on != parent->inherited && groups[i].class_on != groups[i].class_end)
-            return 0;
-        if (tail_length(&groups[i], parent->depth) > TERN_TRIE_WIDE)
-            return 0;
-        if (tail_length(&groups[i], parent->depth) > TERN_TRIE_NARROW)
-            words = 4;
-    }
-    return parent->first < parent->last ? words : 0;
+    return group->class_on == parent->inherited;
 }
 
+/* Whether one class says all of a literal. */
+static bool is_leaf(const struct group *group, const struct pending *parent)
+{
+    return is_exact(group, parent) || group->class_on == group->class_end;
+}
+
+/* Whether the groups below a node are so few and short that they fit it, each with a first byte of
+ * its own. */
+static bool are_bunch(const struct group *groups, const struct pending *parent)
+{
+    if (parent->last - parent->first > TERN_TRIE_BUNCH)
+        return false;
+    for (uint32_t i = parent->first; i < parent->last; i++)
+        if (!is_leaf(&groups[i], parent) ||
+            tail_length(&groups[i], parent) > 1 + tern_trie_leaf_room(2) ||
+            (i + 1 < parent->last &&
+             groups[i].bytes[parent->depth] == groups[i + 1].bytes[parent->depth]))
+            return false;
+    return parent->first < parent->last;
+}
+
+/* Writes the leaf of a literal without the first `skip` bytes of what is left of it. */
 static void write_leaf(uint64_t *leaf, unsigned words, const struct group *group,
-                       const struct pending *parent)
+                       const struct pending *parent, unsigned skip)
 {
-    uint32_t length = tail_length(group, parent->depth);
+    uint32_t length = tail_length(group, parent) - skip;
 
     memset(leaf, 0, words * sizeof *leaf);
-    memcpy(leaf, group->bytes + parent->depth + 1, length);
-    leaf[words - 1] |=
-        tern_trie_leaf_last(length, group->class_on == parent->inherited, group->class_end);
+    memcpy(leaf, group->bytes + parent->depth + skip, length);
+    leaf[words - 1] |= tern_trie_leaf_last(length, is_exact(group, parent), group->class_end);
 }
 
 /* Leaves in the place of the node's bitmap. */
@@ -314,35 +323,66 @@ static void pack_bunch(const struct packing *packing, const struct pending *pare
 
         bunch.bytes[i] = group->bytes[parent->depth];
         if (child == i)
-            write_leaf(bunch.leaves[i], 2, group, parent);
+            write_leaf(bunch.leaves[i], 2, group, parent, 1);
     }
     memcpy(node, &bunch, sizeof bunch);
 }
 
-static int pack_leaves(struct packing *packing, const struct pending *parent, unsigned words)
+/* Whether the groups below a node can be the leaves of a fan, and how. */
+static bool are_fan(const struct group *groups, const struct pending *parent, struct tern_fan *fan)
+{
+    struct tern_fan_tail tails[TERN_TRIE_FAN];
+    uint32_t count = parent->last - parent->first;
+
+    if (count == 0 || count > TERN_TRIE_FAN)
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct group *group = &groups[parent->first + i];
+
+        if (!is_leaf(group, parent))
+            return false;
+        tails[i] = (struct tern_fan_tail){group->bytes + parent->depth, tail_length(group, parent),
+                                          is_exact(group, parent)};
+    }
+    return tern_fan_choose(fan, tails, count);
+}
+
+static int pack_fan(struct packing *packing, const struct pending *parent,
+                    const struct tern_fan *chosen)
 {
     struct tern_trie_node *node = (struct tern_trie_node *)packing->nodes.data + parent->node;
     struct tern_list *leaves = &packing->leaves;
+    uint32_t count = parent->last - parent->first;
+    struct tern_trie_fan fan = {.hash = chosen->hash};
+    uint64_t *first;
 
-    /* wide ones begin at half a line, so that none lies on two */
-    while (leaves->count % words != 0)
+    while (leaves->count % chosen->words != 0) /* so that no leaf lies on two lines */
         if (tern_list_push(leaves, sizeof(uint64_t)) == NULL)
             return TERN_ENOMEM;
-    node->head = (node->head & ~0xffull) |
-                 tern_trie_head_make(words == 4 ? TERN_TRIE_WIDES : TERN_TRIE_LEAVES,
-                                     tern_trie_head_length(node->head));
-    node->first_child = (uint32_t)leaves->count;
-    if (tern_list_reserve(leaves, (parent->last - parent->first) * words, sizeof(uint64_t)) != 0 ||
+    if (tern_list_reserve(leaves, count * chosen->words, sizeof(uint64_t)) != 0 ||
         leaves->count > UINT32_MAX)
         return TERN_ENOMEM;
-    for (uint32_t i = parent->first; i < parent->last; i++) {
-        const struct group *group = &packing->groups[i];
-        uint8_t byte = group->bytes[parent->depth];
+    fan.head = (node->head & ~0xffull) |
+               tern_trie_head_make(chosen->kind, tern_trie_head_length(node->head));
+    fan.first_leaf = (uint32_t)leaves->count;
+    fan.on = node->pairs[0].on;
+    fan.cut = node->pairs[1];
+    for (uint32_t i = 0; i < count; i++)
+        fan.slots[chosen->slots[i] >> 6] |= 1ull << (chosen->slots[i] & 63);
+    for (unsigned word = 1; word < TERN_COUNT(fan.slots); word++)
+        fan.ranks[word] =
+            (uint8_t)(fan.ranks[word - 1] + (unsigned)__builtin_popcountll(fan.slots[word - 1]));
+    first = (uint64_t *)leaves->data + leaves->count;
+    for (uint32_t i = 0; i < count; i++) {
+        unsigned word = chosen->slots[i] >> 6, bit = chosen->slots[i] & 63;
+        unsigned rank =
+            fan.ranks[word] + (unsigned)__builtin_popcountll(fan.slots[word] & ((1ull << bit) - 1));
 
-        node->rest[byte >> 6] |= 1ull << (byte & 63);
-        write_leaf((uint64_t *)leaves->data + leaves->count, words, group, parent);
-        leaves->count += words;
+        write_leaf(first + (size_t)rank * chosen->words, chosen->words,
+                   &packing->groups[parent->first + i], parent, 0);
     }
+    leaves->count += (size_t)count * chosen->words;
+    memcpy(node, &fan, sizeof fan);
     return 0;
 }
 
@@ -354,15 +394,15 @@ static int pack_children(struct packing *packing, const struct pending *parent)
     int status;
 
     if (tern_trie_head_kind(node->head) == TERN_TRIE_BRANCH) {
-        unsigned words = leaf_words(packing->groups, parent);
+        uint32_t cuts = tern_trie_head_cuts(node->head);
+        struct tern_fan fan;
 
-        if (words == 2 && parent->last - parent->first <= TERN_TRIE_BUNCH &&
-            tern_trie_head_cuts(node->head) == 0) {
+        if (cuts == 0 && are_bunch(packing->groups, parent)) {
             pack_bunch(packing, parent);
             return 0;
         }
-        if (words != 0)
-            return pack_leaves(packing, parent, words);
+        if ((cuts & (cuts - 1)) == 0 && are_fan(packing->groups, parent, &fan))
+            return pack_fan(packing, parent, &fan);
     }
     status = pack_side_by_side(packing, parent->first, parent->last, parent->depth,
                                parent->inherited, children);

@@ -18,7 +18,7 @@
 #include "shared/rules/text.h"
 
 #define TERN_RULES_MAGIC    0x73656c75726e7265ull
-#define TERN_RULES_VERSION  10u
+#define TERN_RULES_VERSION  11u
 #define TERN_CLASSES_MAGIC  0x7373616c636e7265ull
 #define TERN_PATTERNS_MAGIC 0x6e72657474617066ull
 

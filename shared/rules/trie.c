@@ -22,6 +22,15 @@ INLINE bool has_child(const uint64_t bitmap[4], uint8_t byte, unsigned *before)
     return true;
 }
 
+/* The same for the leaves of a fan: hashes come from all four words alike, so without a branch. */
+INLINE bool has_leaf(const struct tern_trie_fan *fan, unsigned slot, unsigned *before)
+{
+    uint64_t leaves = fan->slots[slot >> 6], bit = 1ull << (slot & 63);
+
+    *before = fan->ranks[slot >> 6] + (unsigned)__builtin_popcountll(leaves & (bit - 1));
+    return leaves & bit;
+}
+
 /* One look-up under way. */
 struct walk {
     const struct tern_trie_node *node; /* whose label comes next */
@@ -110,7 +119,7 @@ INLINE uint32_t class_at(const struct walk *walk, const struct tern_trie *trie, 
 }
 
 /* The class of a value at a leaf of `words` words; `on`: when it is another one. The walk stands
- * behind the byte that led here. */
+ * before the bytes of the leaf. */
 INLINE uint32_t leaf_class(const struct walk *walk, const uint64_t *leaf, unsigned words,
                            uint32_t on, bool reversed)
 {
@@ -144,6 +153,20 @@ INLINE uint32_t bunch_class(struct walk *walk, const struct tern_trie_bunch *bun
     return leaf_class(walk, bunch->leaves[leaf], 2, bunch->on, reversed);
 }
 
+/* The class of a value that stands behind the label of a fan, with more to come. */
+INLINE uint32_t fan_class(const struct walk *walk, const struct tern_trie *trie,
+                          enum tern_trie_kind kind, uint32_t on, bool reversed)
+{
+    const struct tern_trie_fan *fan = (const void *)walk->node;
+    unsigned slot = tern_trie_fan_slot(fan->hash, word_at(walk, walk->at, reversed));
+    unsigned words = tern_trie_fan_words(kind), before;
+
+    return has_leaf(fan, slot, &before)
+               ? leaf_class(walk, &trie->leaves[fan->first_leaf + words * before], words, on,
+                            reversed)
+               : on;
+}
+
 INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_key *key,
                          bool reversed)
 {
@@ -160,9 +183,8 @@ INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_ke
     for (;;) {
         const struct tern_trie_node *node = walk.node;
         enum tern_trie_kind kind = tern_trie_head_kind(node->head);
-        unsigned length = tern_trie_head_length(node->head), same, words, before;
-        uint32_t cuts, on;
-        uint8_t byte;
+        unsigned length = tern_trie_head_length(node->head), same, before;
+        uint32_t cuts;
 
         if (kind == TERN_TRIE_LONG) {
             cuts = (uint32_t)(node->head >> 32);
@@ -189,18 +211,11 @@ INLINE uint32_t find_one(const struct tern_trie *trie, const struct tern_trie_ke
         cuts = (uint32_t)(node->head >> 8) & 0xff;
         if (same < length || walk.at == walk.length)
             return class_at(&walk, trie, cuts, same);
-        byte = byte_at(&walk, walk.at, reversed);
-        if (!has_child(node->rest, byte, &before))
+        if (tern_trie_kind_is_fan(kind))
+            return fan_class(&walk, trie, kind, class_at(&walk, trie, cuts, same), reversed);
+        if (!has_child(node->rest, byte_at(&walk, walk.at, reversed), &before))
             return class_at(&walk, trie, cuts, same);
-        if (kind == TERN_TRIE_BRANCH) {
-            walk.node = &trie->nodes[node->first_child + before];
-            continue;
-        }
-        words = kind == TERN_TRIE_WIDES ? 4 : 2;
-        on = class_at(&walk, trie, cuts, same);
-        walk.at++;
-        return leaf_class(&walk, &trie->leaves[node->first_child + words * before], words, on,
-                          reversed);
+        walk.node = &trie->nodes[node->first_child + before];
     }
 }
 
@@ -238,7 +253,7 @@ static bool leaves_are_sound(const uint64_t *leaves, unsigned count, unsigned wo
     for (unsigned i = 0; i < count; i++) {
         uint64_t last = leaves[i * words + words - 1];
 
-        if (tern_trie_leaf_length(last) > words * 8 - 5 ||
+        if (tern_trie_leaf_length(last) > tern_trie_leaf_room(words) ||
             !tern_class_fits(bounds, tern_trie_leaf_class(last)))
             return false;
     }
@@ -255,25 +270,36 @@ static bool bunch_is_sound(const struct tern_trie_bunch *bunch,
            leaves_are_sound(bunch->leaves[0], TERN_TRIE_BUNCH, 2, bounds);
 }
 
+static bool fan_is_sound(const struct tern_trie_header *header, const struct tern_trie_fan *fan,
+                         const uint64_t *leaves, const struct tern_class_bounds *bounds)
+{
+    unsigned words = tern_trie_fan_words(tern_trie_head_kind(fan->head)), count = 0;
+    unsigned length = tern_trie_head_length(fan->head);
+    uint32_t cuts = tern_trie_head_cuts(fan->head);
+
+    for (unsigned word = 0; word < TERN_COUNT(fan->slots); word++) {
+        if (fan->ranks[word] != count)
+            return false;
+        count += (unsigned)__builtin_popcountll(fan->slots[word]);
+    }
+    return length > 0 && length <= TERN_TRIE_SHORT && cuts >> length == 0 &&
+           (cuts & (cuts - 1)) == 0 && tern_class_fits(bounds, fan->on) &&
+           tern_class_fits(bounds, fan->cut.on) && tern_class_fits(bounds, fan->cut.end) &&
+           tern_range_inside(fan->first_leaf, (uint64_t)count * words, header->leaf_words) &&
+           leaves_are_sound(leaves + fan->first_leaf, count, words, bounds);
+}
+
 static bool children_are_sound(const struct tern_trie_header *header,
-                               const struct tern_trie_node *nodes, const uint64_t *leaves,
-                               uint32_t index, const struct tern_class_bounds *bounds)
+                               const struct tern_trie_node *nodes, uint32_t index)
 {
     const struct tern_trie_node *node = &nodes[index];
     enum tern_trie_kind kind = tern_trie_head_kind(node->head);
-    unsigned words = kind == TERN_TRIE_WIDES ? 4 : 2;
     unsigned children = kind == TERN_TRIE_LONG && node->first_child != 0;
 
     for (unsigned word = 0; word < 4 && kind != TERN_TRIE_LONG; word++)
         children += (unsigned)__builtin_popcountll(node->rest[word]);
-    if (children == 0)
-        return true;
-    if (kind == TERN_TRIE_LEAVES || kind == TERN_TRIE_WIDES)
-        return tern_range_inside(node->first_child, (uint64_t)children * words,
-                                 header->leaf_words) &&
-               leaves_are_sound(leaves + node->first_child, children, words, bounds);
-    return node->first_child > index &&
-           tern_range_inside(node->first_child, children, header->node_count);
+    return children == 0 || (node->first_child > index &&
+                             tern_range_inside(node->first_child, children, header->node_count));
 }
 
 static bool node_is_sound(const struct tern_trie_header *header, const struct tern_trie_node *nodes,
@@ -288,16 +314,18 @@ static bool node_is_sound(const struct tern_trie_header *header, const struct te
 
     if (kind == TERN_TRIE_INLINE)
         return bunch_is_sound((const void *)node, bounds);
+    if (kind == TERN_TRIE_FAN_1 || kind == TERN_TRIE_FAN_2 || kind == TERN_TRIE_FAN_4)
+        return fan_is_sound(header, (const void *)node, leaves, bounds);
     for (unsigned i = 0; i < TERN_TRIE_PAIRS; i++)
         if (!tern_class_fits(bounds, node->pairs[i].on) ||
             !tern_class_fits(bounds, node->pairs[i].end))
             return false;
-    return kind <= TERN_TRIE_INLINE && length > 0 &&
+    return kind <= TERN_TRIE_LONG && length > 0 &&
            length <= (kind == TERN_TRIE_LONG ? TERN_TRIE_LABEL : TERN_TRIE_SHORT) &&
            cuts >> length == 0 &&
            (pairs <= TERN_TRIE_PAIRS ||
             tern_range_inside(node->more_pairs, pairs - TERN_TRIE_PAIRS, header->pair_count)) &&
-           children_are_sound(header, nodes, leaves, index, bounds);
+           children_are_sound(header, nodes, index);
 }
 
 int tern_trie_open(struct tern_trie *trie, const void *data, size_t length,

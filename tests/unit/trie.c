@@ -8,7 +8,7 @@
 #define VALUES 400
 
 static uint64_t seed;
-static uint64_t kinds_met[TERN_TRIE_INLINE + 1];
+static uint64_t kinds_met[TERN_TRIE_FAN_4 + 1];
 
 struct literal {
     uint8_t bytes[256];
@@ -169,6 +169,10 @@ static void damage_is_refused_or_harmless(TERN_TEST_STATE)
         "/c4",
         "/d1/more/than/eleven",
         "/d2",
+        "/e1234",
+        "/e2",
+        "/e3",
+        "/e41",
     };
     struct tern_string strings[TERN_COUNT(literals)];
     struct tern_unit_atom atoms[TERN_COUNT(literals)];
