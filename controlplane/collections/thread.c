@@ -157,6 +157,15 @@ static uint64_t count_new(const struct tern_collections_object *object, const st
     return distinct;
 }
 
+static unsigned count_puts(const struct tern_collections_batch *batch)
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < batch->count; i++)
+        count += batch->items[i].vector != NULL;
+    return count;
+}
+
 static int check_capacity(const struct tern_collections_object *object, const struct group *group,
                           unsigned index, struct tern_error *error)
 {
@@ -167,7 +176,8 @@ static int check_capacity(const struct tern_collections_object *object, const st
     if (object->filling) /* it will hold what the store holds */
         live = tern_max_u64(live, object->total);
 
-    if (!await_slots(object, tern_min_u64(group->batches[index]->count, SLOTS_LEAST)))
+    /* Removals go on whatever readers hold. */
+    if (!await_slots(object, tern_min_u64(count_puts(group->batches[index]), SLOTS_LEAST)))
         return tern_error_set(error, TERN_ENOSPC,
                               "collection %s has no slot left: %u vectors that were replaced or "
                               "removed wait until no reader can see them (`ternctl readers` names "

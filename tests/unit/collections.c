@@ -259,6 +259,34 @@ static void what_the_index_cannot_take_is_not_acknowledged(TERN_TEST_STATE)
     stop();
 }
 
+static void a_reader_that_stands_still_stops_puts_alone(TERN_TEST_STATE)
+{
+    struct tern_collection_spec spec = make_spec("docs", DIM, 100);
+    const float vector[DIM] = {1, 2, 3, 4};
+    struct tern_collection_header *header;
+    struct tern_collection_place place;
+    struct tern_collection_ack ack;
+
+    start();
+    place = serve(&spec);
+    header = (struct tern_collection_header *)(void *)place.object;
+    assert_int_equal(write_one("docs", 1, vector).rc, 0);
+    atomic_store(&header->deleted_count, header->capacity - 1);
+    ack = write_one("docs", 2, vector);
+    assert_int_equal(ack.rc, TERN_ENOSPC);
+    assert_non_null(strstr(ack.error.message, "has no slot left"));
+    assert_null(graph_double_find(place.object, 2));
+    ack = write_one("docs", 1, NULL);
+    assert_int_equal(ack.rc, 0);
+    assert_int_equal(ack.removed, 1);
+    /* it has left: what was refused left nothing behind */
+    atomic_store(&header->deleted_count, 0);
+    ack = write_one("docs", 2, vector);
+    assert_int_equal(ack.rc, 0);
+    assert_int_equal(ack.seq, 3);
+    stop();
+}
+
 /* --- Turns --- */
 
 static void owners_take_turns(TERN_TEST_STATE)
@@ -445,6 +473,7 @@ int main(void)
         TEST(bad_writes_leave_nothing),
         TEST(a_locked_store_acknowledges_nothing),
         TEST(what_the_index_cannot_take_is_not_acknowledged),
+        TEST(a_reader_that_stands_still_stops_puts_alone),
         TEST(owners_take_turns),
         TEST(a_write_waits_for_one_unit_of_work),
         TEST(writes_wait_while_the_tail_is_long),
