@@ -110,10 +110,16 @@ void tern_graph_relink(struct tern_graph *graph, uint32_t slot)
 {
     uint32_t entry = (uint32_t)atomic_load_explicit(&graph->header->entry, memory_order_relaxed);
     uint32_t ef = atomic_load_explicit(&graph->header->ef_construct, memory_order_relaxed);
+    uint32_t anchor = graph->meta[slot].anchor;
     struct tern_candidate *found = graph->candidates;
-    unsigned count =
-        tern_graph_find_candidates(graph, slot, 0, tern_graph_clamp_ef(graph, ef), found);
+    unsigned count;
 
+    /* The one it has, with the link that is missing: of a slot near the root, all others may be
+     * below. */
+    if (anchor != slot && is_in_tree(graph, anchor) && !tern_graph_is_below(graph, anchor, slot) &&
+        tern_graph_set_anchor(graph, slot, anchor))
+        return;
+    count = tern_graph_find_candidates(graph, slot, 0, tern_graph_clamp_ef(graph, ef), found);
     for (unsigned i = 0; i < count; i++)
         if (is_in_tree(graph, found[i].slot) && !tern_graph_is_below(graph, found[i].slot, slot) &&
             tern_graph_set_anchor(graph, slot, found[i].slot))
