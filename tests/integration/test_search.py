@@ -139,7 +139,7 @@ def test_many_at_once_go_to_helpers_and_others_do_not_wait(filled):
     query = random_rows([0], DIM, 9)[0]
     before = filled.stats()
     expected = nearest(query, 5)
-    identities = [client.submit_search("docs", query, 5) for _ in range(60)]
+    identities = [client.submit_search("docs", query, 5, deadline_us=20_000_000) for _ in range(60)]
     client.ping()
     for identity in identities:
         assert [hit.id for hit in client.collect_hits(identity)] == expected
