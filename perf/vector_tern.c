@@ -2,6 +2,7 @@
  * written and searched in one process. */
 #include "controlplane/build/graph.h"
 #include "perf/vector_peer.h"
+#include "shared/arena.h"
 #include "shared/vector/search.h"
 
 #include <errno.h>
@@ -15,7 +16,6 @@
 
 struct index {
     int file;
-    uint8_t *range; /* the mapping; the object begins at a huge page in it */
     uint64_t length, backed;
     void *object;
     struct tern_graph *graph;
@@ -76,7 +76,7 @@ static void *build_with(const struct vector_set *set, unsigned m, unsigned ef_co
     index->file = memfd_create("collection", MFD_CLOEXEC);
     if (index->file < 0 || ftruncate(index->file, (off_t)index->length) != 0)
         give_up("memfd");
-    index->object = mmap(NULL, index->length, PROT_READ | PROT_WRITE, MAP_SHARED, index->file, 0);
+    index->object = tern_arena_map(index->file, index->length, PROT_READ | PROT_WRITE);
     if (index->object == MAP_FAILED)
         give_up("mmap");
     if (tern_graph_format(index->object, index->length, &shape, &parameters, store_id, &host,
@@ -133,7 +133,7 @@ static void release(void *opaque)
 
     tern_graph_close(index->graph);
     tern_search_scratch_free(index->scratch);
-    munmap(index->range, index->length + TERN_EXTENT);
+    munmap(index->object, index->length);
     close(index->file);
     free(index);
 }
