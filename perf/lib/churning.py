@@ -1,28 +1,15 @@
 """Vector collections whose vectors are replaced, measured by a program of its own."""
 
-import gzip
-import shutil
-
 from .bench import Result, median
 from .programs import run_program
-
-
-def _unpacked(bench, name):
-    path = bench.folder / name
-    if not path.exists():
-        with gzip.open(bench.data.folder / "vectors" / "wink100" / f"{name}.gz") as packed, open(path, "wb") as file:
-            shutil.copyfileobj(packed, file)
-    return path
+from .vectors import words
 
 
 def churn(bench):
     """Every vector of a collection replaced once in 10 % steps: recall@10 lost against a graph built anew of the
     same vectors, at the same ef; vectors out of reach."""
-    arguments = []
-    real = not bench.small and bench.data.folder and (bench.data.folder / "vectors" / "wink100").is_dir()
-    if real:
-        arguments = ["--vectors", _unpacked(bench, "vectors.f32"), "--queries", _unpacked(bench, "queries.f32"),
-                     "--dim", "100"]
+    real = None if bench.small else words(bench)
+    arguments = [str(word) for word in real or []]
     runs = [run_program(bench, "perf-churn", *arguments) for _ in range(min(bench.rounds, 3))]
     efs = sorted(int(name.removeprefix("loss-ef")) for name in runs[0] if name.startswith("loss-ef"))
     loss = Result("churn", "recall@10 lost by replacing every vector once, the worst of all ef", "≤ 0.5 points",

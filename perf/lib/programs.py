@@ -8,7 +8,7 @@ from .bench import Result, median, ratios
 from .servers import Failure, Tern, pinned
 from .serving import no_mistakes, prepare, remember, requests
 
-FIGURE = re.compile(r"^figure (\S+) ([0-9.]+)", re.M)
+FIGURE = re.compile(r"^figure (\S+) (-?[0-9.]+)", re.M)
 
 
 def run_program(bench, name, *arguments):

@@ -11,7 +11,7 @@ from .servers import Failure, pinned
 
 FASHION = pathlib.Path("/usr/share/datasets/fashion-mnist")
 CURVE = re.compile(r"^(\S+)-ef([0-9]+)-(recall|qps)$")
-FIGURE = re.compile(r"^figure (\S+) ([0-9.]+)", re.M)
+FIGURE = re.compile(r"^figure (\S+) (-?[0-9.]+)", re.M)
 IDX_HEADER = 16
 
 
