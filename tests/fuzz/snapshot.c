@@ -146,15 +146,16 @@ static void seal(const struct published *published)
     envelope->size = image.bytes;
     atomic_store(&envelope->high_water, image.bytes);
     for (unsigned i = 0; i < image.count; i++) {
-        struct tern_section *section = &image.sections[i];
+        /* A copy: a section may lie over the list itself. */
+        const struct tern_section section = image.sections[i];
         uint8_t *bytes;
 
-        if (!tern_range_inside(section->offset, section->length, image.bytes))
+        if (!tern_range_inside(section.offset, section.length, image.bytes))
             continue;
-        bytes = image.base + section->offset;
-        if (section->kind == TERN_SECTION_SCHEMA && section->length >= 8)
-            tern_store_u64(bytes, XXH3_64bits(bytes + 8, section->length - 8));
-        section->checksum = XXH3_64bits(bytes, section->length);
+        bytes = image.base + section.offset;
+        if (section.kind == TERN_SECTION_SCHEMA && section.length >= 8)
+            tern_store_u64(bytes, XXH3_64bits(bytes + 8, section.length - 8));
+        image.sections[i].checksum = XXH3_64bits(bytes, section.length);
     }
     *root = *old;
     root->stable = MANIFEST_AT;
