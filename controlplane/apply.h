@@ -46,7 +46,8 @@ struct tern_graph_host tern_pipeline_host(struct tern_pipeline *pipeline);
  * is served of them answers as it is. An error says why one has to be built anew. */
 int tern_pipeline_attach(struct tern_pipeline *pipeline, struct tern_collections *collections,
                          const struct tern_error *unusable, struct tern_error *error);
-/* Whether the generation that is served has a collection of that name, with an object or without. */
+/* Whether the generation that is served has a collection of that name, with an object or without.
+ */
 bool tern_pipeline_has_collection(const struct tern_pipeline *pipeline, const char *name);
 /* A collection of what is served has to be built anew, or has no object: restoring that generation
  * makes it. */

@@ -172,7 +172,7 @@ static void replace_all(struct index *index, const float *rows, const struct opt
         at = seconds();
         put(index, i, ++seq, rows + (size_t)i * options->dim);
         putting += seconds() - at;
-        if ((i + 1) % (options->count / STEPS) != 0)
+        if ((i + 1ull) * STEPS % options->count != 0) /* a tenth is complete */
             continue;
         at = seconds();
         tern_graph_link(index->graph);
@@ -296,6 +296,8 @@ int main(int count, char **words)
     if (rows.count / 2 < options.count)
         options.count = rows.count / 2;
     options.count -= options.count % STEPS;
+    if (options.count == 0)
+        give_up("there are too few vectors");
     make_index(&churned, &options);
     make_index(&anew, &options);
     build(&churned, rows.values, &options);

@@ -110,8 +110,8 @@ static void measure_evaluation(const struct tern_collection *collection, uint32_
         "label in {\"label1\", \"label9\", \"label33\"} and share >= 100",
         "label starts_with \"label1\" or not exists(label)"};
     struct tern_filter *filter = malloc(sizeof *filter);
-    uint32_t *slots = malloc(count * sizeof *slots);
-    uint8_t *matches = malloc(count);
+    uint32_t *slots = malloc((count + 1ull) * sizeof *slots);
+    uint8_t *matches = malloc(count + 1ull);
 
     if (filter == NULL || slots == NULL || matches == NULL)
         exit(1);

@@ -9,13 +9,19 @@ struct parts {
     struct tern_buffer bytes;
 };
 
+static bool is_same_vote(const struct tern_similar_vote *a, const struct tern_similar_vote *b)
+{
+    return a->k == b->k && a->min == b->min && a->type == b->type &&
+           a->name_length == b->name_length && memcmp(a->name, b->name, a->name_length) == 0;
+}
+
 /* The vote, or the neighbours, that an atom is about; made when it is new. */
 static int find_vote(struct parts *parts, const struct tern_unit_atom *atom, uint32_t *index)
 {
     struct tern_similar_vote wanted, *votes = parts->votes.data;
     struct tern_similar_vote *made;
 
-    memset(&wanted, 0, sizeof wanted); /* compared as bytes */
+    memset(&wanted, 0, sizeof wanted);
     wanted.k = atom->k;
     wanted.min = atom->min;
     if (atom->column >= 0) {
@@ -26,7 +32,7 @@ static int find_vote(struct parts *parts, const struct tern_unit_atom *atom, uin
         memcpy(wanted.name, column->name, wanted.name_length);
     }
     for (size_t i = 0; i < parts->votes.count; i++)
-        if (memcmp(&votes[i], &wanted, sizeof wanted) == 0) {
+        if (is_same_vote(&votes[i], &wanted)) {
             *index = (uint32_t)i;
             return 0;
         }
