@@ -4,7 +4,7 @@ import json
 import subprocess
 
 from instance import BUILD, CONFIG
-from vectors import Vectors, random_rows, write
+from vectors import Vectors, await_complete, live, random_rows, write
 
 DIM = 8
 ROWS = random_rows(range(2500), DIM)
@@ -19,10 +19,6 @@ def apply(instance, *arguments, **collections):
     instance.config = with_collections(**collections)
     instance.write_config()
     instance.apply(None, "--new-schema", *arguments)
-
-
-def live(instance, name):
-    return next(one["live"] for one in instance.status()["collections"] if one["name"] == name)
 
 
 def drop(instance, name, *arguments, answer="", check=0):
@@ -50,7 +46,7 @@ def test_a_collection_goes_after_its_configuration(make_instance):
         done = drop(instance, "docs", answer=answer, check=1)
         assert "2,400 vectors of collection docs" in done.stderr and "nothing is dropped" in done.stdout
     instance.ctl("rollback", "1", check=0)
-    assert live(instance, "docs") == 2400
+    await_complete(instance, 2400)
     assert "is configured" in drop(instance, "docs", "--yes", check=1).stderr
     apply(instance, kept=docs)
     assert instance.generation() == generation + 2
@@ -61,13 +57,14 @@ def test_a_collection_goes_after_its_configuration(make_instance):
     assert instance.generation() == generation + 2 and live(instance, "kept") == 10
     # the name begins anew, and what was does not come back, not even by a rollback
     apply(instance, kept=docs, docs=docs)
-    assert live(instance, "docs") == 0
+    await_complete(instance, 0)
     write(instance, "docs", {1: ROWS[1]})
     instance.stop()
     instance.start()
-    assert live(instance, "docs") == 1
+    await_complete(instance, 1)
     instance.ctl("rollback", "3", check=0)
-    assert live(instance, "docs") == 1 and live(instance, "kept") == 10
+    await_complete(instance, 1)
+    await_complete(instance, 10, "kept")
 
 
 def test_a_dropped_collection_reads_its_source_again(make_instance):
@@ -75,11 +72,11 @@ def test_a_dropped_collection_reads_its_source_again(make_instance):
     instance = make_instance(config=with_collections(docs=keys))
     instance.write_source("docs.jsonl", "".join(json.dumps({"id": id, "vector": ROWS[id]}) + "\n" for id in range(50)))
     instance.start()
-    assert live(instance, "docs") == 50
+    await_complete(instance, 50)
     with Vectors(instance, "docs") as vectors:
         vectors.delete([0])
     apply(instance)
     done = json.loads(drop(instance, "docs", "--yes", "--json", "-m", "not used any more").stdout)
     assert done == {"collection": "docs", "vectors": 49, "dropped": True}
     apply(instance, docs=keys)
-    assert live(instance, "docs") == 50
+    await_complete(instance, 50)

@@ -10,7 +10,7 @@ import threading
 import pytest
 from instance import CONFIG, DEADLINE_S, Refused, is_running, wait_until
 from tern import TernError
-from vectors import NotWritten, Vectors, random_rows, write
+from vectors import NotWritten, Vectors, await_complete, collection, is_complete, random_rows, write
 
 DIM = 16
 DOCS = f"dim: {DIM}, capacity: 4k, m: 8"
@@ -30,26 +30,11 @@ def make(make_instance, keys=DOCS, **options):
     return make_instance(config=with_collections(docs=keys), **options)
 
 
-def collection(instance, name="docs"):
-    """The served one of that name."""
-    return next((item for item in instance.status()["collections"] if item["name"] == name and item["served"]),
-                None)
-
-
 def apply(instance, *arguments, check=0, **collections):
     """Applies other collections; what became of each."""
     instance.config = with_collections(**collections)
     outcome = instance.apply(instance.write_config(), *arguments, check=check)
     return {item["name"]: item for item in outcome["collections"]}
-
-
-def is_complete(instance, vectors, name="docs"):
-    found = collection(instance, name)
-    return found is not None and found["state"] == "ready" and found["live"] == vectors
-
-
-def await_complete(instance, vectors, name="docs"):
-    wait_until(lambda: is_complete(instance, vectors, name), f"{vectors} vectors in {name}")
 
 
 def reserved_at_rest(instance):

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 from instance import CONFIG, Refused, is_running, wait_until
-from vectors import random_rows
+from vectors import live, random_rows
 
 DIM = 8
 KEYS = "dim: {}, capacity: {}, m: 8, payload: { label: string, tenant: u32, good: bool, weight: f32 }"
@@ -19,10 +19,6 @@ def make(make_instance, capacity="20k", **options):
     keys = KEYS.replace("{}", str(DIM), 1).replace("{}", capacity, 1).replace("{", "{{").replace("}", "}}")
     config = CONFIG.replace("rules:\n", f"collections:\n  docs: {{{{ {keys} }}}}\nrules:\n", 1)
     return make_instance(config=config, **options)
-
-
-def live(instance):
-    return next(item for item in instance.status()["collections"] if item["name"] == "docs" and item["served"])["live"]
 
 
 def csv_text(rows, columns=True):

@@ -10,15 +10,12 @@ import threading
 
 from instance import CONFIG, is_running, wait_until
 from vector_kills import Searcher, Writer, inspect
+from vectors import collection
 
 DIM, IDS = 12, 400
 KILLS = int(os.environ.get("TERN_KILLS", "8"))
 SEED = int(os.environ.get("TERN_SEED", "20240917"))
 KEYS = "{{ dim: 12, capacity: 5k, m: 8, full_scan_vectors: 0, payload: {{ version: u64 }} }}"
-
-
-def live(instance):
-    return next(item for item in instance.status()["collections"] if item["name"] == "docs" and item["served"])
 
 
 def await_control(instance, before):
@@ -49,12 +46,12 @@ def test_nothing_that_was_acknowledged_is_lost(make_instance):
     assert writer.failure is None and not writer.is_alive(), writer.failure
     assert searcher.failures == [] and searcher.searches > KILLS
     assert writer.broken >= KILLS
-    wait_until(lambda: live(instance)["state"] == "ready", "it is current")
+    wait_until(lambda: collection(instance)["state"] == "ready", "it is current")
     assert inspect(instance, writer)[1] == [], f"seed {SEED}"
     # the arena is gone: what the store says
     assert instance.stop() == 0
     shutil.rmtree(instance.run_dir)
     instance.run_dir.mkdir()
     instance.start()
-    wait_until(lambda: live(instance)["state"] == "ready", "filled again")
+    wait_until(lambda: collection(instance)["state"] == "ready", "filled again")
     assert inspect(instance, writer)[1] == [], f"seed {SEED}"

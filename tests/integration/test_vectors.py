@@ -6,7 +6,7 @@ import signal
 import pytest
 from instance import CONFIG, is_running, wait_until
 from tern import ConnectionClosed, EncodeError, NotWritten, Timeout, Unreachable, Vectors
-from vectors import random_rows
+from vectors import live, random_rows
 
 DIM = 8
 KEYS = "{{ dim: 8, capacity: 5k, m: 8, payload: {{ label: string, good: bool, tenant: u32, time: u64, delta: i64, " \
@@ -16,10 +16,6 @@ KEYS = "{{ dim: 8, capacity: 5k, m: 8, payload: {{ label: string, good: bool, te
 @pytest.fixture
 def instance(make_instance):
     return make_instance(config=CONFIG.replace("rules:\n", f"collections:\n  docs: {KEYS}\nrules:\n", 1)).start()
-
-
-def live(instance):
-    return next(item for item in instance.status()["collections"] if item["name"] == "docs")["live"]
 
 
 def test_upsert_and_delete(instance):

@@ -3,7 +3,7 @@ import array
 import ctypes
 import random
 
-from instance import BUILD
+from instance import BUILD, wait_until
 
 library = ctypes.CDLL(str(BUILD / "clients/c/libtern.so"))
 
@@ -125,3 +125,24 @@ def write(instance, collection, rows, batch=200):
         ids = list(rows)
         for at in range(0, len(ids), batch):
             vectors.upsert({identifier: rows[identifier] for identifier in ids[at:at + batch]})
+
+
+def collection(instance, name="docs"):
+    """What `status` says of the served one of that name."""
+    return next((item for item in instance.status()["collections"] if item["name"] == name and item["served"]),
+                None)
+
+
+def live(instance, name="docs"):
+    return collection(instance, name)["live"]
+
+
+def is_complete(instance, vectors, name="docs"):
+    found = collection(instance, name)
+    return found is not None and found["state"] == "ready" and found["live"] == vectors
+
+
+def await_complete(instance, vectors, name="docs"):
+    """A name that comes (back) into the configuration, or into an arena that is new, answers while it is filled from
+    the store: nothing that was given back by then says that all of it is there."""
+    wait_until(lambda: is_complete(instance, vectors, name), f"{vectors} vectors in {name}")
