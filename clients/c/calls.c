@@ -130,28 +130,59 @@ int tern_client_lookup(struct tern_client *client, int table, const void *key, s
     return 0;
 }
 
+/* What is left of a reply. */
+struct rest {
+    const uint8_t *at, *end;
+};
+
+/* Asks DESCRIBE for what `body` names; the head of the reply is copied out. */
+static int describe(struct tern_client *client, const void *body, uint32_t body_length, void *head,
+                    size_t head_length, struct rest *rest, struct tern_error *error)
+{
+    struct tern_frame frame = {.op = TERN_OP_DESCRIBE, .body_length = body_length};
+    int code = tern_client_exchange(client, frame, body, error);
+
+    if (code != 0)
+        return code;
+    if (client->reply.end < head_length)
+        return tern_client_malformed(client, "DESCRIBE", error);
+    memcpy(head, client->reply.data, head_length);
+    rest->at = client->reply.data + head_length;
+    rest->end = client->reply.data + client->reply.end;
+    return 0;
+}
+
+/* The next code and name, terminated in `name`: its length, or TERN_ECORRUPT if there is none that
+ * fits. */
+static int take_named(struct rest *rest, uint8_t *code, char *name, size_t name_size)
+{
+    const uint8_t *at = rest->at;
+    size_t left = (size_t)(rest->end - at);
+
+    if (left < 2 || left - 2 < at[1] || at[1] >= name_size)
+        return TERN_ECORRUPT;
+    *code = at[0];
+    memcpy(name, at + 2, at[1]);
+    name[at[1]] = '\0';
+    rest->at = at + 2 + at[1];
+    return at[1];
+}
+
 int tern_client_describe_collection(struct tern_client *client, int collection,
                                     struct tern_client_collection *out, struct tern_error *error)
 {
-    struct tern_frame frame = {.op = TERN_OP_DESCRIBE, .body_length = 3};
     struct tern_client_collection found = {0};
     struct tern_describe_collection head;
     uint8_t body[3] = {TERN_DESCRIBE_COLLECTION};
-    const uint8_t *at, *end;
+    struct rest rest;
     int code;
 
     if (collection < 1 || collection > client->schema.collection_count)
         return tern_error_set(error, TERN_ENOENT, "there is no collection %d", collection);
     tern_store_u16(body + 1, (uint16_t)collection);
-    code = tern_client_exchange(client, frame, body, error);
+    code = describe(client, body, sizeof body, &head, sizeof head, &rest, error);
     if (code != 0)
         return code;
-    at = client->reply.data;
-    end = at + client->reply.end;
-    if ((size_t)(end - at) < sizeof head)
-        return tern_client_malformed(client, "DESCRIBE", error);
-    memcpy(&head, at, sizeof head);
-    at += sizeof head;
     if (head.columns > TERN_COUNT(found.columns))
         return tern_client_malformed(client, "DESCRIBE", error);
     found.id = head.id;
@@ -162,13 +193,10 @@ int tern_client_describe_collection(struct tern_client *client, int collection,
     found.vectors = head.vectors;
     found.ef = head.ef;
     found.column_count = head.columns;
-    for (unsigned i = 0; i < head.columns; i++) {
-        if (end - at < 2 || end - at - 2 < at[1] || at[1] >= sizeof found.columns[i].name)
+    for (unsigned i = 0; i < head.columns; i++)
+        if (take_named(&rest, &found.columns[i].type, found.columns[i].name,
+                       sizeof found.columns[i].name) < 0)
             return tern_client_malformed(client, "DESCRIBE", error);
-        found.columns[i].type = at[0];
-        memcpy(found.columns[i].name, at + 2, at[1]);
-        at += 2 + at[1];
-    }
     *out = found;
     return 0;
 }
@@ -176,30 +204,21 @@ int tern_client_describe_collection(struct tern_client *client, int collection,
 int tern_client_describe(struct tern_client *client, uint32_t first, struct tern_client_rule *rules,
                          uint32_t capacity, struct tern_client_page *page, struct tern_error *error)
 {
-    struct tern_frame frame = {.op = TERN_OP_DESCRIBE, .body_length = sizeof first};
     struct tern_describe_reply head;
-    const uint8_t *at, *end;
+    struct rest rest;
     uint32_t count;
-    int code = tern_client_exchange(client, frame, &first, error);
+    int code = describe(client, &first, sizeof first, &head, sizeof head, &rest, error);
 
     if (code != 0)
         return code;
-    at = client->reply.data;
-    end = at + client->reply.end;
-    if ((size_t)(end - at) < sizeof head)
-        return tern_client_malformed(client, "DESCRIBE", error);
-    memcpy(&head, at, sizeof head);
-    at += sizeof head;
     count = head.count < capacity ? head.count : capacity;
     for (uint32_t i = 0; i < count; i++) {
-        if (end - at < 2 || end - at - 2 < at[1])
+        int length = take_named(&rest, &rules[i].action, rules[i].name, sizeof rules[i].name);
+
+        if (length < 0)
             return tern_client_malformed(client, "DESCRIBE", error);
         rules[i].index = head.first + i;
-        rules[i].action = at[0];
-        rules[i].name_length = at[1];
-        memcpy(rules[i].name, at + 2, at[1]);
-        rules[i].name[at[1]] = '\0';
-        at += 2 + at[1];
+        rules[i].name_length = (uint8_t)length;
     }
     *page = (struct tern_client_page){head.total, client->reply_generation, count};
     return 0;

@@ -240,6 +240,15 @@ static bool is_diverse(struct tern_graph *graph, const struct tern_candidate *ca
     return true;
 }
 
+/* Whether the first may be given a link to the second: both may be linked to, and it has none. */
+static bool lacks_link(struct tern_graph *graph, uint32_t from, uint32_t to, unsigned level)
+{
+    return from != to && is_in_tree(graph, from, true) && is_in_tree(graph, to, true) &&
+           tern_graph_level(graph, from) >= level && tern_graph_level(graph, to) >= level &&
+           !tern_graph_list_has(tern_graph_list(graph, from, level),
+                                tern_graph_list_length(graph, level), to);
+}
+
 void tern_graph_replace_link(struct tern_graph *graph, uint32_t owner, uint32_t tombstone,
                              unsigned level, const uint32_t *near, unsigned near_count)
 {
@@ -253,11 +262,9 @@ void tern_graph_replace_link(struct tern_graph *graph, uint32_t owner, uint32_t 
         if (links[i] != tombstone)
             links[kept++] = links[i];
     for (unsigned i = 0; i < near_count && usable < NEIGHBOURS_MAX; i++)
-        if (near[i] != owner && is_in_tree(graph, near[i], true) &&
-            tern_graph_level(graph, near[i]) >= level &&
-            !tern_graph_list_has(list, length, near[i]))
+        if (lacks_link(graph, owner, near[i], level))
             slots[usable++] = near[i];
-    if (!is_in_tree(graph, owner, true) || usable == 0) {
+    if (usable == 0) {
         tern_graph_list_remove(list, length, tombstone);
         return;
     }
@@ -287,17 +294,15 @@ void tern_graph_replace_link(struct tern_graph *graph, uint32_t owner, uint32_t 
 static void adopt(struct tern_graph *graph, uint32_t target, unsigned level, const uint32_t *near,
                   unsigned count)
 {
-    unsigned length = tern_graph_list_length(graph, level), usable = 0;
     uint32_t slots[NEIGHBOURS_MAX];
     struct tern_candidate sorted[NEIGHBOURS_MAX];
+    unsigned usable = 0;
 
-    if (!is_in_tree(graph, target, true))
-        return;
     for (unsigned i = 0; i < count; i++)
-        if (near[i] != target && is_in_tree(graph, near[i], true) &&
-            tern_graph_level(graph, near[i]) >= level &&
-            !tern_graph_list_has(tern_graph_list(graph, near[i], level), length, target))
+        if (lacks_link(graph, near[i], target, level))
             slots[usable++] = near[i];
+    if (usable == 0)
+        return;
     tern_graph_probe_slot(graph, &graph->center, target);
     sort_by_distance(graph, slots, usable, sorted);
     for (unsigned i = 0; i < usable && i < ADOPTERS_MAX; i++)
