@@ -7,6 +7,7 @@
 #include "clients/c/tern_local.h"
 #include "controlplane/apply.h"
 #include "shared/clock.h"
+#include "tests/unit/folder.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -24,7 +25,7 @@
 #define ITEMS       40u
 #define BAD_ANSWER  9 /* exit code of a process that saw one */
 
-static char folder[64], run_dir[96];
+static char folder[FOLDER_PATH], run_dir[96];
 static struct tern_pipeline *pipeline;
 
 static void write_config(const char *name, const char *action, const char *users)
@@ -56,8 +57,7 @@ static int setup(TERN_TEST_STATE)
         .run_dir = run_dir, .state_dir = state_dir, .arena_bytes = ARENA_BYTES};
     struct tern_error error = {0};
 
-    strcpy(folder, "/dev/shm/tern-race-XXXXXX");
-    if (mkdtemp(folder) == NULL)
+    if (folder_make(folder) != 0)
         return -1;
     snprintf(run_dir, sizeof run_dir, "%s/run", folder);
     snprintf(state_dir, sizeof state_dir, "%s/state", folder);
@@ -73,11 +73,8 @@ static int setup(TERN_TEST_STATE)
 
 static int teardown(TERN_TEST_STATE)
 {
-    char command[128];
-
     tern_pipeline_close(pipeline);
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
+    return folder_remove(folder);
 }
 
 /* False while there is no space. */

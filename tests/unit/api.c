@@ -5,11 +5,11 @@
 #include "controlplane/api.h"
 #include "controlplane/message.h"
 #include "shared/proto/tern.pb-c.h"
+#include "tests/unit/folder.h"
 #include "tests/unit/pipeline_double.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -19,7 +19,7 @@
 /* --- A tern-control in a thread -----------------------------------------------------------------
  */
 
-static char directory[64], config_path[96], broken_path[96];
+static char directory[FOLDER_PATH], config_path[96], broken_path[96];
 
 static struct {
     struct tern_directories directories;
@@ -95,8 +95,7 @@ static void stop_control(void)
 
 static int set_up(TERN_TEST_STATE)
 {
-    strcpy(directory, "/tmp/tern-unit-api-XXXXXX");
-    if (mkdtemp(directory) == NULL)
+    if (folder_make(directory) != 0)
         return -1;
     snprintf(config_path, sizeof config_path, "%s/good.yaml", directory);
     snprintf(broken_path, sizeof broken_path, "%s/broken.yaml", directory);
@@ -107,17 +106,9 @@ static int set_up(TERN_TEST_STATE)
     return 0;
 }
 
-static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *ftw)
-{
-    (void)status;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
 static int tear_down(TERN_TEST_STATE)
 {
-    return nftw(directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(directory);
 }
 
 /* --- A client -----------------------------------------------------------------------------------

@@ -2,26 +2,22 @@
 
 #include "controlplane/archive.h"
 #include "shared/schema.h"
+#include "tests/unit/folder.h"
 
 #include <dirent.h>
-#include <unistd.h>
 #include <xxhash.h>
 
-static char state_dir[64];
+static char state_dir[FOLDER_PATH];
 static uint8_t arena[8 * TERN_PAGE];
 
 static int setup(TERN_TEST_STATE)
 {
-    strcpy(state_dir, "/tmp/tern-archive-XXXXXX");
-    return mkdtemp(state_dir) != NULL ? 0 : -1;
+    return folder_make(state_dir);
 }
 
 static int teardown(TERN_TEST_STATE)
 {
-    char command[128];
-
-    snprintf(command, sizeof command, "rm -rf '%s'", state_dir);
-    return system(command);
+    return folder_remove(state_dir);
 }
 
 /* Two sections: one that every generation shares, one of its own. */

@@ -4,6 +4,7 @@
 
 #include "clients/c/tern.h"
 #include "shared/schema.h"
+#include "tests/unit/folder.h"
 
 #include <pthread.h>
 #include <sys/socket.h>
@@ -26,7 +27,7 @@ enum script {
 struct server {
     int listener;
     pthread_t thread;
-    char directory[32];
+    char directory[FOLDER_PATH];
     char address[80];
     _Atomic int hellos;
     _Atomic int decides;
@@ -305,8 +306,7 @@ static int start(void **state)
     static struct server server;
 
     server = (struct server){.connection = -1};
-    strcpy(server.directory, "/tmp/tern-client-XXXXXX");
-    assert_non_null(mkdtemp(server.directory));
+    assert_int_equal(folder_make(server.directory), 0);
     snprintf(server.address, sizeof server.address, "unix://%s/s", server.directory);
     listen_at(&server);
     *state = &server;
@@ -325,13 +325,9 @@ static void hang_up(struct server *server)
 static int stop(void **state)
 {
     struct server *server = *state;
-    char path[64];
 
     hang_up(server);
-    snprintf(path, sizeof path, "%s/s", server->directory);
-    unlink(path);
-    rmdir(server->directory);
-    return 0;
+    return folder_remove(server->directory);
 }
 
 struct pair {

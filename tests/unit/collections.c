@@ -23,8 +23,7 @@ static void acknowledged_is_found_and_survives(TERN_TEST_STATE)
 
     start();
     place = serve(&spec);
-    assert_int_equal(tern_collections_submit(collections, "docs", 5, 99, writes, 3, NULL, &error),
-                     0);
+    submit(5, 99, writes, 3);
     ack = collect();
     assert_int_equal(ack.rc, 0);
     assert_int_equal(ack.owner, 5);
@@ -40,8 +39,7 @@ static void acknowledged_is_found_and_survives(TERN_TEST_STATE)
     assert_false(graph_double_find(place.object, 8)->values[0].present);
     writes[0] = put_of(8, NULL, NULL);
     writes[1] = put_of(1234, NULL, NULL);
-    assert_int_equal(tern_collections_submit(collections, "docs", 5, 100, writes, 2, NULL, &error),
-                     0);
+    submit(5, 100, writes, 2);
     ack = collect();
     assert_int_equal(ack.rc, 0);
     assert_int_equal(ack.removed, 1);
@@ -180,8 +178,7 @@ static void bad_writes_leave_nothing(TERN_TEST_STATE)
                      TERN_ELIMIT);
     assert_false(tern_collections_collect(collections, &ack));
     /* capacity: all or nothing, and what is there may still be changed */
-    assert_int_equal(tern_collections_submit(collections, "docs", 1, 2, writes, 4, NULL, &error),
-                     0);
+    submit(1, 2, writes, 4);
     ack = collect();
     assert_int_equal(ack.rc, TERN_ENOSPC);
     assert_non_null(strstr(ack.error.message, "raise its `capacity`"));
@@ -190,11 +187,9 @@ static void bad_writes_leave_nothing(TERN_TEST_STATE)
     writes[0] = writes[1] = writes[2] = put_of(5, zero, NULL);
     writes[3] = put_of(6, good, NULL);
     writes[4] = put_of(7, good, NULL);
-    assert_int_equal(tern_collections_submit(collections, "docs", 1, 3, writes, 5, NULL, &error),
-                     0);
+    submit(1, 3, writes, 5);
     assert_int_equal(collect().rc, 0); /* five writes, three ids */
-    assert_int_equal(tern_collections_submit(collections, "docs", 1, 4, writes, 5, NULL, &error),
-                     0);
+    submit(1, 4, writes, 5);
     assert_int_equal(collect().rc, 0);
     assert_int_equal(write_one("docs", 8, good).rc, TERN_ENOSPC);
     assert_int_equal(write_one("docs", 7, NULL).removed, 1);
@@ -304,13 +299,10 @@ static void owners_take_turns(TERN_TEST_STATE)
     serve(&spec);
     graph_double_hold(true);
     for (unsigned i = 0; i < TERN_COLLECTION_OWNER_MAX; i++)
-        assert_int_equal(tern_collections_submit(collections, "docs", 1, i + 1, writes,
-                                                 TERN_COUNT(writes), NULL, &error),
-                         0);
+        submit(1, i + 1, writes, TERN_COUNT(writes));
     assert_int_equal(tern_collections_submit(collections, "docs", 1, 99, writes, 1, NULL, &error),
                      TERN_EAGAIN);
-    assert_int_equal(tern_collections_submit(collections, "docs", 2, 1, writes, 1, NULL, &error),
-                     0);
+    submit(2, 1, writes, 1);
     graph_double_hold(false);
     for (; acks < TERN_COLLECTION_OWNER_MAX + 1; acks++) {
         struct tern_collection_ack ack = collect();
@@ -324,8 +316,7 @@ static void owners_take_turns(TERN_TEST_STATE)
         }
     }
     assert_true(place_of_two <= 3);
-    assert_int_equal(tern_collections_submit(collections, "docs", 1, 99, writes, 1, NULL, &error),
-                     0);
+    submit(1, 99, writes, 1);
     assert_int_equal(collect().ticket, 99);
     stop();
 }
@@ -339,10 +330,8 @@ static void submit_another(void)
     static const float vector[DIM] = {1, 2, 3, 4};
     static uint64_t id = 1000;
     const struct tern_collection_write write = put_of(id++, vector, NULL);
-    struct tern_error error;
 
-    assert_int_equal(tern_collections_submit(collections, "docs", 9, 1, &write, 1, NULL, &error),
-                     0);
+    submit(9, 1, &write, 1);
 }
 
 /* How many units are done before a write that comes within the first one after a batch of four. */
@@ -352,11 +341,9 @@ static unsigned units_before_another(void)
     const struct tern_collection_write writes[4] = {
         put_of(1, vector, NULL), put_of(2, vector, NULL), put_of(3, vector, NULL),
         put_of(4, vector, NULL)};
-    struct tern_error error;
 
     graph_double_give_work(WORK_UNITS, submit_another);
-    assert_int_equal(tern_collections_submit(collections, "docs", 1, 1, writes, 4, NULL, &error),
-                     0);
+    submit(1, 1, writes, 4);
     assert_int_equal(collect().rc, 0);
     assert_int_equal(collect().owner, 9);
     return graph_double_units_before_put();
@@ -405,12 +392,9 @@ static void writes_from_inside_are_awaited(TERN_TEST_STATE)
     assert_int_equal(tern_collections_await(collections, &ack), TERN_ENOENT);
     for (uint64_t ticket = 1; ticket <= 3; ticket++) {
         write.id = ticket;
-        assert_int_equal(tern_collections_submit(collections, "docs", TERN_COLLECTIONS_INSIDE,
-                                                 ticket, &write, 1, NULL, &error),
-                         0);
+        submit(TERN_COLLECTIONS_INSIDE, ticket, &write, 1);
         write.id = 100 + ticket;
-        assert_int_equal(
-            tern_collections_submit(collections, "docs", 5, ticket, &write, 1, NULL, &error), 0);
+        submit(5, ticket, &write, 1);
     }
     for (uint64_t ticket = 1; ticket <= 3; ticket++) {
         assert_int_equal(tern_collections_await(collections, &ack), 0);
@@ -436,16 +420,13 @@ static void the_forgotten_get_nothing(TERN_TEST_STATE)
     struct tern_collection_place place;
     struct tern_collection_write write;
     struct tern_collection_ack ack;
-    struct tern_error error;
 
     start();
     place = serve(&spec);
     graph_double_hold(true);
     for (uint64_t id = 0; id < 20; id++) {
         write = put_of(id, vector, NULL);
-        assert_int_equal(
-            tern_collections_submit(collections, "docs", 1 + id % 2, id, &write, 1, NULL, &error),
-            0);
+        submit(1 + id % 2, id, &write, 1);
     }
     tern_collections_forget(collections, 1);
     graph_double_hold(false);
@@ -458,8 +439,7 @@ static void the_forgotten_get_nothing(TERN_TEST_STATE)
     assert_false(tern_collections_collect(collections, &ack));
     /* what was never collected is freed with the rest */
     write = put_of(51, vector, NULL);
-    assert_int_equal(tern_collections_submit(collections, "docs", 1, 1, &write, 1, NULL, &error),
-                     0);
+    submit(1, 1, &write, 1);
     stop();
 }
 

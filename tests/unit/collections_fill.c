@@ -30,7 +30,7 @@ static void a_new_object_is_filled_beside_the_old(TERN_TEST_STATE)
     const struct tern_graph_value payload[2] = {{.present = true, .string = {"spam", 4}},
                                                 {.present = true, .u64 = 12}};
     struct tern_collection_place old, place, places[1];
-    struct tern_collection_write writes[250];
+    struct tern_collection_write writes[2];
     struct tern_collection_status statuses[2];
     float vector[DIM] = {0, 2, 3, 4};
     struct tern_error error;
@@ -38,14 +38,7 @@ static void a_new_object_is_filled_beside_the_old(TERN_TEST_STATE)
 
     start();
     old = serve(&spec);
-    for (uint64_t first = 0; first < 2000; first += TERN_COUNT(writes)) {
-        for (unsigned i = 0; i < TERN_COUNT(writes); i++)
-            writes[i] = put_of(first + i, vector, payload);
-        assert_int_equal(tern_collections_submit(collections, "docs", 1, 1, writes,
-                                                 TERN_COUNT(writes), NULL, &error),
-                         0);
-        assert_int_equal(collect().rc, 0);
-    }
+    write_range(2000, vector, payload);
     /* other columns: moved, and a new one */
     next.shape.m = 32;
     next.shape.column_count = 3;
@@ -59,8 +52,7 @@ static void a_new_object_is_filled_beside_the_old(TERN_TEST_STATE)
     vector[0] = 7;
     writes[0] = put_of(5, vector, payload);
     writes[1] = put_of(1999, NULL, NULL);
-    assert_int_equal(tern_collections_submit(collections, "docs", 1, 1, writes, 2, NULL, &error),
-                     0);
+    submit(1, 1, writes, 2);
     graph_double_hold(false);
     assert_int_equal(collect().removed, 1);
     await_current("docs");
@@ -147,22 +139,13 @@ static void filling_ends_while_writes_come(TERN_TEST_STATE)
 {
     struct tern_collection_spec spec = make_spec("docs", DIM, 3000);
     const float vector[DIM] = {1, 2, 3, 4};
-    struct tern_collection_write writes[250];
     struct tern_collection_place place;
-    struct tern_error error;
     pthread_t thread;
     void *failed = NULL;
 
     start();
     serve(&spec);
-    for (uint64_t first = 0; first < 3000; first += TERN_COUNT(writes)) {
-        for (unsigned i = 0; i < TERN_COUNT(writes); i++)
-            writes[i] = put_of(first + i, vector, NULL);
-        assert_int_equal(tern_collections_submit(collections, "docs", 1, 1, writes,
-                                                 TERN_COUNT(writes), NULL, &error),
-                         0);
-        assert_int_equal(collect().rc, 0);
-    }
+    write_range(3000, vector, NULL);
     writing_ended = false;
     assert_int_equal(pthread_create(&thread, NULL, write_all_the_time, NULL), 0);
     place = prepare(&spec);
@@ -213,8 +196,7 @@ struct word {
     float first;
 };
 
-static void random_batch(uint64_t owner, uint64_t ticket, struct word *words, uint64_t *seed,
-                         struct tern_error *error)
+static void random_batch(uint64_t owner, uint64_t ticket, struct word *words, uint64_t *seed)
 {
     static float vectors[40][DIM];
     struct tern_collection_write writes[40];
@@ -229,9 +211,7 @@ static void random_batch(uint64_t owner, uint64_t ticket, struct word *words, ui
         writes[i] = put_of(id, remove ? NULL : vectors[i], NULL);
         words[id] = (struct word){!remove, vectors[i][0]};
     }
-    if (tern_collections_submit(collections, "docs", owner, ticket, writes, count, NULL, error) !=
-        0)
-        fail_msg("%s", error->message);
+    submit(owner, ticket, writes, count);
 }
 
 static void compare(const struct tern_collection_place *place, const struct word *words)
@@ -261,14 +241,14 @@ static void agrees_with_a_dictionary(TERN_TEST_STATE)
         struct tern_collection_place beside = {0};
 
         for (unsigned i = 0; i < batches; i++)
-            random_batch(tern_test_random(&seed) % OWNERS, ++ticket, words, &seed, &error);
+            random_batch(tern_test_random(&seed) % OWNERS, ++ticket, words, &seed);
         kind = (unsigned)(tern_test_random(&seed) % 6);
         if (kind == 0 && world.used < world.size / 2) { /* a new one, while writes wait */
             beside = new_place(&spec);
             assert_int_equal(tern_collections_prepare(collections, &spec, &beside, round % 2 == 0,
                                                       NULL, NULL, &error),
                              0);
-            random_batch(0, ++ticket, words, &seed, &error);
+            random_batch(0, ++ticket, words, &seed);
             batches++;
         }
         for (unsigned i = 0; i < batches; i++)

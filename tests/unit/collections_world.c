@@ -4,7 +4,6 @@
 #include "shared/clock.h"
 #include "shared/schema.h"
 
-#include <ftw.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -16,7 +15,7 @@ char database_path[96];
 struct tern_collections *collections;
 struct collections_world world;
 
-char state_directory[64];
+char state_directory[FOLDER_PATH];
 int wake_fd = -1;
 
 /* --- An arena --- */
@@ -56,8 +55,7 @@ struct tern_collection_place new_place(const struct tern_collection_spec *spec)
 
 int set_up(TERN_TEST_STATE)
 {
-    strcpy(state_directory, "/dev/shm/tern-unit-collections-XXXXXX");
-    if (mkdtemp(state_directory) == NULL)
+    if (folder_make(state_directory) != 0)
         return 1;
     snprintf(database_path, sizeof database_path, "%s/%s", state_directory, TERN_VECTOR_STORE_FILE);
     world.size = 256u << 20;
@@ -69,17 +67,11 @@ int set_up(TERN_TEST_STATE)
     return world.memory == MAP_FAILED;
 }
 
-static int remove_entry(const char *path, TERN_UNUSED const struct stat *status,
-                        TERN_UNUSED int type, TERN_UNUSED struct FTW *ftw)
-{
-    return remove(path);
-}
-
 int tear_down(TERN_TEST_STATE)
 {
     close(wake_fd);
     munmap(world.memory, world.size);
-    return nftw(state_directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    return folder_remove(state_directory);
 }
 
 void start(void)
@@ -173,6 +165,30 @@ struct tern_collection_write put_of(uint64_t id, const float *vector,
                                     const struct tern_graph_value *payload)
 {
     return (struct tern_collection_write){id, vector, payload};
+}
+
+void submit(uint64_t owner, uint64_t ticket, const struct tern_collection_write *writes,
+            unsigned count)
+{
+    struct tern_error error;
+
+    if (tern_collections_submit(collections, "docs", owner, ticket, writes, count, NULL, &error) !=
+        0)
+        fail_msg("%s", error.message);
+}
+
+void write_range(uint64_t end, const float *vector, const struct tern_graph_value *payload)
+{
+    struct tern_collection_write writes[250];
+
+    for (uint64_t id = 0; id < end;) {
+        unsigned count = 0;
+
+        while (count < TERN_COUNT(writes) && id < end)
+            writes[count++] = put_of(id++, vector, payload);
+        submit(1, 1, writes, count);
+        assert_int_equal(collect().rc, 0);
+    }
 }
 
 struct tern_collection_ack write_one(const char *name, uint64_t id, const float *vector)

@@ -6,6 +6,7 @@
 #include "tests/unit/unit.h"
 
 #include "controlplane/collections/collections.h"
+#include "tests/unit/folder.h"
 #include "tests/unit/graph_double.h"
 
 #define DIM 4u
@@ -16,7 +17,7 @@ struct collections_world {
 };
 extern struct collections_world world;
 extern struct tern_collections *collections;
-extern char state_directory[64], database_path[96];
+extern char state_directory[FOLDER_PATH], database_path[96];
 extern int wake_fd; /* the eventfd of the collections */
 
 /* Of a test: an empty state directory and arena. */
@@ -39,6 +40,11 @@ void await_current(const char *name);
 /* `vector` NULL: a removal. */
 struct tern_collection_write put_of(uint64_t id, const float *vector,
                                     const struct tern_graph_value *payload);
+/* To "docs"; must be taken. */
+void submit(uint64_t owner, uint64_t ticket, const struct tern_collection_write *writes,
+            unsigned count);
+/* Ids 0 … end − 1 to "docs", of one vector and payload; acknowledged. */
+void write_range(uint64_t end, const float *vector, const struct tern_graph_value *payload);
 struct tern_collection_ack write_one(const char *name, uint64_t id, const float *vector);
 
 #endif

@@ -7,8 +7,8 @@
 #include "controlplane/decisions/line.h"
 #include "controlplane/decisions/position.h"
 #include "shared/verdict.h"
+#include "tests/unit/folder.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -126,7 +126,7 @@ static void a_sample_is_a_share_and_the_same_each_time(TERN_TEST_STATE)
 }
 
 struct place {
-    char directory[64];
+    char folder[FOLDER_PATH], directory[FOLDER_PATH + 8];
     struct tern_log_files files;
 };
 
@@ -140,24 +140,14 @@ static void open_place(struct place *place, const struct tern_log_bounds *bounds
 
 static void make_place(struct place *place)
 {
-    char base[] = "/tmp/tern-decisions-XXXXXX";
-
-    assert_non_null(mkdtemp(base));
-    snprintf(place->directory, sizeof place->directory, "%s/log", base);
+    assert_int_equal(folder_make(place->folder), 0);
+    snprintf(place->directory, sizeof place->directory, "%s/log", place->folder);
 }
 
 static void remove_place(struct place *place)
 {
-    DIR *folder = opendir(place->directory);
-    const struct dirent *entry;
-
     tern_log_files_close(&place->files);
-    while ((entry = readdir(folder)) != NULL)
-        unlinkat(dirfd(folder), entry->d_name, 0);
-    closedir(folder);
-    rmdir(place->directory);
-    *strrchr(place->directory, '/') = '\0';
-    rmdir(place->directory);
+    assert_int_equal(folder_remove(place->folder), 0);
 }
 
 static unsigned count_files(const struct place *place, uint64_t *first, uint64_t *last)
@@ -234,10 +224,10 @@ static void no_link_is_followed(TERN_TEST_STATE)
 
 static void a_position_survives_and_another_build_starts_anew(TERN_TEST_STATE)
 {
-    char directory[] = "/tmp/tern-decisions-XXXXXX", path[64];
+    char directory[FOLDER_PATH];
     struct tern_position *position = NULL;
 
-    assert_non_null(mkdtemp(directory));
+    assert_int_equal(folder_make(directory), 0);
     assert_int_equal(tern_position_open(directory, &position, NULL), 0);
     assert_int_equal(position->draining, 0);
     position->seats[3].next[5] = 77;
@@ -251,9 +241,7 @@ static void a_position_survives_and_another_build_starts_anew(TERN_TEST_STATE)
     assert_int_equal(tern_position_open(directory, &position, NULL), 0);
     assert_int_equal(position->seats[3].next[5], 0);
     tern_position_close(position);
-    snprintf(path, sizeof path, "%s/decisions.position", directory);
-    unlink(path);
-    rmdir(directory);
+    assert_int_equal(folder_remove(directory), 0);
 }
 
 int main(void)

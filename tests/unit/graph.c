@@ -20,23 +20,6 @@ static struct tern_graph_shape shape_of(uint32_t dim, enum tern_metric metric,
         .dim = dim, .metric = metric, .quantize = quantize, .m = 8, .capacity = capacity};
 }
 
-static void put(struct tern_graph_object *object, uint64_t id, uint64_t seq, const float *vector)
-{
-    struct tern_error error = {0};
-
-    if (tern_graph_put(object->graph, id, seq, vector, NULL, &error) != 0)
-        fail_msg("put: %s", error.message);
-}
-
-static unsigned search(struct tern_graph_object *object, const float *query, unsigned k,
-                       unsigned ef, bool exact, struct tern_search_hit *hits)
-{
-    struct tern_search asked = {.query = query, .k = k, .ef = ef, .exact = exact};
-
-    assert_int_equal(tern_search_check(tern_graph_collection(object->graph), &asked, NULL), 0);
-    return tern_search_run(tern_graph_collection(object->graph), object->scratch, &asked, hits);
-}
-
 /* Against plain loops: how many of the k are found. Scores are compared and not ids, as two vectors
  * may be equally near. */
 static unsigned count_right(enum tern_metric metric, const struct tern_search_hit *hits,
@@ -68,7 +51,7 @@ static void recall_of(enum tern_metric metric, enum tern_quantize quantize)
     tern_graph_object_make(&object, &shape, &graph_always);
     for (uint32_t i = 0; i < COUNT; i++) {
         tern_graph_object_vector(&seed, DIM, 20, vectors + (size_t)i * DIM);
-        put(&object, i, i + 1, vectors + (size_t)i * DIM);
+        tern_graph_object_put(&object, i, i + 1, vectors + (size_t)i * DIM);
     }
     tern_graph_link(object.graph);
     assert_int_equal(tern_graph_object_unreached(&object), 0);
@@ -76,8 +59,10 @@ static void recall_of(enum tern_metric metric, enum tern_quantize quantize)
     for (unsigned q = 0; q < QUERIES; q++) {
         tern_graph_object_vector(&seed, DIM, 20, query);
         tern_graph_object_nearest(metric, DIM, vectors, COUNT, query, K, nearest);
-        right += count_right(metric, hits, search(&object, query, K, 0, false, hits), nearest, K);
-        exactly += count_right(metric, hits, search(&object, query, K, 0, true, hits), nearest, K);
+        right += count_right(
+            metric, hits, tern_graph_object_search(&object, query, K, 0, false, hits), nearest, K);
+        exactly += count_right(
+            metric, hits, tern_graph_object_search(&object, query, K, 0, true, hits), nearest, K);
         for (unsigned i = 0; i < K; i++)
             assert_true(fabsf(hits[i].score - nearest[i].score) <=
                         1e-4f * (1 + fabsf(nearest[i].score)));
@@ -87,8 +72,8 @@ static void recall_of(enum tern_metric metric, enum tern_quantize quantize)
     for (unsigned q = 0; q < QUERIES; q++) {
         tern_graph_object_vector(&seed, DIM, 20, query);
         tern_graph_object_nearest(metric, DIM, vectors, COUNT, query, K, nearest);
-        right_reopened +=
-            count_right(metric, hits, search(&object, query, K, 0, false, hits), nearest, K);
+        right_reopened += count_right(
+            metric, hits, tern_graph_object_search(&object, query, K, 0, false, hits), nearest, K);
     }
     assert_int_equal(exactly, QUERIES * K);
     assert_int_equal(right_reopened, right);
@@ -120,9 +105,9 @@ static void found_at_once(TERN_TEST_STATE)
         unsigned found, times = 0;
 
         tern_graph_object_vector(&seed, DIM, 20, vector);
-        put(&object, id, ++seq, vector);
-        put(&object, id, seq, vector); /* replayed: nothing happens */
-        found = search(&object, vector, 20, 40, step % 5 == 0, hits);
+        tern_graph_object_put(&object, id, ++seq, vector);
+        tern_graph_object_put(&object, id, seq, vector); /* replayed: nothing happens */
+        found = tern_graph_object_search(&object, vector, 20, 40, step % 5 == 0, hits);
         assert_true(found > 0);
         assert_int_equal(hits[0].id, id);
         assert_true(hits[0].score == 0);
@@ -157,16 +142,16 @@ static void equal_vectors(TERN_TEST_STATE)
     tern_graph_object_make(&object, &shape, &graph_always);
     tern_graph_object_vector(&seed, DIM, 1, equal);
     for (uint32_t i = 0; i < EQUAL; i++)
-        put(&object, i, i + 1, equal);
+        tern_graph_object_put(&object, i, i + 1, equal);
     tern_graph_link(object.graph);
     assert_int_equal(tern_graph_object_unreached(&object), 0);
     for (uint32_t i = 0; i < OTHERS; i++) {
         tern_graph_object_vector(&seed, DIM, 20, others[i]);
-        put(&object, EQUAL + i, EQUAL + i + 1, others[i]);
+        tern_graph_object_put(&object, EQUAL + i, EQUAL + i + 1, others[i]);
     }
     tern_graph_link(object.graph);
     assert_int_equal(tern_graph_object_unreached(&object), 0);
-    found = search(&object, equal, EQUAL, 0, false, hits);
+    found = tern_graph_object_search(&object, equal, EQUAL, 0, false, hits);
     assert_int_equal(found, EQUAL);
     for (unsigned i = 0; i < found; i++) {
         assert_true(hits[i].id < EQUAL && !seen[hits[i].id]);
@@ -174,7 +159,8 @@ static void equal_vectors(TERN_TEST_STATE)
         seen[hits[i].id] = 1;
     }
     for (uint32_t i = 0; i < OTHERS; i++)
-        right += search(&object, others[i], 1, 0, false, hits) == 1 && hits[0].id == EQUAL + i;
+        right += tern_graph_object_search(&object, others[i], 1, 0, false, hits) == 1 &&
+                 hits[0].id == EQUAL + i;
     if (right < OTHERS * 99 / 100)
         fail_msg("%u of %u others found", right, OTHERS);
     tern_graph_object_free(&object);
@@ -216,7 +202,7 @@ static void filters(TERN_TEST_STATE)
     tern_graph_object_make(&object, &shape, &graph_always);
     for (uint32_t i = 0; i < MANY; i++) {
         tern_graph_object_vector(&seed, DIM, 20, vectors + (size_t)i * DIM);
-        put(&object, i, i + 1, vectors + (size_t)i * DIM);
+        tern_graph_object_put(&object, i, i + 1, vectors + (size_t)i * DIM);
         if (i == MANY - 300)
             tern_graph_link(object.graph);
     }
@@ -270,14 +256,14 @@ static void small_collections(TERN_TEST_STATE)
 
     tern_graph_object_make(&object, &shape, &graph_always);
     for (unsigned exact = 0; exact < 2; exact++)
-        assert_int_equal(search(&object, zero, 10, 0, exact != 0, hits), 0);
+        assert_int_equal(tern_graph_object_search(&object, zero, 10, 0, exact != 0, hits), 0);
     for (unsigned i = 0; i < 4; i++)
-        put(&object, i, i + 1, vectors[i]);
+        tern_graph_object_put(&object, i, i + 1, vectors[i]);
     for (unsigned linked = 0; linked < 2; linked++) {
         for (unsigned exact = 0; exact < 2; exact++) {
             float query[3] = {0, 2, 0};
 
-            assert_int_equal(search(&object, query, 10, 0, exact != 0, hits), 4);
+            assert_int_equal(tern_graph_object_search(&object, query, 10, 0, exact != 0, hits), 4);
             assert_int_equal(hits[0].id, 1);
             assert_true(hits[0].score == 1);
             for (unsigned i = 1; i < 4; i++) { /* the zero vector among them */
@@ -289,8 +275,8 @@ static void small_collections(TERN_TEST_STATE)
     }
     assert_int_equal(tern_graph_put(object.graph, 9, 9, vectors[0], NULL, &error), TERN_ENOSPC);
     assert_non_null(strstr(error.message, "4 vectors"));
-    put(&object, 2, 10, vectors[0]); /* an id that is there has room */
-    assert_int_equal(search(&object, vectors[0], 2, 0, false, hits), 2);
+    tern_graph_object_put(&object, 2, 10, vectors[0]); /* an id that is there has room */
+    assert_int_equal(tern_graph_object_search(&object, vectors[0], 2, 0, false, hits), 2);
     assert_int_equal(hits[0].id + hits[1].id, 2);
     tern_graph_object_free(&object);
 }
@@ -348,7 +334,7 @@ static void payloads(TERN_TEST_STATE)
         char note[16];
         struct tern_payload_value value;
 
-        assert_int_equal(search(&object, query, 1, 0, true, &hit), 1);
+        assert_int_equal(tern_graph_object_search(&object, query, 1, 0, true, &hit), 1);
         assert_int_equal(hit.id, i);
         value = tern_collection_payload(collection, hit.slot, 0);
         assert_int_equal(value.type, i % 5 != 0 ? TERN_TYPE_STRING : TERN_TYPE_NONE);
@@ -420,10 +406,10 @@ static void no_space(TERN_TEST_STATE)
     }
     assert_in_range(count, 2000, 20000);
     assert_non_null(strstr(error.message, "no more pages"));
-    assert_int_equal(search(&object, vector, 1, 0, false, &hit), 1);
+    assert_int_equal(tern_graph_object_search(&object, vector, 1, 0, false, &hit), 1);
     object.allocate_at_most = 0;
-    put(&object, count, count + 1, vector);
-    assert_int_equal(search(&object, vector, 1, 0, false, &hit), 1);
+    tern_graph_object_put(&object, count, count + 1, vector);
+    assert_int_equal(tern_graph_object_search(&object, vector, 1, 0, false, &hit), 1);
     assert_int_equal(hit.id, count);
     tern_graph_object_free(&object);
 }

@@ -23,22 +23,6 @@ static struct tern_graph_shape shape_of(uint32_t dim, uint32_t capacity, uint32_
                                      .capacity = capacity};
 }
 
-static void put(struct tern_graph_object *object, uint64_t id, uint64_t seq, const float *vector)
-{
-    struct tern_error error = {0};
-
-    if (tern_graph_put(object->graph, id, seq, vector, NULL, &error) != 0)
-        fail_msg("put: %s", error.message);
-}
-
-static unsigned search(struct tern_graph_object *object, const float *query, unsigned k,
-                       unsigned ef, bool exact, struct tern_search_hit *hits)
-{
-    struct tern_search asked = {.query = query, .k = k, .ef = ef, .exact = exact};
-
-    return tern_search_run(tern_graph_collection(object->graph), object->scratch, &asked, hits);
-}
-
 static struct tern_graph_census census_of(struct tern_graph_object *object)
 {
     struct tern_graph_census census;
@@ -97,11 +81,11 @@ static void compare(struct tern_graph_object *object, const struct plain *plain,
 
     tern_graph_object_vector(&seed, DIM, 10, query);
     expected = plain_nearest(plain, query, K, nearest);
-    found = search(object, query, K, 0, true, hits);
+    found = tern_graph_object_search(object, query, K, 0, true, hits);
     assert_int_equal(found, expected);
     for (unsigned i = 0; i < found; i++)
         assert_true(fabsf(hits[i].score - nearest[i].score) <= 1e-4f * (1 + nearest[i].score));
-    found = search(object, query, K, 100, false, hits);
+    found = tern_graph_object_search(object, query, K, 100, false, hits);
     assert_int_equal(found, expected);
     for (unsigned i = 0; i < found; i++) {
         double squared = 0;
@@ -155,7 +139,7 @@ static void random_step(struct tern_graph_object *object, struct plain *plain, u
                    sizeof plain->vector[id]);
         else
             tern_graph_object_vector(&seed, DIM, 10, plain->vector[id]);
-        put(object, id, *seq, plain->vector[id]);
+        tern_graph_object_put(object, id, *seq, plain->vector[id]);
         break;
     }
 }
@@ -209,7 +193,7 @@ static void removals_are_replayed(TERN_TEST_STATE)
 
     tern_graph_object_make(&object, &shape, &graph_always);
     assert_int_equal(tern_graph_remove(object.graph, 7, 1), TERN_ENOENT);
-    put(&object, 7, 5, vector);
+    tern_graph_object_put(&object, 7, 5, vector);
     assert_int_equal(tern_graph_remove(object.graph, 7, 4), 0); /* older than what is there */
     assert_true(tern_graph_find(object.graph, 7, &known));
     assert_int_equal(tern_graph_remove(object.graph, 7, 6), 0);
@@ -240,7 +224,7 @@ static void all_removed_and_put_again(TERN_TEST_STATE)
             uint64_t begun = 1000 + id;
 
             tern_graph_object_vector(&begun, DIM, 10, vector);
-            put(&object, id, ++seq, vector);
+            tern_graph_object_put(&object, id, ++seq, vector);
             if (round == 2 && id % 100 == 0) /* among tombstones that are not repaired yet */
                 tern_graph_work(object.graph, 200);
         }
@@ -250,7 +234,8 @@ static void all_removed_and_put_again(TERN_TEST_STATE)
             uint64_t begun = 1000 + id;
 
             tern_graph_object_vector(&begun, DIM, 10, vector);
-            right += search(&object, vector, 1, 0, false, hits) == 1 && hits[0].id == id;
+            right += tern_graph_object_search(&object, vector, 1, 0, false, hits) == 1 &&
+                     hits[0].id == id;
         }
         if (right < COUNT * 99 / 100)
             fail_msg("round %u: %u of %u found", round, right, COUNT);
@@ -259,8 +244,8 @@ static void all_removed_and_put_again(TERN_TEST_STATE)
             if (id % 300 == 0)
                 tern_graph_check(object.graph, "removing");
         }
-        assert_int_equal(search(&object, vector, K, 0, false, hits), 0);
-        assert_int_equal(search(&object, vector, K, 0, true, hits), 0);
+        assert_int_equal(tern_graph_object_search(&object, vector, K, 0, false, hits), 0);
+        assert_int_equal(tern_graph_object_search(&object, vector, K, 0, true, hits), 0);
         if (round % 2 == 0) {
             settle(&object);
             tern_graph_check(object.graph, "removed");
@@ -283,13 +268,14 @@ static void equal_vectors(TERN_TEST_STATE)
     tern_graph_object_make(&object, &shape, &graph_always);
     for (unsigned round = 0; round < 3; round++) {
         for (uint32_t id = 0; id < EQUAL; id++)
-            put(&object, id, ++seq, vector); /* from the second round on: replaced */
+            tern_graph_object_put(&object, id, ++seq,
+                                  vector); /* from the second round on: replaced */
         tern_graph_link(object.graph);
         for (uint32_t id = round; id < EQUAL; id += 2)
             assert_int_equal(tern_graph_remove(object.graph, id, ++seq), 0);
         settle(&object);
         tern_graph_check(object.graph, "half of them");
-        assert_int_equal(search(&object, vector, EQUAL, 0, false, hits),
+        assert_int_equal(tern_graph_object_search(&object, vector, EQUAL, 0, false, hits),
                          EQUAL - (EQUAL - round + 1) / 2);
     }
     tern_graph_object_free(&object);
@@ -310,11 +296,11 @@ static void room_comes_back(TERN_TEST_STATE)
     tern_graph_object_make(&object, &shape, &graph_always);
     for (uint32_t id = 0; id < COUNT; id++) {
         tern_graph_object_vector(&seed, DIM, 10, vector);
-        put(&object, id, ++seq, vector);
+        tern_graph_object_put(&object, id, ++seq, vector);
     }
     assert_int_equal(tern_graph_put(object.graph, COUNT, ++seq, vector, NULL, &error), TERN_ENOSPC);
     assert_int_equal(tern_graph_remove(object.graph, 3, ++seq), 0);
-    put(&object, COUNT, ++seq, vector); /* at once: there are spare slots */
+    tern_graph_object_put(&object, COUNT, ++seq, vector); /* at once: there are spare slots */
     assert_int_equal(tern_graph_put(object.graph, 3, ++seq, vector, NULL, &error), TERN_ENOSPC);
 
     /* A reader that never leaves: replacing goes on until the spare slots are used up. */
@@ -332,7 +318,7 @@ static void room_comes_back(TERN_TEST_STATE)
     object.graces_over = UINT64_MAX;
     for (uint32_t i = 0; i < 3 * slots; i++) {
         tern_graph_object_vector(&seed, DIM, 10, vector);
-        put(&object, 5 + i % 100, ++seq, vector);
+        tern_graph_object_put(&object, 5 + i % 100, ++seq, vector);
     }
     tern_graph_check(object.graph, "many replaced");
     tern_graph_object_free(&object);
@@ -353,14 +339,14 @@ static void short_of_slots(TERN_TEST_STATE)
     tern_graph_object_make(&object, &shape, &graph_always);
     for (uint32_t i = 0; i < COUNT; i++) {
         tern_graph_object_vector(&seed, DIM, 10, vector);
-        put(&object, i, ++seq, vector);
+        tern_graph_object_put(&object, i, ++seq, vector);
     }
     tern_graph_link(object.graph);
     header = tern_graph_collection(object.graph)->header;
     spare = header->capacity - COUNT;
     while ((deleted = atomic_load(&header->deleted_count)) <= spare / 2 + 8) {
         tern_graph_object_vector(&seed, DIM, 10, vector);
-        put(&object, seq % COUNT, seq + 1, vector);
+        tern_graph_object_put(&object, seq % COUNT, seq + 1, vector);
         seq++;
     }
     object.graces_over = UINT64_MAX;
@@ -390,7 +376,7 @@ static double recall_of(struct tern_graph_object *object, const float *vectors, 
 
         tern_graph_object_vector(&queries, dim, 30, query);
         tern_graph_object_nearest(TERN_METRIC_L2, dim, vectors, count, query, K, nearest);
-        found = search(object, query, K, ef, false, hits);
+        found = tern_graph_object_search(object, query, K, ef, false, hits);
         for (unsigned i = 0; i < found; i++)
             for (unsigned j = 0; j < K; j++)
                 right += hits[i].id == ids[nearest[j].id];
@@ -414,7 +400,7 @@ static void churn(TERN_TEST_STATE)
     for (uint32_t i = 0; i < COUNT; i++) {
         tern_graph_object_vector(&seed, WIDE, 30, vectors + (size_t)i * WIDE);
         ids[i] = i;
-        put(&object, i, ++seq, vectors + (size_t)i * WIDE);
+        tern_graph_object_put(&object, i, ++seq, vectors + (size_t)i * WIDE);
     }
     tern_graph_link(object.graph);
     before = recall_of(&object, vectors, COUNT, WIDE, ids, 20);
@@ -424,7 +410,7 @@ static void churn(TERN_TEST_STATE)
             assert_int_equal(tern_graph_remove(object.graph, ids[i], ++seq), 0);
         ids[i] += i % 2 == 0 ? COUNT : 0;
         tern_graph_object_vector(&seed, WIDE, 30, vectors + (size_t)i * WIDE);
-        put(&object, ids[i], ++seq, vectors + (size_t)i * WIDE);
+        tern_graph_object_put(&object, ids[i], ++seq, vectors + (size_t)i * WIDE);
         if (i % (COUNT / STEPS) == COUNT / STEPS - 1) {
             object.graces_over = object.graces;
             tern_graph_settle(object.graph);
@@ -434,7 +420,7 @@ static void churn(TERN_TEST_STATE)
     tern_graph_check(object.graph, "every vector replaced");
     after = recall_of(&object, vectors, COUNT, WIDE, ids, 20);
     for (uint32_t i = 0; i < COUNT; i++)
-        put(&anew, ids[i], i + 1, vectors + (size_t)i * WIDE);
+        tern_graph_object_put(&anew, ids[i], i + 1, vectors + (size_t)i * WIDE);
     tern_graph_link(anew.graph);
     fresh = recall_of(&anew, vectors, COUNT, WIDE, ids, 20);
     print_message("recall before %.4f, after %.4f, of a new graph %.4f\n", before, after, fresh);
@@ -459,7 +445,7 @@ static void broken_trees(TERN_TEST_STATE)
     tern_graph_object_make(&object, &shape, &graph_always);
     for (uint32_t id = 0; id < COUNT; id++) {
         tern_graph_object_vector(&seed, DIM, 10, vector);
-        put(&object, id, id + 1, vector);
+        tern_graph_object_put(&object, id, id + 1, vector);
     }
     tern_graph_link(object.graph);
     for (unsigned round = 0; round < 20; round++) {

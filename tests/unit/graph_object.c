@@ -134,6 +134,24 @@ uint32_t tern_graph_object_unreached(const struct tern_graph_object *object)
     return unreached;
 }
 
+void tern_graph_object_put(struct tern_graph_object *object, uint64_t id, uint64_t seq,
+                           const float *vector)
+{
+    struct tern_error error = {0};
+
+    if (tern_graph_put(object->graph, id, seq, vector, NULL, &error) != 0)
+        fail_msg("put: %s", error.message);
+}
+
+unsigned tern_graph_object_search(struct tern_graph_object *object, const float *query, unsigned k,
+                                  unsigned ef, bool exact, struct tern_search_hit *hits)
+{
+    struct tern_search asked = {.query = query, .k = k, .ef = ef, .exact = exact};
+
+    assert_int_equal(tern_search_check(tern_graph_collection(object->graph), &asked, NULL), 0);
+    return tern_search_run(tern_graph_collection(object->graph), object->scratch, &asked, hits);
+}
+
 float tern_graph_object_normal(uint64_t *seed)
 {
     double u = ((double)(tern_test_random(seed) >> 11) + 1) / 9007199254740993.0;

@@ -27,6 +27,13 @@ void tern_graph_object_free(struct tern_graph_object *object);
  * use, and returns how many live, linked slots are not reached. */
 uint32_t tern_graph_object_unreached(const struct tern_graph_object *object);
 
+/* Puts a vector without payload; must succeed. */
+void tern_graph_object_put(struct tern_graph_object *object, uint64_t id, uint64_t seq,
+                           const float *vector);
+/* As tern_search_run, of a search that must be allowed. */
+unsigned tern_graph_object_search(struct tern_graph_object *object, const float *query, unsigned k,
+                                  unsigned ef, bool exact, struct tern_search_hit *hits);
+
 /* Normal numbers; and a vector of `dim` of them around one of `centers` centers. */
 float tern_graph_object_normal(uint64_t *seed);
 void tern_graph_object_vector(uint64_t *seed, uint32_t dim, unsigned centers, float *vector);

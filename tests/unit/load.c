@@ -2,13 +2,12 @@
 
 #include "controlplane/build/load.h"
 #include "shared/tables/table.h"
+#include "tests/unit/folder.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* A folder with a configuration and one source; what loading its only table gave. */
 struct fixture {
-    char folder[64];
+    char folder[FOLDER_PATH];
     struct tern_config *config;
     struct tern_diagnostics diagnostics;
     struct tern_error error;
@@ -52,8 +51,7 @@ static void load_bytes(struct fixture *fixture, const char *definition, const vo
     char text[1024], path[128];
 
     memset(fixture, 0, sizeof *fixture);
-    strcpy(fixture->folder, "/tmp/tern-unit-load-XXXXXX");
-    assert_non_null(mkdtemp(fixture->folder));
+    assert_int_equal(folder_make(fixture->folder), 0);
     snprintf(text, sizeof text,
              "tern: 1\nfields: { ip: ip, host: host, name: string, user: u64 }\n"
              "tables:\n  t: { %s, source: s }\n",
@@ -82,13 +80,7 @@ static void load(struct fixture *fixture, const char *definition, const char *so
 
 static void drop(struct fixture *fixture)
 {
-    char path[128];
-
-    snprintf(path, sizeof path, "%s/s", fixture->folder);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/c.yaml", fixture->folder);
-    unlink(path);
-    rmdir(fixture->folder);
+    assert_int_equal(folder_remove(fixture->folder), 0);
     tern_config_free(fixture->config);
     tern_diagnostics_free(&fixture->diagnostics);
     tern_buffer_free(&fixture->section);

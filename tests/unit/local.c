@@ -7,6 +7,7 @@
 #include "shared/manifest.h"
 #include "shared/reader_page.h"
 #include "shared/schema.h"
+#include "tests/unit/folder.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -20,7 +21,7 @@
 #define ARENA_BYTES (32u << 20)
 #define WAIT_NS     20000000000u
 
-static char folder[64], run_dir[96];
+static char folder[FOLDER_PATH], run_dir[96];
 static struct tern_pipeline *pipeline;
 
 static const char fields[] = "fields:\n  ip: ip\n  host: host\n  path: { type: string, max: 64 }\n"
@@ -98,8 +99,7 @@ static int setup(TERN_TEST_STATE)
 {
     char state_dir[96];
 
-    strcpy(folder, "/dev/shm/tern-local-XXXXXX");
-    if (mkdtemp(folder) == NULL)
+    if (folder_make(folder) != 0)
         return -1;
     snprintf(run_dir, sizeof run_dir, "%s/run", folder);
     snprintf(state_dir, sizeof state_dir, "%s/state", folder);
@@ -115,11 +115,8 @@ static int setup(TERN_TEST_STATE)
 
 static int teardown(TERN_TEST_STATE)
 {
-    char command[128];
-
     tern_pipeline_close(pipeline);
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
+    return folder_remove(folder);
 }
 
 struct reader {
@@ -188,7 +185,7 @@ static void there_is_nothing_to_open(TERN_TEST_STATE)
 {
     struct tern_error error = {0};
     struct tern_local *local = NULL;
-    char command[160];
+    char readers[128];
 
     assert_int_equal(tern_local_open("/dev/shm/no-such-instance", NULL, &local, &error),
                      TERN_ENOENT);
@@ -196,8 +193,8 @@ static void there_is_nothing_to_open(TERN_TEST_STATE)
     assert_non_null(strstr(error.message, "nothing is published"));
     assert_null(local);
     publish("default: allow\n");
-    snprintf(command, sizeof command, "rm -rf %s/readers", run_dir);
-    assert_int_equal(system(command), 0);
+    snprintf(readers, sizeof readers, "%s/readers", run_dir);
+    assert_int_equal(folder_remove(readers), 0);
     assert_int_equal(tern_local_open(run_dir, NULL, &local, &error), TERN_ENOENT);
     assert_non_null(strstr(error.message, "readers/0"));
 }
@@ -509,8 +506,9 @@ static void schemas_that_grow_and_that_change(TERN_TEST_STATE)
     tern_pipeline_close(pipeline);
     snprintf(changed, sizeof changed, "%s/arena", run_dir);
     assert_int_equal(unlink(changed), 0);
-    snprintf(changed, sizeof changed, "rm -rf %s/state && mkdir %s/state", folder, folder);
-    assert_int_equal(system(changed), 0);
+    snprintf(changed, sizeof changed, "%s/state", folder);
+    assert_int_equal(folder_remove(changed), 0);
+    assert_int_equal(mkdir(changed, 0700), 0);
     open_pipeline();
     snprintf(changed, sizeof changed, "fields:\n  token: string\n%s", fields + strlen("fields:\n"));
     publish_schema(changed, rules, "default: allow\n");

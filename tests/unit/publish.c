@@ -6,11 +6,12 @@
 #include "controlplane/publish/reclaim.h"
 #include "shared/collection_list.h"
 #include "shared/manifest.h"
+#include "tests/unit/folder.h"
 
 #include <unistd.h>
 
 struct fixture {
-    char run_dir[64];
+    char run_dir[FOLDER_PATH];
     struct tern_writer writer;
     struct tern_board_map board;
     struct tern_arena arena;
@@ -25,8 +26,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     struct tern_error error = {0};
 
-    strcpy(f->run_dir, "/dev/shm/tern-test-XXXXXX");
-    assert_non_null(mkdtemp(f->run_dir));
+    assert_int_equal(folder_make(f->run_dir), 0);
     assert_int_equal(tern_writer_open(f->run_dir, 64 << 20, &no_numbers, false, &f->writer, &error),
                      0);
     assert_false(f->writer.taken_over);
@@ -41,14 +41,12 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
-    char command[128];
     int result;
 
     tern_arena_close(&f->arena);
     tern_board_close(&f->board);
     tern_writer_close(&f->writer);
-    snprintf(command, sizeof command, "rm -rf '%s'", f->run_dir);
-    result = system(command);
+    result = folder_remove(f->run_dir);
     free(f);
     return result;
 }

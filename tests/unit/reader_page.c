@@ -5,32 +5,29 @@
 #include "controlplane/publish/publish.h"
 #include "controlplane/publish/reclaim.h"
 #include "shared/reader_page.h"
+#include "tests/unit/folder.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char run_dir[64];
+static char run_dir[FOLDER_PATH];
 static struct tern_writer writer;
 
 static const struct tern_writer_numbers no_numbers = {0};
 
 static int setup(TERN_TEST_STATE)
 {
-    strcpy(run_dir, "/dev/shm/tern-page-XXXXXX");
-    if (mkdtemp(run_dir) == NULL)
+    if (folder_make(run_dir) != 0)
         return -1;
     return tern_writer_open(run_dir, 16 << 20, &no_numbers, false, &writer, NULL);
 }
 
 static int teardown(TERN_TEST_STATE)
 {
-    char command[128];
-
     tern_writer_close(&writer);
-    snprintf(command, sizeof command, "rm -rf '%s'", run_dir);
-    return system(command);
+    return folder_remove(run_dir);
 }
 
 static const char *page_path(unsigned index)

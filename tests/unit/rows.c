@@ -5,15 +5,15 @@
 #include "controlplane/collections/rows.h"
 #include "shared/buffer.h"
 #include "shared/schema.h"
+#include "tests/unit/folder.h"
 
 #include <fcntl.h>
 #include <math.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #define DIM 3u
 
-static char directory[64], path[96], ids_path[96];
+static char directory[FOLDER_PATH], path[96], ids_path[96];
 
 static const struct tern_graph_shape shape = {
     .dim = DIM,
@@ -28,8 +28,7 @@ static const struct tern_graph_shape shape = {
 
 static int set_up(TERN_TEST_STATE)
 {
-    strcpy(directory, "/tmp/tern-unit-rows-XXXXXX");
-    if (mkdtemp(directory) == NULL)
+    if (folder_make(directory) != 0)
         return 1;
     snprintf(path, sizeof path, "%s/f", directory);
     snprintf(ids_path, sizeof ids_path, "%s/ids", directory);
@@ -38,9 +37,7 @@ static int set_up(TERN_TEST_STATE)
 
 static int tear_down(TERN_TEST_STATE)
 {
-    unlink(path);
-    unlink(ids_path);
-    return rmdir(directory);
+    return folder_remove(directory);
 }
 
 static void write_bytes(const char *to, const void *bytes, size_t length, bool packed)

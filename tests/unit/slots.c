@@ -2,6 +2,7 @@
 
 #include "controlplane/publish/writer.h"
 #include "dataplane/slots.h"
+#include "tests/unit/folder.h"
 
 #include <unistd.h>
 
@@ -28,7 +29,7 @@ void tern_rules_roles(const struct tern_rules *rules, uint8_t *roles)
     memcpy(roles, rules->roles, rules->count);
 }
 
-static char run_dir[64];
+static char run_dir[FOLDER_PATH];
 static struct tern_writer writer;
 static struct tern_board_map map;
 static struct tern_arena arena;
@@ -40,8 +41,7 @@ static int setup(TERN_TEST_STATE)
     const struct tern_writer_numbers numbers = {0};
     unsigned index;
 
-    strcpy(run_dir, "/dev/shm/tern-slots-XXXXXX");
-    if (mkdtemp(run_dir) == NULL ||
+    if (folder_make(run_dir) != 0 ||
         tern_writer_open(run_dir, 16 << 20, &numbers, false, &writer, NULL) != 0 ||
         tern_board_open(run_dir, true, &map, NULL) != 0 ||
         tern_arena_open(run_dir, &arena, NULL) != 0 ||
@@ -53,14 +53,11 @@ static int setup(TERN_TEST_STATE)
 
 static int teardown(TERN_TEST_STATE)
 {
-    char command[128];
-
     tern_slots_close(&slots);
     tern_arena_close(&arena);
     tern_board_close(&map);
     tern_writer_close(&writer);
-    snprintf(command, sizeof command, "rm -rf '%s'", run_dir);
-    return system(command);
+    return folder_remove(run_dir);
 }
 
 /* `count` rules whose ids are numbers from `first` on. */
