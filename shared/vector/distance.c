@@ -5,8 +5,10 @@
 
 const struct tern_kernel *tern_kernel_choose(void)
 {
-    const struct tern_kernel *kernel = tern_kernel_avx2();
+    const struct tern_kernel *kernel = tern_kernel_avx512();
 
+    if (kernel == NULL)
+        kernel = tern_kernel_avx2();
     return kernel != NULL ? kernel : tern_kernel_scalar();
 }
 

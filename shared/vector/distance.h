@@ -79,6 +79,7 @@ struct tern_kernel {
 const struct tern_kernel *tern_kernel_choose(void);
 const struct tern_kernel *tern_kernel_scalar(void);
 const struct tern_kernel *tern_kernel_avx2(void);
+const struct tern_kernel *tern_kernel_avx512(void); /* with VNNI */
 
 /* The space in which a collection's graph is walked, and the one of its f32 vectors. */
 enum tern_space tern_space_of_graph(const struct tern_collection *collection);

@@ -1,5 +1,5 @@
-/* Distances and walks, written once for every instruction set: included by kernel_scalar.c and
- * kernel_avx2.c, which define KERNEL_FUNCTION and these:
+/* Distances and walks, written once for every instruction set: included by kernel_scalar.c,
+ * kernel_avx2.c and kernel_avx512.c, which define KERNEL_FUNCTION and these:
  *
  *     code_dots   four int8 products of a probe's code with code lines
  *     float_dots  four sums of products of a probe's values with vector lines
@@ -7,7 +7,7 @@
  *
  * Every set gives the same bits: integers are exact, sums of floats are 32 partial sums (float i
  * goes to sum i modulo 32) added in one fixed order, and no product is fused into its sum
- * (no set is compiled for FMA). */
+ * (the build says -ffp-contract=off). */
 
 /* Of the pool's best candidates so many are expanded together, and the lists of so many that come
  * next are fetched meanwhile: a search waits for memory, and this has more of it under way. */

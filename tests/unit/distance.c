@@ -91,7 +91,7 @@ static void free_lines(struct lines *lines)
 
 static void the_same_bits(TERN_TEST_STATE)
 {
-    static const struct tern_kernel *(*const sets[])(void) = {tern_kernel_avx2};
+    static const struct tern_kernel *(*const sets[])(void) = {tern_kernel_avx2, tern_kernel_avx512};
 
     for (unsigned round = 0; round < 300; round++) {
         uint32_t dim = 1 + (uint32_t)(tern_test_random(&seed) % 300), slots[LINES];
