@@ -174,7 +174,7 @@ int tern_client_describe_collection(struct tern_client *client, int collection,
     struct tern_client_collection found = {0};
     struct tern_describe_collection head;
     uint8_t body[3] = {TERN_DESCRIBE_COLLECTION};
-    struct rest rest;
+    struct rest rest = {0};
     int code;
 
     if (collection < 1 || collection > client->schema.collection_count)
@@ -205,7 +205,7 @@ int tern_client_describe(struct tern_client *client, uint32_t first, struct tern
                          uint32_t capacity, struct tern_client_page *page, struct tern_error *error)
 {
     struct tern_describe_reply head;
-    struct rest rest;
+    struct rest rest = {0};
     uint32_t count;
     int code = describe(client, &first, sizeof first, &head, sizeof head, &rest, error);
 
