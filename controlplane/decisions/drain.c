@@ -7,6 +7,7 @@
 #include "controlplane/log.h"
 #include "shared/board.h"
 #include "shared/clock.h"
+#include "shared/race.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -25,6 +26,7 @@
 
 /* What the published settings ask for. */
 struct wishes {
+    uint64_t generation; /* whose settings they are */
     bool on;
     uint8_t always;
     unsigned permille;
@@ -141,7 +143,7 @@ static int append(struct tern_drain *drain, struct tern_error *error)
 static void add(_Atomic uint64_t *counter, uint64_t amount)
 {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + amount,
-                          memory_order_relaxed);
+                          memory_order_release); /* pairs with tern_drain_status */
 }
 
 /* The buffer to the file, or away: no disk holds the rings up. */
@@ -150,13 +152,6 @@ static void flush(struct tern_drain *drain)
     struct tern_error error;
     int code = drain->used > 0 ? append(drain, &error) : 0;
 
-    if (code == 0) {
-        add(&drain->position->written, drain->lines);
-        add(&drain->position->bytes, drain->used);
-    } else {
-        add(&drain->position->failed, drain->lines);
-        note_error(drain, error.message);
-    }
     if (code == 0 && drain->used > 0) {
         if (drain->error[0] != '\0') /* written by this thread alone */
             note_error(drain, "");
@@ -165,6 +160,14 @@ static void flush(struct tern_drain *drain)
             drain->file = drain->files.number;
             pthread_mutex_unlock(&drain->lock);
         }
+    }
+    /* Behind what goes with them: who has seen that lines are written sees no error of before. */
+    if (code == 0) {
+        add(&drain->position->bytes, drain->used);
+        add(&drain->position->written, drain->lines);
+    } else {
+        note_error(drain, error.message);
+        add(&drain->position->failed, drain->lines);
     }
     /* Only now: who is killed before reads these records again, and at worst writes lines twice. */
     memcpy(drain->position->seats, drain->seats, sizeof drain->seats);
@@ -299,8 +302,28 @@ static uint64_t read_rings(struct tern_drain *drain)
     return most;
 }
 
-/* When it is switched on, what lies in the rings already is nobody's loss. */
-static void skip_to_heads(struct tern_drain *drain)
+/* Where a ring's records of `generation` and later begin, the head when there are none yet. A loop
+ * serves no older generation after a newer one. */
+static uint64_t first_of(struct tern_drain *drain, const struct tern_log_ring *ring,
+                         uint64_t generation)
+{
+    uint64_t head = atomic_load_explicit(&ring->head, memory_order_acquire); /* tern_log_end */
+    uint64_t position = 0, unwanted = 0;
+
+    while (position < head) {
+        unsigned count = tern_log_read(ring, &position, drain->records, READ_RECORDS, &unwanted);
+
+        for (unsigned i = 0; i < count; i++)
+            if (drain->records[i].kind == TERN_LOG_DECISION &&
+                drain->records[i].generation >= generation)
+                return position - count + i;
+    }
+    return position;
+}
+
+/* When it is switched on, what was decided before lies in the rings and is nobody's loss. What the
+ * generation that switches it on has decided by now is to be kept. */
+static void skip_to_generation(struct tern_drain *drain, uint64_t generation)
 {
     for (unsigned i = 0; i < TERN_SEATS_MAX; i++) {
         const struct tern_seat *seat = &drain->board.board->seats[i];
@@ -308,8 +331,7 @@ static void skip_to_heads(struct tern_drain *drain)
         if (!know_seat(drain, seat, i))
             continue;
         for (unsigned loop = 0; loop < loops_of(seat); loop++)
-            drain->seats[i].next[loop] =
-                atomic_load_explicit(&seat->boards[loop].log.head, memory_order_acquire);
+            drain->seats[i].next[loop] = first_of(drain, &seat->boards[loop].log, generation);
     }
 }
 
@@ -325,7 +347,9 @@ static void follow_wishes(struct tern_drain *drain, const struct wishes *wanted)
     bool begins = wanted->on && !drain->now.on;
     struct tern_error error;
 
+    TERN_RACE_POINT("log-switching");
     if (drain->now.on) {
+        read_rings(drain); /* what was decided until now was to be kept */
         flush(drain);
         if (!wanted->on || !same_files(&drain->now, wanted)) {
             if (drain->files_open)
@@ -340,7 +364,7 @@ static void follow_wishes(struct tern_drain *drain, const struct wishes *wanted)
     if (wanted->on && open_files(drain, &error) != 0)
         note_error(drain, error.message);
     if (begins && drain->position->draining == 0)
-        skip_to_heads(drain);
+        skip_to_generation(drain, wanted->generation);
     drain->position->draining = wanted->on;
     memcpy(drain->position->seats, drain->seats, sizeof drain->seats);
 }
@@ -417,6 +441,7 @@ void tern_drain_expect(struct tern_drain *drain, const struct tern_view *view)
 {
     const struct tern_settings *settings = view->settings;
     struct wishes wanted = {
+        .generation = view->generation,
         .on = settings->log_on != 0,
         .always = settings->log_always,
         .permille = settings->log_sample_permille,
@@ -441,11 +466,11 @@ void tern_drain_status(struct tern_drain *drain, struct tern_drain_status *statu
     const struct tern_position *position = drain->position;
 
     *status = (struct tern_drain_status){
-        .written = atomic_load_explicit(&position->written, memory_order_relaxed),
-        .skipped = atomic_load_explicit(&position->skipped, memory_order_relaxed),
-        .lost = atomic_load_explicit(&position->lost, memory_order_relaxed),
-        .failed = atomic_load_explicit(&position->failed, memory_order_relaxed),
-        .bytes = atomic_load_explicit(&position->bytes, memory_order_relaxed),
+        .written = atomic_load_explicit(&position->written, memory_order_acquire),
+        .skipped = atomic_load_explicit(&position->skipped, memory_order_acquire),
+        .lost = atomic_load_explicit(&position->lost, memory_order_acquire),
+        .failed = atomic_load_explicit(&position->failed, memory_order_acquire),
+        .bytes = atomic_load_explicit(&position->bytes, memory_order_acquire),
     };
     pthread_mutex_lock(&drain->lock);
     status->on = drain->wanted.on;

@@ -58,7 +58,7 @@ def test_a_decision_becomes_a_line(make_instance):
     assert "trace" not in found[1]
     assert [line["item"] for line in found[4:]] == list(range(100))
     assert {line["trace"] for line in found[4:]} == {wanted["trace"]}
-    status = log_status(instance)
+    status = wait_until(lambda: log_status(instance)["written"] >= 104 and log_status(instance), "counted")
     assert (status["on"], status["written"], status["lost"], status["failed"]) == (True, 104, 0, 0)
     mode = files(instance)[0].stat().st_mode & 0o777
     assert mode == 0o640
@@ -151,6 +151,22 @@ def test_a_publish_switches_it_on_and_off(make_instance):
     assert log_status(instance)["lost"] == 0, "what was not wanted is not lost"
 
 
+def test_nothing_is_missed_before_the_drain_begins(race_instance):
+    """What a generation that switches it on decides is kept, however late its thread hears of it."""
+    instance = race_instance
+    instance.start()
+    client = instance.client()
+    client.decide({"ip": "192.0.2.1", 0: 1})
+    instance.config, instance.options["log"] = LOGGED, EVERYTHING
+    instance.hold("log-switching")
+    instance.apply(instance.write_config())
+    instance.await_held("log-switching")
+    client.decide([{"ip": "192.0.2.1", 0: 2}] * 3000, trace=TRACE)
+    instance.release("log-switching")
+    assert {line["key"] for line in await_lines(instance, 3000)} == {"2"}
+    assert log_status(instance)["lost"] == 0
+
+
 @pytest.mark.parametrize("victim", ["tern-control", "ternd"])
 def test_it_goes_on_where_it_was(make_instance, victim):
     instance = make(make_instance).start()
@@ -232,7 +248,7 @@ def test_a_full_disk_delays_nobody(make_instance, as_root, tmp_path):
             client.decide({"ip": "192.0.2.1"})
             return log_status(instance)["written"] > before or None
         wait_until(goes_on, "written again")
-        assert log_status(instance)["error"] is None
+        assert log_status(instance)["error"] is None, "over before it was counted"
         assert instance.stop() == 0
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
