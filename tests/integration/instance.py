@@ -24,7 +24,7 @@ instance: test
 listen: [ "tcp://127.0.0.1:{port}", "unix://{socket}" ]
 workers: {workers}
 arena: {arena}
-limits: {{ max_frame: {max_frame}, idle: {idle}, half_frame: {half_frame}, connections: {connections}, deadline: 10ms }}
+limits: {{ max_frame: {max_frame}, idle: {idle}, half_frame: {half_frame}, connections: {connections}, deadline: {deadline} }}
 fields:
   ip: ip
   host: host
@@ -126,7 +126,8 @@ class Instance:
         self.config = config
         self.options = {"port": self.port, "socket": self.socket, "workers": 1, "arena": "64MiB",
                         "max_frame": "1MiB", "idle": "5m", "half_frame": "10s",
-                        "connections": 10000, "rules": rules, **options}
+                        # ten seconds: a search that waits for a helper is late for no busy machine
+                        "connections": 10000, "deadline": "10s", "rules": rules, **options}
         self.port = self.options["port"]
         self.config_path = self.sources / "tern.yaml"
         self.write_config()
@@ -301,6 +302,19 @@ class Instance:
     def control_pid(self):
         return self.status()["controlplane"]["pid"]
 
+    def kill_control(self):
+        """kill -9 of tern-control, and another one has started."""
+        pid = self.control_pid()
+        os.kill(pid, signal.SIGKILL)
+        self.await_control(pid)
+
+    def await_control(self, before):
+        """Until another tern-control than the one that was `before` has started."""
+        def has_started():
+            control = (self.try_status() or {}).get("controlplane", {})
+            return control.get("pid") not in (None, before) and not control["starting"]
+        wait_until(has_started, "another tern-control")
+
     # Clients
 
     @property
@@ -311,8 +325,8 @@ class Instance:
     def unix(self):
         return f"unix://{self.socket}"
 
-    def client(self, address=None, **options):
-        client = Client(address or self.tcp, **options)
+    def client(self, address=None, timeout=DEADLINE_S, **options):
+        client = Client(address or self.tcp, timeout=timeout, **options)
         self.clients.append(client)
         return client
 

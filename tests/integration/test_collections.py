@@ -8,7 +8,7 @@ import subprocess
 import threading
 
 import pytest
-from instance import CONFIG, DEADLINE_S, Refused, is_running, wait_until
+from instance import CONFIG, DEADLINE_S, Refused, wait_until
 from tern import TernError
 from vectors import NotWritten, Vectors, await_complete, collection, is_complete, random_rows, write
 
@@ -41,19 +41,6 @@ def reserved_at_rest(instance):
     """What the arena reserves once nothing waits for readers any more."""
     wait_until(lambda: instance.status()["arena"]["quarantined_bytes"] == 0, "nothing in quarantine")
     return instance.status()["arena"]["reserved_bytes"]
-
-
-def kill_control(instance):
-    pid = instance.control_pid()
-    os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not is_running(pid), "tern-control is dead")
-    await_control(instance, pid)
-
-
-def await_control(instance, before):
-    wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": before}})["controlplane"]["pid"]
-               not in (None, before), "another tern-control")
-    wait_until(lambda: not instance.status()["controlplane"]["starting"], "its start is over")
 
 
 def test_it_is_there_at_once_and_empty(make_instance):
@@ -212,7 +199,7 @@ def test_searches_are_answered_whatever_becomes_of_it(make_instance):
                      DOCS + ", full_scan_vectors: 1k, payload: { label: string }"):
             apply(instance, docs=keys)
             searching.await_more()
-            kill_control(instance)
+            instance.kill_control()
             searching.await_more()
         with pytest.raises(Refused):
             apply(instance, docs=DOCS.replace("4k", "100"))
@@ -235,7 +222,7 @@ def test_what_else_is_published_leaves_it_alone(make_instance):
     assert instance.history()[0]["kind"] == "refresh"
     write(instance, "docs", random_rows(range(ROWS, ROWS + 5), DIM))
     assert is_complete(instance, ROWS + 5) and reserved_at_rest(instance) == reserved
-    kill_control(instance)
+    instance.kill_control()
     assert is_complete(instance, ROWS + 5) and reserved_at_rest(instance) == reserved
 
 
@@ -263,7 +250,7 @@ def test_nothing_acknowledged_is_lost_by_kills_and_changes(make_instance):
                                          "--run-dir", str(instance.run_dir)], stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL)
             writing.end.wait(generator.random() * 0.05)  # where in the change it dies is chance
-            kill_control(instance)
+            instance.kill_control()
             changing.wait(DEADLINE_S)
             before = writing.acknowledged
             wait_until(lambda: writing.acknowledged > before + 20, "writes go on")
@@ -310,7 +297,7 @@ def test_tern_control_comes_back_to_it(make_instance):
     reserved = reserved_at_rest(instance)
     generation = instance.generation()
     for _ in range(3):
-        kill_control(instance)
+        instance.kill_control()
         assert is_complete(instance, ROWS)
         write(instance, "docs", {5: rows[6]})
     assert instance.generation() == generation and reserved_at_rest(instance) == reserved
@@ -447,7 +434,7 @@ def test_tern_control_dies_at_each_step_of_a_change(make_instance, race_instance
     with pytest.raises((Refused, ValueError)):
         apply(instance, docs=DOCS.replace("m: 8", "m: 6").replace("4k", "5k"))
     instance.await_killed(point)
-    await_control(instance, control)
+    instance.await_control(control)
     await_complete(instance, ROWS)
     docs = collection(instance)
     assert docs["capacity"] in (4000, 5000)
@@ -479,7 +466,7 @@ def test_its_first_vectors_come_from_its_source(make_instance):
     write(instance, "docs", random_rows(range(ROWS, ROWS + 10), DIM))
     instance.write_source("docs.csv", csv(random_rows(range(5000, 5100), DIM)))
     apply(instance, docs=SOURCED)
-    kill_control(instance)
+    instance.kill_control()
     apply(instance, docs=SOURCED.replace("m: 8", "m: 6"))
     assert collection(instance)["live"] == ROWS + 10
     # of a collection that has something already, no source is read
@@ -522,6 +509,6 @@ def test_a_load_that_is_cut_short_is_done_again(make_instance, race_instance, po
     with pytest.raises((Refused, ValueError)):
         apply(instance, docs=SOURCED)
     instance.await_killed(point)
-    await_control(instance, control)
+    instance.await_control(control)
     await_complete(instance, 3000)
     assert instance.answers()

@@ -15,14 +15,6 @@ from test_sources import REFRESH, action, nets, replace, source, with_keys
 SOFTER = RULES.replace("then: deny, score: 1.0", "then: challenge")
 
 
-def restart_control(instance):
-    control = instance.control_pid()
-    os.kill(control, signal.SIGKILL)
-    wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": control}})
-               ["controlplane"]["pid"] not in (None, control), "tern-control is back")
-    wait_until(lambda: not instance.status()["controlplane"]["starting"], "it has started")
-
-
 def look(instance, table):
     """Waits until the source has been looked at once more: its age, seen again and again, falls."""
     seen = [source(instance, table)["age_s"]]
@@ -44,7 +36,7 @@ def test_a_rollback_holds_refreshes_until_resume(make_instance):
     held = instance.status()["refreshes_held"]
     assert held["generation"] == first and held["uid"] == os.geteuid()
     assert "REFRESH HELD" in instance.ctl("status", check=0).stdout
-    restart_control(instance)
+    instance.kill_control()
     assert instance.status()["refreshes_held"]["since"] == held["since"], "over a restart as well"
     replace(instance, "bad-nets.txt", "198.18.0.0/15\n")
     # An apply reads the sources, and says that they are held from then on again.
@@ -57,7 +49,7 @@ def test_a_rollback_holds_refreshes_until_resume(make_instance):
     assert instance.status()["refreshes_held"] is None
     assert not instance.ctl_json("resume")["held"]
     assert "not held" in instance.ctl("resume", check=0).stdout
-    restart_control(instance)
+    instance.kill_control()
     assert instance.status()["refreshes_held"] is None
 
 
@@ -104,7 +96,7 @@ def test_rules_only(make_instance):
     # The mixture lives on through refreshes and a restart.
     replace(instance, "bad-nets.txt", "203.0.113.8\n")
     wait_until(lambda: action(instance, ip="203.0.113.8") is Action.DENY, "refreshed")
-    restart_control(instance)
+    instance.kill_control()
     replace(instance, "bad-nets.txt", "203.0.113.9\n")
     wait_until(lambda: action(instance, ip="203.0.113.9") is Action.DENY, "and again")
     # Back to the other rules: again the newest ones that differ.
@@ -283,8 +275,7 @@ def test_a_history_damaged_while_in_use(make_instance):
     assert instance.answers()
     for path in instance.state_dir.glob("state.db*"):
         path.unlink(missing_ok=True)
-    wait_until(instance.try_status, "tern-control is back")
-    wait_until(lambda: not instance.status()["controlplane"]["starting"], "it has started")
+    instance.await_control(control)
     assert instance.apply()["generation"] > before
 
 
@@ -363,9 +354,7 @@ def test_killed_during_a_rollback(race_instance, point):
     instance.kill_at(point)
     instance.ctl("rollback", good)
     instance.await_killed(point)
-    wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": control}})
-               ["controlplane"]["pid"] not in (None, control), "tern-control is back", 30)
-    wait_until(lambda: not instance.status()["controlplane"]["starting"], "it has started")
+    instance.await_control(control)
     assert instance.status()["refreshes_held"]["generation"] == good
     gone_back = point in ("publish-swapped", "archive-sections", "archive-listed")
     old, new = action(instance, ip="192.0.2.1"), action(instance, ip="203.0.113.1")

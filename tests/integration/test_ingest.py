@@ -200,9 +200,7 @@ def test_a_dead_tern_control_is_told(make_instance):
     done = json.loads(output)
     assert process.returncode == 3 and not done["ok"]
     assert 1000 <= done["rows"] <= 2000
-    wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": pid}})["controlplane"]["pid"] != pid,
-               "another tern-control")
-    wait_until(lambda: not instance.status()["controlplane"]["starting"], "its start is over")
+    instance.await_control(pid)
     assert done["rows"] <= live(instance) <= 2000
     instance.write_source("x", "".join(lines))
     assert ingest(instance, "x")["rows"] == live(instance) == 4000
@@ -223,9 +221,7 @@ def test_tern_control_dies_between_store_and_acknowledgement(race_instance, poin
         instance.kill_at(point)
         done = ingest(instance, "x", check=3)
         instance.await_killed(point)
-        wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": control}})["controlplane"]["pid"]
-                   not in (None, control), "another tern-control")
-        wait_until(lambda: not instance.status()["controlplane"]["starting"], "its start is over")
+        instance.await_control(control)
         assert live(instance) >= max(before, done["rows"])
         assert ingest(instance, "x")["rows"] == 500 * (turn + 1) == live(instance)
     with pytest.raises(Refused):

@@ -80,8 +80,7 @@ def test_random_kills_of_the_control_plane_under_load(make_instance):
             out, _ = publishing.communicate(timeout=60)
             if publishing.returncode in (0, 4):
                 load.version_of[json.loads(out)["generation"]] = i % VERSIONS
-            wait_until(lambda: (instance.try_status() or {"controlplane": {"starting": True}})
-                       ["controlplane"].get("starting") is False, "tern-control is back", 15)
+            instance.await_control(pid)
             newest_versions(load, instance)
             load.await_answers(50)
         told = load.publish(1)
@@ -109,9 +108,7 @@ def test_the_control_plane_dies_at_each_step(make_instance, race_instance, point
         publishing = load.publish_in_the_background(2)
         instance.await_killed(point)
         publishing.communicate(timeout=60)
-        wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": control}})
-                   ["controlplane"]["pid"] not in (None, control), "tern-control is back", 30)
-        wait_until(lambda: not instance.status()["controlplane"]["starting"], "and ready")
+        instance.await_control(control)
         newest_versions(load, instance)
         load.await_answers(50)
         for version in (3, 0, 1):

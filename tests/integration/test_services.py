@@ -79,7 +79,9 @@ def test_nothing_is_said_before_anything_can_be_answered(make_instance):
     assert "READY=1" not in heard and "WATCHDOG=1" not in heard
     instance.options["rules"] = "  - { id: a, when: 'flag == true', then: deny }"
     instance.write_config()
-    instance.apply(check=4)  # published; nobody was there to acknowledge it
+    # ternd joins when there is an arena, which is while this is published: it may be there to acknowledge it
+    done = instance.ctl("apply", instance.config_path)
+    assert done.returncode in (0, 4), done.stderr
     manager.await_said("READY=1")
 
 

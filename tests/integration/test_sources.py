@@ -4,7 +4,6 @@ import gzip
 import os
 import re
 import shutil
-import signal
 import threading
 
 import pytest
@@ -96,10 +95,7 @@ def test_status_tells_of_every_source(make_instance):
     assert "bad-nets.txt" in text and "60 min" in text
     # A restarted tern-control knows it all from what is kept.
     loaded = item["loaded_at"]
-    control = instance.control_pid()
-    os.kill(control, signal.SIGKILL)
-    wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": control}})
-               ["controlplane"]["pid"] not in (None, control), "tern-control is back")
+    instance.kill_control()
     wait_until(lambda: len(instance.status()["sources"]) == 5, "its sources")
     item = source(instance, "bad_nets")
     assert item["loaded_at"] == loaded and item["rows"] == 3
@@ -109,12 +105,9 @@ def test_status_tells_of_every_source(make_instance):
 
 def test_refreshes_go_on_after_a_restart(make_instance):
     instance = with_keys(make_instance(), bad_nets=REFRESH).start()
-    control = instance.control_pid()
     # The file that is edited meanwhile is nobody's configuration yet.
     instance.config_path.write_text("half edited")
-    os.kill(control, signal.SIGKILL)
-    wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": control}})
-               ["controlplane"]["pid"] not in (None, control), "tern-control is back")
+    instance.kill_control()
     replace(instance, "bad-nets.txt", DATA["bad-nets.txt"] + "203.0.113.9\n")
     wait_until(lambda: action(instance, ip="203.0.113.9") is Action.DENY, "the new row")
     assert instance.history()[0]["kind"] == "refresh"
@@ -238,8 +231,7 @@ def test_max_change_looks_at_the_rows_themselves(make_instance):
     replace(instance, "bad-nets.txt", nets(69) + "".join(f"198.51.100.{i}\n" for i in range(20)))
     assert instance.apply()["published"], "21 of 110 are gone"
     # An altered record is a row of change, also after a restart.
-    os.kill(instance.control_pid(), signal.SIGKILL)
-    wait_until(instance.try_status, "tern-control is back")
+    instance.kill_control()
     replace(instance, "users.csv", DATA["users.csv"].replace("0.9", "0.8").replace("0.5", "0.6"))
     done = instance.ctl("apply", instance.config_path)
     assert done.returncode == 1 and "66.7% of its 3 rows change" in done.stderr

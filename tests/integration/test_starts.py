@@ -187,9 +187,7 @@ def test_a_lost_arena_is_made_anew_and_followed(make_instance):
     control = instance.control_pid()
     (instance.run_dir / "arena").unlink()
     os.kill(control, signal.SIGKILL)
-    wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": control}})
-               ["controlplane"]["pid"] != control, "a new control plane")
-    wait_until(lambda: not instance.status()["controlplane"]["starting"], "it has started")
+    instance.await_control(control)
     assert instance.generation() > before
     wait_until(lambda: client.decide({"ip": "192.0.2.1"}).generation == instance.generation(),
                "ternd has followed")

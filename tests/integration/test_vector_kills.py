@@ -5,10 +5,9 @@ TERN_KILLS=1000 takes its time; the seed is printed with a failure."""
 import os
 import random
 import shutil
-import signal
 import threading
 
-from instance import CONFIG, is_running, wait_until
+from instance import CONFIG, wait_until
 from vector_kills import Searcher, Writer, inspect
 from vectors import collection
 
@@ -16,12 +15,6 @@ DIM, IDS = 12, 400
 KILLS = int(os.environ.get("TERN_KILLS", "8"))
 SEED = int(os.environ.get("TERN_SEED", "20240917"))
 KEYS = "{{ dim: 12, capacity: 5k, m: 8, full_scan_vectors: 0, payload: {{ version: u64 }} }}"
-
-
-def await_control(instance, before):
-    wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": before}})["controlplane"]["pid"]
-               not in (None, before), "another tern-control")
-    wait_until(lambda: not instance.status()["controlplane"]["starting"], "its start is over")
 
 
 def test_nothing_that_was_acknowledged_is_lost(make_instance):
@@ -32,13 +25,11 @@ def test_nothing_that_was_acknowledged_is_lost(make_instance):
     wait_until(lambda: writer.acknowledged > 50 or writer.failure, "writing has begun")
     searcher.start()
     for _ in range(KILLS):
-        pid, acknowledged = instance.control_pid(), writer.acknowledged
+        acknowledged = writer.acknowledged
         wait_until(lambda before=acknowledged: writer.acknowledged > before + generator.randrange(40)
                    or writer.failure, "it writes again")
         threading.Event().wait(generator.random() * 0.05) # a random instant, not a condition
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda killed=pid: not is_running(killed), "tern-control is dead")
-        await_control(instance, pid)
+        instance.kill_control()
     writer.done.set()
     writer.join(60)
     searcher.done.set()

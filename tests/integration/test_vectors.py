@@ -109,9 +109,7 @@ def test_a_tern_control_that_goes(instance):
     with pytest.raises(ConnectionClosed):
         for _ in range(3):
             docs.upsert(random_rows([2], DIM))
-    wait_until(lambda: (instance.try_status() or {"controlplane": {"pid": pid}})["controlplane"]["pid"]
-               not in (None, pid), "another tern-control")
-    wait_until(lambda: not instance.status()["controlplane"]["starting"], "its start is over")
+    instance.await_control(pid)
     with Vectors(instance.run_dir, "docs") as again:
         again.upsert(random_rows([2, 3], DIM))
     assert live(instance) == 3
