@@ -144,32 +144,32 @@ static uint32_t one_by_one(const struct condition *conditions, uint32_t count,
 static void aim(struct snapshot_request *request, const struct condition *conditions,
                 uint32_t count, uint64_t *seed)
 {
-    uint32_t target = (uint32_t)(snapshot_random(seed) % (count + 1));
+    uint32_t target = (uint32_t)(program_random(seed) % (count + 1));
     struct tern_address address =
-        tern_address_from_v4(0xc0000200u | (uint32_t)(snapshot_random(seed) & 255));
-    uint64_t user = 900 + snapshot_random(seed) % 99;
+        tern_address_from_v4(0xc0000200u | (uint32_t)(program_random(seed) & 255));
+    uint64_t user = 900 + program_random(seed) % 99;
 
     memset(request, 0, sizeof *request);
     snprintf(request->host, SNAPSHOT_TEXT_BYTES, "www%u.test",
-             (unsigned)(snapshot_random(seed) % 1000));
+             (unsigned)(program_random(seed) % 1000));
     snprintf(request->path, SNAPSHOT_TEXT_BYTES, "/other/%u/index.html",
-             (unsigned)(snapshot_random(seed) % 100000));
+             (unsigned)(program_random(seed) % 100000));
     if (target < count) {
         const struct condition *condition = &conditions[target];
 
         if (condition->kind == NETS)
             address = tern_address_from_v4(condition->nets[0].base |
-                                           (uint32_t)(snapshot_random(seed) & 255));
+                                           (uint32_t)(program_random(seed) & 255));
         else if (condition->kind == HOST)
             strcpy(request->host, condition->text);
         else if (condition->kind == END)
             snprintf(request->path, SNAPSHOT_TEXT_BYTES, "/other/page%.16s", condition->text);
         else if (condition->kind == USERS)
-            user = condition->first + snapshot_random(seed) % 500;
+            user = condition->first + program_random(seed) % 500;
         if (condition->kind == BEGIN || condition->kind == USERS_AND_BEGIN)
             snprintf(request->path, SNAPSHOT_TEXT_BYTES, "%.20sindex.html", condition->text);
         if (condition->kind == USERS_AND_BEGIN)
-            user = condition->first + snapshot_random(seed) % 500;
+            user = condition->first + program_random(seed) % 500;
     }
     snapshot_set_rest(request, address, user);
 }
@@ -194,7 +194,7 @@ static double time_tern(struct sides *sides, uint64_t *sum)
 
         tern_rules_decide(sides->snapshot.view->rules, sides->snapshot.scratch, &facts, 1,
                           &verdict);
-        *sum += snapshot_mix(verdict.rule ^ (uint64_t)i << 32);
+        *sum += program_mix(verdict.rule ^ (uint64_t)i << 32);
     }
     return (tern_chain_now_ns() - started) / sides->request_count;
 }
@@ -204,7 +204,7 @@ static double time_loop(struct sides *sides, uint64_t *sum)
     double started = tern_chain_now_ns();
 
     for (uint32_t i = 0; i < sides->request_count; i++)
-        *sum += snapshot_mix(
+        *sum += program_mix(
             one_by_one(sides->conditions, sides->rule_count, &sides->requests[i].facts) ^
             (uint64_t)i << 32);
     return (tern_chain_now_ns() - started) / sides->request_count;
@@ -232,16 +232,14 @@ static uint64_t measure(uint32_t rule_count, uint32_t request_count)
         tern[round] = time_tern(&sides, &sums[0]);
         loop[round] = time_loop(&sides, &sums[1]);
         ratio[round] = loop[round] / tern[round];
-        if (sums[0] != sums[1]) {
-            fprintf(stderr, "against_loop: the rules that decide differ\n");
-            exit(1);
-        }
+        if (sums[0] != sums[1])
+            program_fail("rules", "those that decide differ");
         sum = sums[0];
     }
     printf("figure loop-ns-%u %.1f ns a decision, rules one by one\n", rule_count,
-           snapshot_median(loop, ROUNDS));
-    printf("figure tern-ns-%u %.1f ns a decision\n", rule_count, snapshot_median(tern, ROUNDS));
-    printf("figure ratio-%u %.2f times as fast\n", rule_count, snapshot_median(ratio, ROUNDS));
+           program_median(loop, ROUNDS));
+    printf("figure tern-ns-%u %.1f ns a decision\n", rule_count, program_median(tern, ROUNDS));
+    printf("figure ratio-%u %.2f times as fast\n", rule_count, program_median(ratio, ROUNDS));
     snapshot_close(&sides.snapshot);
     free(sides.requests);
     free(sides.conditions);
@@ -261,7 +259,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: against_loop [--small | --quick]\n");
         return 2;
     }
-    snapshot_start("against_loop");
+    snapshot_start();
     for (unsigned i = 0; i < TERN_COUNT(full); i++)
         if (full[i] <= most)
             checksum += measure(full[i], requests);

@@ -24,34 +24,19 @@ struct world {
     GHashTable *map;
 };
 
-static _Noreturn void fail(const char *what, const char *why)
-{
-    fprintf(stderr, "against_map: %s: %s\n", what, why);
-    exit(1);
-}
-
-static void *allocate(size_t bytes)
-{
-    void *memory = NULL;
-
-    if (posix_memalign(&memory, TERN_PAGE, tern_align_up(bytes, TERN_PAGE)) != 0)
-        fail("memory", "there is none");
-    return memory;
-}
-
 /* Keys 0 … n − 1 of a sequence, and questions drawn from twice as many. */
 static void draw(struct world *world)
 {
     uint32_t total = world->key_count + world->query_count;
     uint64_t seed = 11;
 
-    world->numbers = allocate(total * sizeof *world->numbers);
-    world->texts = allocate(total * sizeof *world->texts);
+    world->numbers = program_memory(total * sizeof *world->numbers);
+    world->texts = program_memory(total * sizeof *world->texts);
     for (uint32_t i = 0; i < total; i++) {
-        uint64_t at = i < world->key_count ? i : snapshot_random(&seed) % (2ull * world->key_count);
+        uint64_t at = i < world->key_count ? i : program_random(&seed) % (2ull * world->key_count);
 
-        world->numbers[i] = snapshot_mix(at);
-        snprintf(world->texts[i], TEXT_BYTES, "tok-%016llx", (unsigned long long)snapshot_mix(at));
+        world->numbers[i] = program_mix(at);
+        snprintf(world->texts[i], TEXT_BYTES, "tok-%016llx", (unsigned long long)program_mix(at));
     }
 }
 
@@ -71,7 +56,7 @@ static void build(struct world *world)
     struct tern_error error;
 
     if (tern_table_builder_new(&builder, &definition, &error) != 0)
-        fail("table", error.message);
+        program_fail("table", error.message);
     world->map = is_text ? g_hash_table_new(g_str_hash, g_str_equal)
                          : g_hash_table_new(g_int64_hash, g_int64_equal);
     for (uint32_t i = 0; i < world->key_count; i++) {
@@ -82,16 +67,16 @@ static void build(struct world *world)
             key.string.length = (uint32_t)text_length();
         }
         if (tern_table_builder_add(builder, &key, NULL, 0) != 0)
-            fail("table", "a key is refused");
+            program_fail("table", "a key is refused");
         g_hash_table_add(world->map, is_text ? (void *)world->texts[i] : &world->numbers[i]);
     }
     if (tern_table_builder_finish(builder, &buffer, &report, NULL, NULL, &error) != 0)
-        fail("table", error.message);
+        program_fail("table", error.message);
     tern_table_builder_free(builder);
-    world->section = allocate(buffer.length);
+    world->section = program_memory(buffer.length);
     memcpy(world->section, buffer.data, buffer.length);
     if (tern_table_open(&world->table, world->section, buffer.length, &error) != 0)
-        fail("table", error.message);
+        program_fail("table", error.message);
     tern_buffer_free(&buffer);
 }
 
@@ -178,17 +163,16 @@ static uint64_t measure(struct world *world, const char *name)
         single_ratio[round] = map[round] / one[round];
         vector_ratio[round] = map[round] / vector[round];
         if (sums[0] != sums[1] || sums[0] != sums[2])
-            fail(name, "the answers differ");
+            program_fail(name, "the answers differ");
     }
-    printf("figure %s-map-ns %.1f ns a look-up of GHashTable\n", name,
-           snapshot_median(map, ROUNDS));
-    printf("figure %s-tern-ns %.1f ns a look-up\n", name, snapshot_median(one, ROUNDS));
+    printf("figure %s-map-ns %.1f ns a look-up of GHashTable\n", name, program_median(map, ROUNDS));
+    printf("figure %s-tern-ns %.1f ns a look-up\n", name, program_median(one, ROUNDS));
     printf("figure %s-tern-vector-ns %.1f ns a look-up, %u together\n", name,
-           snapshot_median(vector, ROUNDS), TERN_VECTOR_WIDTH);
+           program_median(vector, ROUNDS), TERN_VECTOR_WIDTH);
     printf("figure %s-single-ratio %.2f times as fast\n", name,
-           snapshot_median(single_ratio, ROUNDS));
+           program_median(single_ratio, ROUNDS));
     printf("figure %s-vector-ratio %.2f times as fast, %u together\n", name,
-           snapshot_median(vector_ratio, ROUNDS), TERN_VECTOR_WIDTH);
+           program_median(vector_ratio, ROUNDS), TERN_VECTOR_WIDTH);
     g_hash_table_destroy(world->map);
     free(world->section);
     free(world->numbers);

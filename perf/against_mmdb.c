@@ -35,21 +35,6 @@ struct world {
     uint32_t query_count;
 };
 
-static _Noreturn void fail(const char *what, const char *why)
-{
-    fprintf(stderr, "against_mmdb: %s: %s\n", what, why);
-    exit(1);
-}
-
-static void *allocate(size_t bytes)
-{
-    void *memory = NULL;
-
-    if (posix_memalign(&memory, TERN_PAGE, tern_align_up(bytes, TERN_PAGE)) != 0)
-        fail("memory", "there is none");
-    return memory;
-}
-
 /* ---- Ranges ---- */
 
 static void read_ranges(struct world *world, const char *path)
@@ -59,9 +44,9 @@ static void read_ranges(struct world *world, const char *path)
     char line[512];
 
     if (file == NULL)
-        fail(path, "cannot be opened");
-    world->ranges = allocate(capacity * sizeof *world->ranges);
-    world->numbers = allocate(capacity * sizeof *world->numbers);
+        program_fail(path, "cannot be opened");
+    world->ranges = program_memory(capacity * sizeof *world->ranges);
+    world->numbers = program_memory(capacity * sizeof *world->numbers);
     while (world->range_count < capacity && fgets(line, sizeof line, file) != NULL) {
         struct tern_address_range *range = &world->ranges[world->range_count];
         size_t first = strcspn(line, ","), last;
@@ -71,12 +56,12 @@ static void read_ranges(struct world *world, const char *path)
             continue; /* the header */
         last = strcspn(second, ",");
         if (second[last] != ',' || tern_address_parse(second, last, &range->last) != 0)
-            fail(path, "a row is not start,end,asn");
+            program_fail(path, "a row is not start,end,asn");
         world->numbers[world->range_count++] = (uint32_t)strtoul(second + last + 1, NULL, 10);
     }
     fclose(file);
     if (world->range_count == 0)
-        fail(path, "no row start,end,asn");
+        program_fail(path, "no row start,end,asn");
 }
 
 /* Adjacent /24 … /20 with gaps, and IPv6 /32 … /48. */
@@ -85,11 +70,11 @@ static void make_ranges(struct world *world, uint32_t count)
     uint64_t seed = 7;
     uint32_t v4 = 0x01000000u;
 
-    world->ranges = allocate(count * sizeof *world->ranges);
-    world->numbers = allocate(count * sizeof *world->numbers);
+    world->ranges = program_memory(count * sizeof *world->ranges);
+    world->numbers = program_memory(count * sizeof *world->numbers);
     for (uint32_t i = 0; i < count; i++) {
         struct tern_address_range *range = &world->ranges[i];
-        uint64_t chance = snapshot_random(&seed);
+        uint64_t chance = program_random(&seed);
 
         if (i % 5 != 0) {
             uint32_t size = 256u << chance % 5;
@@ -126,20 +111,20 @@ static void build_table(struct world *world)
     struct tern_error error;
 
     if (tern_table_builder_new(&builder, &definition, &error) != 0)
-        fail("table", error.message);
+        program_fail("table", error.message);
     for (uint32_t i = 0; i < world->range_count; i++) {
         const union tern_value cell = {.u64 = world->numbers[i]};
 
         if (tern_table_builder_add_range(builder, &world->ranges[i], &cell, 1) != 0)
-            fail("table", "a range is refused");
+            program_fail("table", "a range is refused");
     }
     if (tern_table_builder_finish(builder, &buffer, &report, NULL, NULL, &error) != 0)
-        fail("table", error.message);
+        program_fail("table", error.message);
     tern_table_builder_free(builder);
-    world->section = allocate(buffer.length);
+    world->section = program_memory(buffer.length);
     memcpy(world->section, buffer.data, buffer.length);
     if (tern_table_open(&world->table, world->section, buffer.length, &error) != 0)
-        fail("table", error.message);
+        program_fail("table", error.message);
     printf("figure tern-mib %.2f MiB, %u ranges\n", (double)buffer.length / (1 << 20),
            world->range_count);
     tern_buffer_free(&buffer);
@@ -157,7 +142,7 @@ static void build_mmdb(struct world *world)
     struct tern_prefix_builder builder = {0};
     struct tern_error error;
     const char *path = snapshot_path("asn", ".mmdb");
-    uint32_t *distinct = allocate(world->range_count * sizeof *distinct), count = 0;
+    uint32_t *distinct = program_memory(world->range_count * sizeof *distinct), count = 0;
     size_t bytes;
     int code;
 
@@ -171,17 +156,17 @@ static void build_mmdb(struct world *world)
             bsearch(&world->numbers[i], distinct, count, sizeof *distinct, compare_numbers);
 
         if (tern_prefix_builder_add(&builder, &world->ranges[i], (uint32_t)(place - distinct)) != 0)
-            fail("database", "a range is refused");
+            program_fail("database", "a range is refused");
     }
     if (tern_prefix_builder_resolve(&builder) != 0)
-        fail("database", "no memory");
+        program_fail("database", "no memory");
     if (mmdb_write(&builder, distinct, count, path, &bytes, &error) != 0)
-        fail("database", error.message);
+        program_fail("database", error.message);
     tern_prefix_builder_free(&builder);
     free(distinct);
     code = MMDB_open(path, MMDB_MODE_MMAP, &world->mmdb);
     if (code != MMDB_SUCCESS)
-        fail("database", MMDB_strerror(code));
+        program_fail("database", MMDB_strerror(code));
     printf("figure mmdb-mib %.2f MiB, %u nodes\n", (double)bytes / (1 << 20),
            world->mmdb.metadata.node_count);
 }
@@ -209,19 +194,19 @@ static void draw(struct world *world, uint32_t count)
 {
     uint64_t seed = 3;
 
-    world->addresses = allocate(count * sizeof *world->addresses);
-    world->sockaddrs = allocate(count * sizeof *world->sockaddrs);
+    world->addresses = program_memory(count * sizeof *world->addresses);
+    world->sockaddrs = program_memory(count * sizeof *world->sockaddrs);
     world->query_count = count;
     for (uint32_t i = 0; i < count; i++) {
         const struct tern_address_range *range =
-            &world->ranges[snapshot_random(&seed) % world->range_count];
+            &world->ranges[program_random(&seed) % world->range_count];
         struct tern_address address = range->first;
 
         if (tern_address_is_v4(address)) {
-            address.low += snapshot_random(&seed) % (range->last.low - range->first.low + 1);
+            address.low += program_random(&seed) % (range->last.low - range->first.low + 1);
         } else if (range->last.high > range->first.high) {
-            address.high += snapshot_random(&seed) % (range->last.high - range->first.high);
-            address.low = snapshot_random(&seed);
+            address.high += program_random(&seed) % (range->last.high - range->first.high);
+            address.low = program_random(&seed);
         }
         world->addresses[i] = address;
         set_sockaddr(&world->sockaddrs[i], address);
@@ -326,15 +311,15 @@ static void measure(const struct world *world)
         single_ratio[round] = mmdb[round] / one[round];
         vector_ratio[round] = mmdb[round] / vector[round];
         if (sums[0] != sums[1] || sums[0] != sums[2])
-            fail("checksum", "the answers differ");
+            program_fail("checksum", "the answers differ");
     }
-    printf("figure mmdb-ns %.1f ns a look-up of libmaxminddb\n", snapshot_median(mmdb, ROUNDS));
-    printf("figure tern-ns %.1f ns a look-up\n", snapshot_median(one, ROUNDS));
-    printf("figure tern-vector-ns %.1f ns a look-up, %u together\n",
-           snapshot_median(vector, ROUNDS), TERN_VECTOR_WIDTH);
-    printf("figure single-ratio %.2f times as fast\n", snapshot_median(single_ratio, ROUNDS));
+    printf("figure mmdb-ns %.1f ns a look-up of libmaxminddb\n", program_median(mmdb, ROUNDS));
+    printf("figure tern-ns %.1f ns a look-up\n", program_median(one, ROUNDS));
+    printf("figure tern-vector-ns %.1f ns a look-up, %u together\n", program_median(vector, ROUNDS),
+           TERN_VECTOR_WIDTH);
+    printf("figure single-ratio %.2f times as fast\n", program_median(single_ratio, ROUNDS));
     printf("figure vector-ratio %.2f times as fast, %u together\n",
-           snapshot_median(vector_ratio, ROUNDS), TERN_VECTOR_WIDTH);
+           program_median(vector_ratio, ROUNDS), TERN_VECTOR_WIDTH);
     printf("checksum %016llx\n", (unsigned long long)sums[0]);
 }
 
@@ -358,7 +343,7 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    snapshot_start("against_mmdb");
+    snapshot_start();
     if (asn != NULL)
         read_ranges(&world, asn);
     else

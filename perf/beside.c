@@ -27,6 +27,7 @@
 #include "clients/c/local/local.h"
 #include "clients/c/tern_vectors.h"
 #include "perf/points.h"
+#include "perf/program.h"
 #include "shared/clock.h"
 
 #include <getopt.h>
@@ -73,12 +74,6 @@ static _Atomic uint64_t acknowledged;
 static struct measured measured[TURNS];
 static uint64_t checksum;
 
-static _Noreturn void die(const char *what, const char *why)
-{
-    fprintf(stderr, "perf-beside: %s: %s\n", what, why);
-    exit(1);
-}
-
 static void pin(unsigned cpu)
 {
     cpu_set_t set;
@@ -102,9 +97,9 @@ static void collect(struct writer *writer)
     struct tern_error error;
 
     if (tern_vectors_collect(writer->vectors, &ack, &error) != 0)
-        die("no acknowledgement", error.message);
+        program_fail("no acknowledgement", error.message);
     if (ack.rc != 0)
-        die("refused", ack.message);
+        program_fail("refused", ack.message);
     atomic_fetch_add_explicit(&acknowledged, ack.written, memory_order_relaxed);
 }
 
@@ -124,7 +119,7 @@ static void put(struct writer *writer, uint32_t count)
     while ((rc = tern_vectors_upsert(writer->vectors, items, count, NULL, &error)) == TERN_EAGAIN)
         collect(writer);
     if (rc != 0)
-        die("cannot write", error.message);
+        program_fail("cannot write", error.message);
     writer->next += count;
 }
 
@@ -141,7 +136,7 @@ static void compute(void)
     uint64_t seed = atomic_load_explicit(&sink, memory_order_relaxed);
 
     for (unsigned i = 0; i < 500000; i++)
-        (void)points_random(&seed);
+        (void)program_random(&seed);
     atomic_store_explicit(&sink, seed, memory_order_relaxed);
 }
 
@@ -227,7 +222,7 @@ static void settle(const struct tern_collection_header *header)
     while (tail_length(header) != 0 ||
            atomic_load_explicit(&header->deleted_count, memory_order_relaxed) != 0) {
         if (seconds_of(CLOCK_MONOTONIC) > until)
-            die("settle", "the writer still has something to mend after a minute");
+            program_fail("settle", "the writer still has something to mend after a minute");
         nanosleep(&(const struct timespec){.tv_nsec = 5000000}, NULL);
     }
 }
@@ -245,7 +240,7 @@ static unsigned search(struct tern_local_context *context, int collection, uint3
     unsigned count = 0;
 
     if (tern_local_search(context, &asked, hits, &count, &error) != 0)
-        die("cannot search", error.message);
+        program_fail("cannot search", error.message);
     return count;
 }
 
@@ -419,7 +414,7 @@ static void prepare_points(uint32_t dim)
         points_multiply(&points, count, 4);
     points_shuffle(points, 3);
     if (points.count < options.fill || (count > options.fill && points.count == options.fill))
-        die("vectors", "there are too few of them to fill, and then to replace that");
+        program_fail("vectors", "there are too few of them to fill, and then to replace that");
 }
 
 static double fill(struct writer *writer)
@@ -453,21 +448,21 @@ int main(int argc, char **argv)
     if (tern_vectors_open(address, options.collection, &flight, &writer.vectors, &error) != 0 ||
         tern_local_open(options.run_dir, NULL, &local, &error) != 0 ||
         tern_local_context_open(local, &context, &error) != 0)
-        die("cannot open", error.message);
+        program_fail("cannot open", error.message);
     collection = tern_local_collection(context, options.collection);
     if (collection < 0)
-        die("no collection", options.collection);
+        program_fail("no collection", options.collection);
     prepare_points(tern_vectors_collection(writer.vectors)->dim);
     for (unsigned i = 0; i < TURNS; i++)
         if ((measured[i].times_us = malloc(TIMES_MAX * sizeof(float))) == NULL)
-            die("times", "no memory");
+            program_fail("times", "no memory");
     fill_rate = fill(&writer);
     settle(header_of(context, collection));
     pin(options.reader_cpu);
     before = recall(context, collection);
     atomic_store(&doing, END);
     if (pthread_create(&other, NULL, other_main, &writer) != 0)
-        die("thread", "cannot start");
+        program_fail("thread", "cannot start");
     for (unsigned i = 0; i < options.rounds; i++)
         for (size_t t = 0; t < (options.only_rest ? 1 : TERN_COUNT(round)); t++)
             run_turn(context, collection, round[t]);

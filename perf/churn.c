@@ -14,9 +14,11 @@
  * checksum of answers. */
 #include "controlplane/build/graph.h"
 #include "perf/points.h"
+#include "perf/program.h"
 #include "shared/clock.h"
 #include "shared/vector/search.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -39,12 +41,6 @@ struct index {
     struct tern_graph *graph;
     struct tern_search_scratch *scratch;
 };
-
-static void give_up(const char *what)
-{
-    fprintf(stderr, "churn: %s\n", what);
-    exit(1);
-}
 
 /* ---- collections ---- */
 
@@ -72,7 +68,7 @@ static void open_index(struct index *index)
     struct tern_error error = {.message = ""};
 
     if (tern_graph_open(&index->graph, index->object, index->length, &index->host, &error) != 0)
-        give_up(error.message);
+        program_fail("collection", error.message);
 }
 
 static void make_index(struct index *index, const struct options *options)
@@ -89,18 +85,18 @@ static void make_index(struct index *index, const struct options *options)
     index->length = tern_graph_length(&shape);
     index->file = memfd_create("collection", MFD_CLOEXEC);
     if (index->file < 0 || ftruncate(index->file, (off_t)index->length) != 0)
-        give_up("memfd_create");
+        program_fail("memfd_create", strerror(errno));
     index->object = mmap(NULL, index->length, PROT_READ | PROT_WRITE, MAP_SHARED, index->file, 0);
     if (index->object == MAP_FAILED)
-        give_up("mmap");
+        program_fail("mmap", strerror(errno));
     index->host = (struct tern_graph_host){index, back, grace_begin, grace_over};
     if (tern_graph_format(index->object, index->length, &shape, &parameters, store_id, &index->host,
                           &error) != 0)
-        give_up(error.message);
+        program_fail("collection", error.message);
     open_index(index);
     if (tern_search_scratch_new(&index->scratch, tern_graph_collection(index->graph)->capacity,
                                 options->dim) != 0)
-        give_up("out of memory");
+        program_fail("memory", "there is none");
 }
 
 static void free_index(struct index *index)
@@ -116,7 +112,7 @@ static void put(struct index *index, uint64_t id, uint64_t seq, const float *vec
     struct tern_error error = {.message = ""};
 
     if (tern_graph_put(index->graph, id, seq, vector, NULL, &error) != 0)
-        give_up(error.message);
+        program_fail("collection", error.message);
 }
 
 static unsigned search(struct index *index, const float *query, unsigned ef, bool exact,
@@ -224,12 +220,12 @@ static void compare(struct index *churned, struct index *anew, const struct poin
     uint64_t *nearest = malloc(sizeof *nearest * queries->count * K), checksum = 0;
 
     if (nearest == NULL)
-        give_up("out of memory");
+        program_fail("memory", "there is none");
     for (uint32_t q = 0; q < queries->count; q++) {
         struct tern_search_hit hits[K];
 
         if (search(anew, points_at(queries, q), 0, true, hits) != K)
-            give_up("there are too few vectors");
+            program_fail("vectors", "there are too few");
         for (unsigned i = 0; i < K; i++)
             nearest[(size_t)q * K + i] = hits[i].id;
     }
@@ -268,7 +264,7 @@ static void parse(int count, char **words, struct options *options)
         else if (strcmp(word, "--ef-construct") == 0)
             options->ef_construct = number;
         else
-            give_up("unknown option");
+            program_fail("usage", "unknown option");
     }
 }
 
@@ -297,7 +293,7 @@ int main(int count, char **words)
         options.count = rows.count / 2;
     options.count -= options.count % STEPS;
     if (options.count == 0)
-        give_up("there are too few vectors");
+        program_fail("vectors", "there are too few");
     make_index(&churned, &options);
     make_index(&anew, &options);
     build(&churned, rows.values, &options);
@@ -306,7 +302,7 @@ int main(int count, char **words)
     replace_all(&churned, points_at(&rows, options.count), &options);
     take_over(&churned, &options);
     if (tern_graph_census(churned.graph, &census) != 0)
-        give_up("out of memory");
+        program_fail("memory", "there is none");
     printf("figure unreachable %llu vectors\nfigure bad-links %llu links\n",
            (unsigned long long)census.unreachable, (unsigned long long)census.bad_links);
     compare(&churned, &anew, &queries);

@@ -6,6 +6,7 @@
  *
  * FOLDER is there, empty, and on the disk in question. Prints one line of JSON. */
 #include "controlplane/collections/vector_store.h"
+#include "perf/program.h"
 #include "shared/clock.h"
 
 #include <getopt.h>
@@ -18,10 +19,8 @@ static const char *folder;
 
 static void check(int rc, const struct tern_error *error)
 {
-    if (rc == 0)
-        return;
-    fprintf(stderr, "perf-commits: %s\n", error->message);
-    exit(1);
+    if (rc != 0)
+        program_fail("store", error->message);
 }
 
 static void parse(int argc, char **argv)

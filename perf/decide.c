@@ -27,8 +27,8 @@ static void write_keys(const struct shape *shape)
 
     fputs("id,trust,age_days\n", users);
     for (uint32_t i = 0; i < shape->keys; i++) {
-        fprintf(users, "%llu,0.%02u,%u\n", (unsigned long long)snapshot_mix(i), i % 100, i % 4000);
-        fprintf(tokens, "tok-%016llx\n", (unsigned long long)snapshot_mix(i));
+        fprintf(users, "%llu,0.%02u,%u\n", (unsigned long long)program_mix(i), i % 100, i % 4000);
+        fprintf(tokens, "tok-%016llx\n", (unsigned long long)program_mix(i));
     }
     snapshot_finish(users);
     snapshot_finish(tokens);
@@ -116,9 +116,9 @@ static void write_table_rules(const struct shape *shape, const char *asn)
 static void draw(struct snapshot_request *request, const struct shape *shape,
                  const struct tern_address *starts, uint32_t start_count, uint64_t *seed)
 {
-    uint64_t user = snapshot_random(seed) % (2 * shape->keys);
-    uint64_t token = snapshot_random(seed) % (2 * shape->keys);
-    uint64_t place = snapshot_random(seed);
+    uint64_t user = program_random(seed) % (2 * shape->keys);
+    uint64_t token = program_random(seed) % (2 * shape->keys);
+    uint64_t place = program_random(seed);
     struct tern_address address = tern_address_from_v4(0xf0000000u | (uint32_t)place >> 4);
 
     memset(request, 0, sizeof *request);
@@ -131,8 +131,8 @@ static void draw(struct snapshot_request *request, const struct shape *shape,
     snprintf(request->path, SNAPSHOT_TEXT_BYTES, "/area%u/index.x%u",
              (unsigned)(user % (4 * shape->rules)), (unsigned)(token % (4 * shape->rules)));
     snprintf(request->token, SNAPSHOT_TEXT_BYTES, "tok-%016llx",
-             (unsigned long long)snapshot_mix(token));
-    snapshot_set_rest(request, address, snapshot_mix(user));
+             (unsigned long long)program_mix(token));
+    snapshot_set_rest(request, address, program_mix(user));
     snapshot_set_string(request, SNAPSHOT_TOKEN, request->token);
     request->rule = SNAPSHOT_ANY;
 }
@@ -193,10 +193,8 @@ static struct tern_address *read_starts(const char *path, uint32_t *count)
         if (tern_address_parse(line, strcspn(line, ","), &starts[*count]) == 0)
             ++*count;
     fclose(file);
-    if (*count == 0) {
-        fprintf(stderr, "decide: %s: no row start,end,asn\n", path);
-        exit(1);
-    }
+    if (*count == 0)
+        program_fail(path, "no row start,end,asn");
     return starts;
 }
 
@@ -224,21 +222,21 @@ static void measure_tables(const struct shape *shape, const char *asn, float *co
             tern_chain_measure(snapshot.view->bytes, shape->decisions, snapshot_checksum());
         snapshot_decide_alone(&snapshot, requests, shape->decisions, overhead_ns, costs);
         mean_ns[round] = mean(costs, shape->decisions);
-        alone_ns[round] = snapshot_quantile(costs, shape->decisions, 0.5);
+        alone_ns[round] = program_quantile(costs, shape->decisions, 0.5);
         vector_ns[round] = decide_vectors(&snapshot, requests, shape->decisions, overhead_ns);
         loads[round] = alone_ns[round] / load_ns[round];
     }
     printf("figure mapping-mib %.1f MiB, %u keys twice, %u ranges, %u rules\n",
            (double)snapshot.view->bytes / (1 << 20), shape->keys, start_count, shape->rules);
     printf("figure load-ns %.1f ns a dependent load over a mapping of that size\n",
-           snapshot_median(load_ns, ROUNDS));
+           program_median(load_ns, ROUNDS));
     printf("figure decision-ns %.1f ns, median of decisions made one by one\n",
-           snapshot_median(alone_ns, ROUNDS));
+           program_median(alone_ns, ROUNDS));
     printf("figure mean-ns %.1f ns, mean of decisions made one by one\n",
-           snapshot_median(mean_ns, ROUNDS));
-    printf("figure decision-loads %.2f dependent loads\n", snapshot_median(loads, ROUNDS));
+           program_median(mean_ns, ROUNDS));
+    printf("figure decision-loads %.2f dependent loads\n", program_median(loads, ROUNDS));
     printf("figure vector-ns %.1f ns, mean of decisions made %u together\n",
-           snapshot_median(vector_ns, ROUNDS), TERN_VECTOR_WIDTH);
+           program_median(vector_ns, ROUNDS), TERN_VECTOR_WIDTH);
     snapshot_close(&snapshot);
     free(starts);
     free(requests);
@@ -264,7 +262,7 @@ int main(int argc, char **argv)
             return 2;
         }
     }
-    snapshot_start("decide");
+    snapshot_start();
     costs = calloc(shape->decisions, sizeof *costs);
     if (costs == NULL)
         abort();

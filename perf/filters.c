@@ -9,6 +9,7 @@
  * 50, 5 and 0.5 %; and a checksum over all ids found. */
 #include "controlplane/build/graph.h"
 #include "perf/points.h"
+#include "perf/program.h"
 #include "shared/clock.h"
 #include "shared/schema.h"
 #include "shared/vector/filter.h"
@@ -44,12 +45,6 @@ static bool grace_over(void *context, uint64_t number)
     return number <= *(uint64_t *)context;
 }
 
-static void die(const struct tern_error *error)
-{
-    fprintf(stderr, "filters: %s\n", error->message);
-    exit(1);
-}
-
 /* Payload: `share`, 0 to 999 in turn, so that `share < 5` lets 0.5 % through. */
 static struct tern_graph *build(const struct points *points, uint32_t count)
 {
@@ -74,7 +69,7 @@ static struct tern_graph *build(const struct points *points, uint32_t count)
     if (object == MAP_FAILED ||
         tern_graph_format(object, length, &shape, &parameters, store_id, &host, &error) != 0 ||
         tern_graph_open(&graph, object, length, &host, &error) != 0)
-        die(&error);
+        program_fail("collection", error.message);
     for (uint32_t i = 0; i < count; i++) {
         char label[16];
         struct tern_graph_value payload[2] = {{.present = true, .u64 = i * 7ull % 1000},
@@ -83,7 +78,7 @@ static struct tern_graph *build(const struct points *points, uint32_t count)
         payload[1].string.length = (uint32_t)snprintf(label, sizeof label, "label%u", i % 50);
         payload[1].string.bytes = label;
         if (tern_graph_put(graph, i, i + 1, points_at(points, i), payload, &error) != 0)
-            die(&error);
+            program_fail("collection", error.message);
     }
     tern_graph_link(graph);
     printf("%u vectors of %u dimensions, built in %.1f s\n", count, points->dim,

@@ -45,19 +45,19 @@ static void write_plain_rules(const char *name, uint32_t count)
  */
 static void aim(struct snapshot_request *request, uint32_t index, uint32_t count, uint64_t *seed)
 {
-    struct tern_address address = tern_address_from_v4(0xc0000200u | (snapshot_random(seed) & 255));
+    struct tern_address address = tern_address_from_v4(0xc0000200u | (program_random(seed) & 255));
     uint64_t user = 999;
 
     memset(request, 0, sizeof *request);
     snprintf(request->host, SNAPSHOT_TEXT_BYTES, "other%u.example",
-             (unsigned)(snapshot_random(seed) % 1000));
+             (unsigned)(program_random(seed) % 1000));
     snprintf(request->path, SNAPSHOT_TEXT_BYTES, "/other%u/index",
-             (unsigned)(snapshot_random(seed) % 1000));
+             (unsigned)(program_random(seed) % 1000));
     if (index < count) {
         switch (index % 5) {
         case 0:
             address = tern_address_from_v4(0x0a000000u | (index >> 8) << 16 | (index & 255) << 8 |
-                                           (snapshot_random(seed) & 255));
+                                           (program_random(seed) & 255));
             break;
         case 1:
             snprintf(request->host, SNAPSHOT_TEXT_BYTES, "h%u.example", index);
@@ -69,7 +69,7 @@ static void aim(struct snapshot_request *request, uint32_t index, uint32_t count
             snprintf(request->path, SNAPSHOT_TEXT_BYTES, "/other/index.x%u", index);
             break;
         default:
-            user = index * 1000ull + snapshot_random(seed) % 500;
+            user = index * 1000ull + program_random(seed) % 500;
             break;
         }
     }
@@ -125,7 +125,7 @@ static void decide_alone(struct set *set, uint32_t decisions, double overhead_ns
         uint32_t count = decisions - done < REQUESTS ? decisions - done : REQUESTS;
 
         for (uint32_t i = 0; i < count; i++)
-            aim(&set->requests[i], (uint32_t)(snapshot_random(&set->seed) % (set->rules + 1)),
+            aim(&set->requests[i], (uint32_t)(program_random(&set->seed) % (set->rules + 1)),
                 set->rules, &set->seed);
         snapshot_decide_alone(&set->snapshot, set->requests, count, overhead_ns, costs + done);
     }
@@ -146,17 +146,17 @@ static void measure_growth(uint32_t many_rules, uint32_t decisions)
             struct set *set = &sets[(round + turn) % 2];
 
             decide_alone(set, decisions, overhead_ns, costs);
-            set->p50_ns[round] = snapshot_quantile(costs, decisions, 0.5);
-            set->p99_ns[round] = snapshot_quantile(costs, decisions, 0.99);
+            set->p50_ns[round] = program_quantile(costs, decisions, 0.5);
+            set->p99_ns[round] = program_quantile(costs, decisions, 0.99);
         }
         ratio[round] = sets[1].p99_ns[round] / sets[0].p99_ns[round];
     }
     print_compiled(&sets[1].snapshot);
-    printf("figure p50-10-ns %.1f ns\n", snapshot_median(sets[0].p50_ns, ROUNDS));
-    printf("figure p99-10-ns %.1f ns\n", snapshot_median(sets[0].p99_ns, ROUNDS));
-    printf("figure p50-many-ns %.1f ns\n", snapshot_median(sets[1].p50_ns, ROUNDS));
-    printf("figure p99-many-ns %.1f ns\n", snapshot_median(sets[1].p99_ns, ROUNDS));
-    printf("figure p99-ratio %.2f times p99 of %u rules over 10\n", snapshot_median(ratio, ROUNDS),
+    printf("figure p50-10-ns %.1f ns\n", program_median(sets[0].p50_ns, ROUNDS));
+    printf("figure p99-10-ns %.1f ns\n", program_median(sets[0].p99_ns, ROUNDS));
+    printf("figure p50-many-ns %.1f ns\n", program_median(sets[1].p50_ns, ROUNDS));
+    printf("figure p99-many-ns %.1f ns\n", program_median(sets[1].p99_ns, ROUNDS));
+    printf("figure p99-ratio %.2f times p99 of %u rules over 10\n", program_median(ratio, ROUNDS),
            many_rules);
     free_set(&sets[0]);
     free_set(&sets[1]);
@@ -188,7 +188,7 @@ int main(int argc, char **argv)
     }
     if (rules == 0 || rules > TERN_RULES_MAX)
         return usage();
-    snapshot_start("growth");
+    snapshot_start();
     if (config == NULL) {
         measure_growth(rules, decisions);
     } else {

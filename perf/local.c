@@ -39,14 +39,6 @@ struct requests {
     uint32_t count;
 };
 
-static const char *program = "local";
-
-static _Noreturn void fail(const char *what, const char *why)
-{
-    fprintf(stderr, "%s: %s: %s\n", program, what, why);
-    exit(1);
-}
-
 /* ---- Requests ---- */
 
 /* A cell is not terminated: a bounded copy that is. */
@@ -54,7 +46,7 @@ static const char *terminated(char copy[TERN_ADDRESS_TEXT + TERN_NAME_MAX], cons
                               size_t length)
 {
     if (length >= TERN_ADDRESS_TEXT + TERN_NAME_MAX)
-        fail("requests", "a cell is too long for its type");
+        program_fail("requests", "a cell is too long for its type");
     memcpy(copy, text, length);
     copy[length] = '\0';
     return copy;
@@ -71,7 +63,7 @@ static void parse_value(struct value *value, unsigned type, const char *text, si
     switch (type) {
     case TERN_TYPE_IP:
         if (tern_address_parse(text, length, &value->address) != 0)
-            fail("no address", text);
+            program_fail("no address", text);
         value->length = tern_address_to_bytes(value->address, value->bytes);
         break;
     case TERN_TYPE_U64:
@@ -96,11 +88,11 @@ static void read_columns(struct requests *requests, const struct tern_local_cont
         char copy[TERN_ADDRESS_TEXT + TERN_NAME_MAX];
 
         if (i == FIELDS_MAX)
-            fail("requests", "too many columns");
+            program_fail("requests", "too many columns");
         terminated(copy, requests->csv.cells[i], requests->csv.lengths[i]);
         column->field = tern_local_field(context, copy);
         if (column->field < 0)
-            fail("no such field", copy);
+            program_fail("no such field", copy);
         column->type = tern_local_schema(context)->fields[column->field - 1].type;
     }
 }
@@ -114,7 +106,7 @@ static void read_requests(struct requests *requests, const char *path,
 
     if (load_csv_open(path, &requests->csv, &error) != 0 ||
         load_csv_next(&requests->csv, &error) != 1)
-        fail(path, error.message);
+        program_fail(path, error.message);
     read_columns(requests, context);
     while ((more = load_csv_next(&requests->csv, &error)) == 1) {
         if (requests->count == capacity) {
@@ -122,10 +114,10 @@ static void read_requests(struct requests *requests, const char *path,
             requests->values = realloc(requests->values, (size_t)capacity * requests->column_count *
                                                              sizeof *requests->values);
             if (requests->values == NULL)
-                fail(path, "no memory");
+                program_fail(path, "no memory");
         }
         if (requests->csv.count != requests->column_count)
-            fail(path, "a row of other columns than the header");
+            program_fail(path, "a row of other columns than the header");
         for (unsigned i = 0; i < requests->column_count; i++)
             parse_value(&requests->values[(size_t)requests->count * requests->column_count + i],
                         requests->columns[i].type, requests->csv.cells[i],
@@ -133,7 +125,7 @@ static void read_requests(struct requests *requests, const char *path,
         requests->count++;
     }
     if (more < 0 || requests->count == 0)
-        fail(path, more < 0 ? error.message : "no requests");
+        program_fail(path, more < 0 ? error.message : "no requests");
 }
 
 static inline void add_item(struct tern_request *request, const struct requests *requests,
@@ -186,14 +178,14 @@ static void open_reader(struct reader *reader, const char *run_dir)
 
     if (tern_local_open(run_dir, &options, &reader->local, &error) != 0 ||
         tern_local_context_open(reader->local, &reader->context, &error) != 0)
-        fail(run_dir, error.message);
+        program_fail(run_dir, error.message);
     if (tern_request_new_for(tern_local_schema(reader->context), 0, &reader->request) != 0)
-        fail(run_dir, "no memory");
+        program_fail(run_dir, "no memory");
 }
 
 static uint64_t sum_of(const struct tern_decision *decision)
 {
-    return snapshot_mix((uint64_t)decision->verdict.rule << 8 | decision->verdict.action);
+    return program_mix((uint64_t)decision->verdict.rule << 8 | decision->verdict.action);
 }
 
 static void decide(struct reader *reader, struct tern_decision *decisions)
@@ -201,7 +193,7 @@ static void decide(struct reader *reader, struct tern_decision *decisions)
     struct tern_error error;
 
     if (tern_local_decide(reader->context, reader->request, decisions, &error) != 0)
-        fail("decide", error.message);
+        program_fail("decide", error.message);
 }
 
 /* One request at a time, all that a program does for one; `costs` gets each. */
@@ -253,22 +245,22 @@ static void measure(struct reader *reader, const struct requests *requests, unsi
     uint64_t checksum;
 
     if (costs == NULL || p50 == NULL)
-        fail("measure", "no memory");
+        program_fail("measure", "no memory");
     p99 = p50 + rounds;
     batch = p99 + rounds;
     checksum = measure_alone(reader, requests, overhead_ns, costs); /* warms up */
     for (unsigned round = 0; round < rounds; round++) {
         uint64_t again = measure_alone(reader, requests, overhead_ns, costs), batched = 0;
 
-        p50[round] = snapshot_quantile(costs, requests->count, 0.5);
-        p99[round] = snapshot_quantile(costs, requests->count, 0.99);
+        p50[round] = program_quantile(costs, requests->count, 0.5);
+        p99[round] = program_quantile(costs, requests->count, 0.99);
         batch[round] = measure_batches(reader, requests, &batched);
         if (again != checksum || batched != checksum)
-            fail("checksum", "the same requests were answered differently");
+            program_fail("checksum", "the same requests were answered differently");
     }
-    printf("figure local-p50 %.1f ns\n", snapshot_median(p50, rounds));
-    printf("figure local-p99 %.1f ns\n", snapshot_median(p99, rounds));
-    printf("figure local-batch %.1f ns\n", snapshot_median(batch, rounds));
+    printf("figure local-p50 %.1f ns\n", program_median(p50, rounds));
+    printf("figure local-p99 %.1f ns\n", program_median(p99, rounds));
+    printf("figure local-batch %.1f ns\n", program_median(batch, rounds));
     printf("checksum %016llx over %u requests\n", (unsigned long long)checksum, requests->count);
     free(p50);
     free(costs);
@@ -338,7 +330,7 @@ int main(int argc, char **argv)
         return 2;
     }
     if (is_small) {
-        snapshot_start(program);
+        snapshot_start();
         run_dir = make_instance(&snapshot);
     }
     open_reader(&reader, run_dir);

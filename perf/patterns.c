@@ -77,7 +77,7 @@ static struct agents make_agents(uint32_t count, uint32_t kinds, uint32_t patter
     if (text == NULL)
         abort();
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t kind = kinds == count ? i : (uint32_t)(snapshot_random(&seed) % kinds);
+        uint32_t kind = kinds == count ? i : (uint32_t)(program_random(&seed) % kinds);
 
         end +=
             kind % 5 == 0
@@ -140,7 +140,7 @@ static void report(struct snapshot *snapshot, const char *name, const struct age
     for (unsigned i = 0; i < ROUNDS; i++)
         rounds[i] = measure(snapshot, agents, &matched);
     printf("figure %s-ns %.1f ns a decision, %u agents, %.1f %% crawlers\n", name,
-           snapshot_median(rounds, ROUNDS), agents->count, 100.0 * matched / agents->count);
+           program_median(rounds, ROUNDS), agents->count, 100.0 * matched / agents->count);
     *snapshot_checksum() = *snapshot_checksum() * 31 + matched;
 }
 
@@ -153,7 +153,7 @@ int main(int argc, char **argv)
     struct agents repeating, distinct;
     struct snapshot snapshot;
 
-    snapshot_start("patterns");
+    snapshot_start();
     write_config(given ? files[0] : NULL, patterns);
     snapshot_open(&snapshot, snapshot_path("patterns", ".yaml"), "patterns");
     repeating = given ? split(read_file(files[1])) : make_agents(count, count / 50, patterns);

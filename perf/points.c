@@ -1,43 +1,25 @@
 #include "perf/points.h"
 
+#include "perf/program.h"
+
 #include <math.h>
 
 #define CENTERS 100u
 
-uint64_t points_random(uint64_t *seed)
-{
-    uint64_t z = (*seed += 0x9e3779b97f4a7c15ull);
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
 float points_normal(uint64_t *seed)
 {
-    double u = ((double)(points_random(seed) >> 11) + 1) / 9007199254740993.0;
-    double v = (double)(points_random(seed) >> 11) / 9007199254740992.0;
+    double u = ((double)(program_random(seed) >> 11) + 1) / 9007199254740993.0;
+    double v = (double)(program_random(seed) >> 11) / 9007199254740992.0;
 
     return (float)(sqrt(-2 * log(u)) * cos(6.283185307179586 * v));
 }
 
-static void *allocate(size_t bytes)
-{
-    void *memory = malloc(bytes + 1);
-
-    if (memory == NULL) {
-        fputs("no memory for the vectors\n", stderr);
-        exit(1);
-    }
-    return memory;
-}
-
 struct points points_generate(uint32_t count, uint32_t dim, uint64_t seed)
 {
-    struct points points = {allocate(sizeof(float) * count * dim), count, dim};
+    struct points points = {program_memory(sizeof(float) * count * dim), count, dim};
 
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t center = 1000 + points_random(&seed) % CENTERS;
+        uint64_t center = 1000 + program_random(&seed) % CENTERS;
 
         for (uint32_t d = 0; d < dim; d++)
             points.values[(size_t)i * dim + d] = points_normal(&center) + points_normal(&seed);
@@ -52,24 +34,20 @@ struct points points_read(const char *path, uint32_t dim, uint32_t most)
     struct points points = {.dim = dim};
     long length = 0;
 
-    if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) < (long)row) {
-        fprintf(stderr, "%s: no vectors of %u dimensions\n", path, dim);
-        exit(1);
-    }
+    if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) < (long)row)
+        program_fail(path, "no vectors of so many dimensions");
     rewind(file);
     points.count = (uint32_t)tern_min_u64((size_t)length / row, most);
-    points.values = allocate(row * points.count);
-    if (fread(points.values, row, points.count, file) != points.count) {
-        perror(path);
-        exit(1);
-    }
+    points.values = program_memory(row * points.count);
+    if (fread(points.values, row, points.count, file) != points.count)
+        program_fail(path, "cannot be read");
     fclose(file);
     return points;
 }
 
 void points_multiply(struct points *points, uint32_t count, uint64_t seed)
 {
-    struct points more = {allocate(sizeof(float) * count * points->dim), count, points->dim};
+    struct points more = {program_memory(sizeof(float) * count * points->dim), count, points->dim};
 
     for (uint32_t i = 0; i < count; i++) {
         const float *from = points_at(points, i % points->count);
@@ -90,7 +68,7 @@ void points_shuffle(struct points points, uint64_t seed)
 {
     for (uint32_t i = points.count - 1; i > 0; i--) {
         float *a = points.values + (size_t)i * points.dim;
-        float *b = points.values + points_random(&seed) % (i + 1) * points.dim;
+        float *b = points.values + program_random(&seed) % (i + 1) * points.dim;
 
         for (uint32_t d = 0; d < points.dim; d++) {
             float kept = a[d];

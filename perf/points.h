@@ -9,8 +9,7 @@ struct points {
     uint32_t count, dim;
 };
 
-/* splitmix64 (Steele, Lea, Flood 2014). */
-uint64_t points_random(uint64_t *seed);
+/* A normal number. */
 float points_normal(uint64_t *seed);
 
 /* Normal numbers around a hundred centers, the same for the same seed. */

@@ -2,19 +2,13 @@
 
 #include "perf/chain.h"
 
+#include <errno.h>
 #include <ftw.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static uint64_t checksum;
 static char folder[64];
-static const char *program;
-
-static void fail(const char *what, const struct tern_error *error)
-{
-    fprintf(stderr, "%s: %s: %s\n", program, what, error->message);
-    exit(1);
-}
 
 static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *place)
 {
@@ -29,14 +23,11 @@ static void remove_folder(void)
     nftw(folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-void snapshot_start(const char *name)
+void snapshot_start(void)
 {
-    program = name;
     strcpy(folder, "/dev/shm/tern-perf-XXXXXX");
-    if (mkdtemp(folder) == NULL) {
-        perror(folder);
-        exit(1);
-    }
+    if (mkdtemp(folder) == NULL)
+        program_fail(folder, strerror(errno));
     atexit(remove_folder);
 }
 
@@ -48,36 +39,20 @@ const char *snapshot_path(const char *name, const char *suffix)
     return path;
 }
 
-uint64_t snapshot_mix(uint64_t z)
-{
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
-uint64_t snapshot_random(uint64_t *seed)
-{
-    return snapshot_mix(*seed += 0x9e3779b97f4a7c15ull);
-}
-
 FILE *snapshot_create(const char *name)
 {
     const char *path = snapshot_path(name, "");
     FILE *file = fopen(path, "we");
 
-    if (file == NULL) {
-        perror(path);
-        exit(1);
-    }
+    if (file == NULL)
+        program_fail(path, strerror(errno));
     return file;
 }
 
 void snapshot_finish(FILE *file)
 {
-    if (fclose(file) != 0) {
-        perror(program);
-        exit(1);
-    }
+    if (fclose(file) != 0)
+        program_fail("a file", strerror(errno));
 }
 
 void snapshot_write_head(FILE *file)
@@ -109,12 +84,12 @@ void snapshot_open(struct snapshot *snapshot, const char *config_path, const cha
                             &error) != 0) {
         if (tern_diagnostics_print(&diagnostics, &text) == 0)
             fwrite(text.data, 1, text.length, stderr);
-        fail(name, &error);
+        program_fail(name, error.message);
     }
     if (tern_arena_open(run_dir, &snapshot->arena, &error) != 0 ||
         tern_view_open(&snapshot->arena, tern_arena_root(&snapshot->arena), NULL, &snapshot->view,
                        &error) != 0)
-        fail(name, &error);
+        program_fail(name, error.message);
     if (tern_scratch_new(&snapshot->scratch) != 0 ||
         tern_scratch_prepare(snapshot->scratch, snapshot->view->rules) != 0)
         abort();
@@ -152,29 +127,6 @@ void snapshot_set_rest(struct snapshot_request *request, struct tern_address add
     snapshot_set_string(request, SNAPSHOT_PATH, request->path);
 }
 
-static int compare_floats(const void *a, const void *b)
-{
-    float left = *(const float *)a, right = *(const float *)b;
-
-    return (left > right) - (left < right);
-}
-
-double snapshot_quantile(float *values, size_t count, double fraction)
-{
-    qsort(values, count, sizeof *values, compare_floats);
-    return values[(size_t)(fraction * (double)(count - 1))];
-}
-
-double snapshot_median(const double *values, unsigned count)
-{
-    float copy[64];
-
-    assert(count <= TERN_COUNT(copy));
-    for (unsigned i = 0; i < count; i++)
-        copy[i] = (float)values[i];
-    return snapshot_quantile(copy, count, 0.5);
-}
-
 double snapshot_clock_ns(void)
 {
     float costs[1001];
@@ -184,14 +136,15 @@ double snapshot_clock_ns(void)
 
         costs[i] = (float)(tern_chain_now_ns() - started);
     }
-    return snapshot_quantile(costs, TERN_COUNT(costs), 0.5);
+    return program_quantile(costs, TERN_COUNT(costs), 0.5);
 }
 
 void snapshot_check(const struct snapshot_request *request, const struct tern_verdict *verdict)
 {
-    checksum += snapshot_mix((uint64_t)verdict->rule << 8 | verdict->action);
+    checksum += program_mix((uint64_t)verdict->rule << 8 | verdict->action);
     if (request->rule != SNAPSHOT_ANY && request->rule != verdict->rule) {
-        fprintf(stderr, "%s: rule %u decided, not %u\n", program, verdict->rule, request->rule);
+        fprintf(stderr, "%s: rule %u decided, not %u\n", program_invocation_short_name,
+                verdict->rule, request->rule);
         exit(1);
     }
 }

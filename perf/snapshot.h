@@ -4,6 +4,7 @@
 #define TERN_PERF_SNAPSHOT_H
 
 #include "controlplane/apply.h"
+#include "perf/program.h"
 #include "shared/address.h"
 #include "shared/view.h"
 
@@ -31,9 +32,8 @@ struct snapshot {
     struct tern_apply_result result; /* without its lists */
 };
 
-/* Makes a folder on tmpfs (the arena must be there), gone when the program ends. `program` stands
- * before messages. */
-void snapshot_start(const char *program);
+/* Makes a folder on tmpfs (the arena must be there), gone when the program ends. */
+void snapshot_start(void);
 /* A path in it; the text lives until the next call. */
 const char *snapshot_path(const char *name, const char *suffix);
 
@@ -67,13 +67,5 @@ uint64_t *snapshot_checksum(void);
 
 /* What reading the clock twice costs by itself. */
 double snapshot_clock_ns(void);
-/* Sorts. */
-double snapshot_quantile(float *values, size_t count, double fraction);
-double snapshot_median(const double *values, unsigned count);
-
-/* splitmix64 (Steele, Lea, Flood 2014): its last step, as the i-th key of a table; its next number.
- */
-uint64_t snapshot_mix(uint64_t z);
-uint64_t snapshot_random(uint64_t *seed);
 
 #endif

@@ -9,6 +9,7 @@
  */
 #include "controlplane/build/table.h"
 #include "perf/chain.h"
+#include "perf/program.h"
 #include "shared/limits.h"
 
 struct shape {
@@ -32,29 +33,10 @@ static inline uint64_t after(uint64_t value, uint64_t answer)
     return value + (answer >> 40);
 }
 
-static uint64_t next_random(uint64_t *seed) /* splitmix64 */
-{
-    uint64_t z = (*seed += 0x9e3779b97f4a7c15ull);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
 static void check(int status)
 {
-    if (status != 0) {
-        fprintf(stderr, "tables: %s\n", tern_error_text(status));
-        exit(1);
-    }
-}
-
-static void *allocate(size_t bytes)
-{
-    void *memory = NULL;
-
-    if (posix_memalign(&memory, TERN_PAGE, bytes) != 0)
-        check(TERN_ENOMEM);
-    return memory;
+    if (status != 0)
+        program_fail("table", tern_error_text(status));
 }
 
 /* Finishes and opens; returns the section, for the caller to free once the table is done with. */
@@ -72,7 +54,7 @@ static uint8_t *finish(struct tern_table_builder *builder, struct tern_table *ta
     built = tern_chain_now_ns();
     tern_table_builder_free(builder);
     length = buffer.length;
-    section = allocate(length);
+    section = program_memory(length);
     memcpy(section, buffer.data, length);
     tern_buffer_free(&buffer);
     printf("%s: %llu keys, %.2f MiB, %.2f bytes a key, packed in %.0f ms\n", name,
@@ -175,7 +157,7 @@ static uint64_t exact_vector(const struct run *run)
 static void run_exact(const struct shape *shape, enum tern_table_kind kind)
 {
     struct tern_table_builder *builder = new_builder(kind, TERN_TYPE_U64);
-    uint64_t *keys = allocate(shape->queries * sizeof *keys), seed = 1;
+    uint64_t *keys = program_memory(shape->queries * sizeof *keys), seed = 1;
     struct tern_table table;
     const struct run run = {&table, keys, shape->queries};
     double chain_ns;
@@ -189,11 +171,11 @@ static void run_exact(const struct shape *shape, enum tern_table_kind kind)
     section = finish(builder, &table, &bytes, tern_table_kind_name(kind));
     chain_ns = chain(bytes, shape->queries);
     for (uint32_t i = 0; i < shape->queries; i++)
-        keys[i] = next_random(&seed) % shape->exact_keys * 2654435761ull;
+        keys[i] = program_random(&seed) % shape->exact_keys * 2654435761ull;
     measure("hit, one", exact_one, &run, chain_ns);
     measure("hit, vector", exact_vector, &run, chain_ns);
     for (uint32_t i = 0; i < shape->queries; i++)
-        keys[i] = next_random(&seed) | 1ull << 63;
+        keys[i] = program_random(&seed) | 1ull << 63;
     measure("miss, one", exact_one, &run, chain_ns);
     measure("miss, vector", exact_vector, &run, chain_ns);
     free(keys);
@@ -236,14 +218,14 @@ static uint64_t prefix_vector(const struct run *run)
 /* Sizes as in a routing table: IPv4 /16 … /24, most of them small; IPv6 /29 … /48. */
 static struct tern_address_range random_range(bool v6, uint64_t *seed)
 {
-    uint64_t random = next_random(seed);
+    uint64_t random = program_random(seed);
     struct tern_address_range range;
 
     if (v6) {
         unsigned length = (unsigned)(random % 4 == 0 ? 29 + random / 4 % 4 : 33 + random / 4 % 16);
         uint64_t block = 0x2400 + random / 64 % 8 * 0x100 + random / 512 % 16;
 
-        range.first.high = block << 48 | (next_random(seed) & 0xffffffffffff);
+        range.first.high = block << 48 | (program_random(seed) & 0xffffffffffff);
         range.first.high &= ~(UINT64_MAX >> length);
         range.first.low = 0;
         range.last.high = range.first.high | UINT64_MAX >> length;
@@ -262,8 +244,8 @@ static void run_prefix(const struct shape *shape)
 {
     struct tern_table_builder *builder = new_builder(TERN_TABLE_PREFIX_MAP, TERN_TYPE_IP);
     uint32_t count = shape->v4_ranges + shape->v6_ranges;
-    struct tern_address_range *ranges = allocate(count * sizeof *ranges);
-    struct tern_address *addresses = allocate(shape->queries * sizeof *addresses);
+    struct tern_address_range *ranges = program_memory(count * sizeof *ranges);
+    struct tern_address *addresses = program_memory(shape->queries * sizeof *addresses);
     struct tern_table table;
     const struct run run = {&table, addresses, shape->queries};
     uint64_t seed = 2;
@@ -272,7 +254,7 @@ static void run_prefix(const struct shape *shape)
     uint8_t *section;
 
     for (uint32_t i = 0; i < count; i++) {
-        const union tern_value cell = {.u64 = next_random(&seed) % 80000};
+        const union tern_value cell = {.u64 = program_random(&seed) % 80000};
 
         ranges[i] = random_range(i >= shape->v4_ranges, &seed);
         check(tern_table_builder_add_range(builder, &ranges[i], &cell, 1));
@@ -280,13 +262,13 @@ static void run_prefix(const struct shape *shape)
     section = finish(builder, &table, &bytes, "prefix_map");
     chain_ns = chain(bytes, shape->queries);
     for (uint32_t i = 0; i < shape->queries; i++)
-        addresses[i] = tern_address_from_v4((uint32_t)next_random(&seed));
+        addresses[i] = tern_address_from_v4((uint32_t)program_random(&seed));
     measure("IPv4, any address, one", prefix_one, &run, chain_ns);
     measure("IPv4, any address, vector", prefix_vector, &run, chain_ns);
     for (uint32_t i = 0; i < shape->queries; i++) {
-        addresses[i] = ranges[shape->v4_ranges + next_random(&seed) % shape->v6_ranges].first;
-        addresses[i].high += next_random(&seed) & 0xffff;
-        addresses[i].low = next_random(&seed);
+        addresses[i] = ranges[shape->v4_ranges + program_random(&seed) % shape->v6_ranges].first;
+        addresses[i].high += program_random(&seed) & 0xffff;
+        addresses[i].low = program_random(&seed);
     }
     measure("IPv6, in or near ranges, one", prefix_one, &run, chain_ns);
     measure("IPv6, in or near ranges, vector", prefix_vector, &run, chain_ns);
@@ -310,7 +292,7 @@ static struct host make_host(uint32_t number)
     struct host host;
 
     host.length = (uint8_t)snprintf((char *)host.name, sizeof host.name, "s%llx-%x.%s",
-                                    (unsigned long long)next_random(&seed) % 0xffffff, number,
+                                    (unsigned long long)program_random(&seed) % 0xffffff, number,
                                     tops[number % 4]);
     return host;
 }
@@ -354,7 +336,7 @@ static uint64_t domain_vector(const struct run *run)
 static void run_domain(const struct shape *shape)
 {
     struct tern_table_builder *builder = new_builder(TERN_TABLE_DOMAIN_SET, TERN_TYPE_STRING);
-    struct host *hosts = allocate(shape->queries * sizeof *hosts);
+    struct host *hosts = program_memory(shape->queries * sizeof *hosts);
     struct tern_table table;
     const struct run run = {&table, hosts, shape->queries};
     uint64_t seed = 3;
@@ -370,7 +352,7 @@ static void run_domain(const struct shape *shape)
     section = finish(builder, &table, &bytes, "domain_set");
     chain_ns = chain(bytes, shape->queries);
     for (uint32_t i = 0; i < shape->queries; i++) {
-        struct host host = make_host((uint32_t)(next_random(&seed) % (2 * shape->names)));
+        struct host host = make_host((uint32_t)(program_random(&seed) % (2 * shape->names)));
         hosts[i].length = (uint8_t)snprintf((char *)hosts[i].name, sizeof hosts[i].name, "www.%s",
                                             (const char *)host.name);
     }

@@ -30,7 +30,7 @@ struct kind {
 /* A request without what any rule asks for. */
 static void blank(struct snapshot_request *request, uint64_t *seed)
 {
-    uint64_t chance = snapshot_random(seed);
+    uint64_t chance = program_random(seed);
 
     memset(request, 0, sizeof *request);
     snprintf(request->host, SNAPSHOT_TEXT_BYTES, "www%u.test", (unsigned)(chance % 5000));
@@ -136,7 +136,7 @@ static void write_exact_text(FILE *file, uint32_t i)
 static void aim_exact_text(struct snapshot_request *request, uint32_t i)
 {
     snprintf(request->token, SNAPSHOT_TEXT_BYTES, "tok-%016llx",
-             (unsigned long long)snapshot_mix(i));
+             (unsigned long long)program_mix(i));
     set_token(request);
 }
 
@@ -234,7 +234,7 @@ static void write_tables(const struct shape *shape)
 
     fputs("id,group\n", users);
     for (uint32_t i = 0; i < shape->keys; i++) {
-        fprintf(tokens, "tok-%016llx\n", (unsigned long long)snapshot_mix(i));
+        fprintf(tokens, "tok-%016llx\n", (unsigned long long)program_mix(i));
         fprintf(users, "%u,%u\n", i, i % shape->rules);
         fprintf(nets, "%u.%u.%u.0/25\n", 11 + (i >> 16), i >> 8 & 255, i & 255);
         fprintf(names, "s%u.example\n", i);
@@ -305,7 +305,7 @@ static void measure(const struct kind *kind, const struct shape *shape)
     write_config(kind, rules);
     snapshot_open(&snapshot, snapshot_path("units", ".yaml"), kind->name);
     for (uint32_t i = 0; i < shape->requests; i++) {
-        uint64_t chance = snapshot_random(&seed);
+        uint64_t chance = program_random(&seed);
         uint32_t target = (uint32_t)(chance % (kind->one_rule ? shape->keys : rules));
         bool hit = chance >> 63 != 0;
 
@@ -340,7 +340,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: units [--small]\n");
         return 2;
     }
-    snapshot_start("units");
+    snapshot_start();
     write_tables(shape);
     for (unsigned i = 0; i < TERN_COUNT(kinds); i++)
         measure(&kinds[i], shape);

@@ -11,6 +11,7 @@
  * vectors are written as fast as they are taken. Prints one line of JSON. */
 #include "clients/c/tern.h"
 #include "clients/c/tern_vectors.h"
+#include "perf/program.h"
 #include "shared/clock.h"
 
 #include <errno.h>
@@ -43,12 +44,6 @@ static uint32_t dim;
 static uint64_t searched, missed;
 static uint64_t *search_ns;
 
-static _Noreturn void die(const char *what, const struct tern_error *error)
-{
-    fprintf(stderr, "perf-upsert: %s: %s\n", what, error->message);
-    exit(1);
-}
-
 /* The vector of an id, the same every time: normal, so that no two resemble each other. */
 static void make_vector(uint64_t id, float *values)
 {
@@ -57,13 +52,8 @@ static void make_vector(uint64_t id, float *values)
     for (uint32_t i = 0; i < dim; i++) {
         double sum = 0;
 
-        for (unsigned k = 0; k < 4; k++) { /* four uniform ones are normal enough */
-            uint64_t z = (state += 0x9e3779b97f4a7c15ull);
-
-            z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-            z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-            sum += (double)((z ^ (z >> 31)) >> 11) / 9007199254740992.0 - 0.5;
-        }
+        for (unsigned k = 0; k < 4; k++) /* four uniform ones are normal enough */
+            sum += (double)(program_random(&state) >> 11) / 9007199254740992.0 - 0.5;
         values[i] = (float)sum;
     }
 }
@@ -73,11 +63,9 @@ static void collect(struct tern_vectors *vectors, struct tern_vectors_ack *ack)
     struct tern_error error;
 
     if (tern_vectors_collect(vectors, ack, &error) != 0)
-        die("no acknowledgement", &error);
-    if (ack->rc != 0) {
-        tern_error_set(&error, ack->rc, "%s", ack->message);
-        die("refused", &error);
-    }
+        program_fail("no acknowledgement", error.message);
+    if (ack->rc != 0)
+        program_fail("refused", ack->message);
 }
 
 static double fill(struct tern_vectors *vectors)
@@ -99,7 +87,7 @@ static double fill(struct tern_vectors *vectors)
         while ((rc = tern_vectors_upsert(vectors, items, count, NULL, &error)) == TERN_EAGAIN)
             collect(vectors, &ack);
         if (rc != 0)
-            die("cannot fill", &error);
+            program_fail("cannot fill", error.message);
     }
     while (tern_vectors_in_flight(vectors) != 0)
         collect(vectors, &ack);
@@ -138,7 +126,7 @@ static void *search_main(void *argument)
         make_vector(id, values);
         began_ns = tern_clock_now_ns();
         if (tern_client_search(client, &search, &hit, &count, &error) != 0)
-            die("cannot search", &error);
+            program_fail("cannot search", error.message);
         search_ns[searched++] = tern_clock_now_ns() - began_ns;
         missed += count == 0 || hit.id != id;
     }
@@ -190,7 +178,7 @@ static void write_all(struct tern_vectors *vectors, uint64_t count, uint64_t *ac
             late_ns[sent] = now_ns - next_ns;
             due_ns[sent++] = next_ns;
             if (tern_vectors_upsert(vectors, &item, 1, NULL, &error) != 0)
-                die("cannot write", &error);
+                program_fail("cannot write", error.message);
             continue;
         }
         if (sent < count && !full) {
@@ -280,7 +268,7 @@ int main(int argc, char **argv)
     parse(argc, argv);
     if (tern_vectors_open(options.control, options.collection, &flight, &vectors, &error) != 0 ||
         tern_client_open(options.target, &patient, &client, &error) != 0)
-        die("cannot connect", &error);
+        program_fail("cannot connect", error.message);
     dim = tern_vectors_collection(vectors)->dim;
     count = (uint64_t)((double)options.rate * options.seconds);
     count = count == 0 ? 1 : count;
@@ -288,11 +276,9 @@ int main(int argc, char **argv)
     late_ns = calloc(count, sizeof *late_ns);
     search_ns = calloc(count, sizeof *search_ns);
     filled_s = fill(vectors);
-    if (ack_ns == NULL || search_ns == NULL ||
-        pthread_create(&searcher, NULL, search_main, client) != 0) {
-        fputs("perf-upsert: no memory, or no thread\n", stderr);
-        exit(1);
-    }
+    if (ack_ns == NULL || late_ns == NULL || search_ns == NULL ||
+        pthread_create(&searcher, NULL, search_main, client) != 0)
+        program_fail("start", "no memory, or no thread");
     write_all(vectors, count, ack_ns, late_ns);
     pthread_mutex_lock(&found.mutex);
     found.ended = true;

@@ -16,6 +16,7 @@
  * Prints `figure NAME VALUE` lines: PEER-efN-recall, PEER-efN-qps, PEER-build (inserts/s), and
  * interpolated PEER-qps-95 and -99; and a checksum of tern's answers. */
 #include "perf/points.h"
+#include "perf/program.h"
 #include "perf/vector_peer.h"
 #include "shared/base.h"
 
@@ -52,17 +53,6 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-static void *allocate(size_t bytes)
-{
-    void *memory = aligned_alloc(64, tern_align_up(bytes + 1, 64));
-
-    if (memory == NULL) {
-        fprintf(stderr, "vector: out of memory\n");
-        exit(1);
-    }
-    return memory;
-}
-
 static struct vector_set read_rows(const struct options *options, const char *path, uint32_t most)
 {
     FILE *file = fopen(path, "rb");
@@ -72,25 +62,21 @@ static struct vector_set read_rows(const struct options *options, const char *pa
     float *rows;
     long length;
 
-    if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) < 0) {
-        fprintf(stderr, "vector: cannot read %s\n", path);
-        exit(1);
-    }
+    if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) < 0)
+        program_fail(path, "cannot be read");
     set.count = (uint32_t)((size_t)length / row);
     if (most != 0 && set.count > most)
         set.count = most;
     rewind(file);
-    bytes = allocate(row * set.count);
-    if (fread(bytes, row, set.count, file) != set.count) {
-        fprintf(stderr, "vector: cannot read %s\n", path);
-        exit(1);
-    }
+    bytes = program_memory(row * set.count);
+    if (fread(bytes, row, set.count, file) != set.count)
+        program_fail(path, "cannot be read");
     fclose(file);
     if (!options->bytes) {
         set.rows = (const float *)(const void *)bytes;
         return set;
     }
-    rows = allocate(sizeof *rows * options->dim * set.count);
+    rows = program_memory(sizeof *rows * options->dim * set.count);
     for (size_t i = 0; i < (size_t)options->dim * set.count; i++)
         rows[i] = bytes[i];
     free(bytes);
@@ -101,10 +87,10 @@ static struct vector_set read_rows(const struct options *options, const char *pa
 /* Points around centers, the centers around others. */
 static struct vector_set generate(uint32_t count, uint32_t dim, uint64_t seed)
 {
-    float *rows = allocate(sizeof *rows * dim * count);
+    float *rows = program_memory(sizeof *rows * dim * count);
 
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t center = 1000 + points_random(&seed) % 100, outer = 5000 + center % 10;
+        uint64_t center = 1000 + program_random(&seed) % 100, outer = 5000 + center % 10;
 
         for (uint32_t d = 0; d < dim; d++)
             rows[(size_t)i * dim + d] =
@@ -116,7 +102,7 @@ static struct vector_set generate(uint32_t count, uint32_t dim, uint64_t seed)
 /* An orthonormal basis of `from` vectors in `to` dimensions: Gram and Schmidt over random ones. */
 static float *random_basis(uint32_t from, uint32_t to)
 {
-    float *basis = allocate(sizeof *basis * from * to);
+    float *basis = program_memory(sizeof *basis * from * to);
     uint64_t seed = 768;
 
     for (uint32_t i = 0; i < from; i++) {
@@ -144,7 +130,7 @@ static float *random_basis(uint32_t from, uint32_t to)
 
 static struct vector_set lift(struct vector_set set, uint32_t to, uint64_t seed)
 {
-    float *basis = random_basis(set.dim, to), *rows = allocate(sizeof *rows * to * set.count);
+    float *basis = random_basis(set.dim, to), *rows = program_memory(sizeof *rows * to * set.count);
 
     for (uint32_t i = 0; i < set.count; i++) {
         const float *row = set.rows + (size_t)i * set.dim;
@@ -185,7 +171,7 @@ static void normalize(struct vector_set *set)
 /* The K exact neighbours of each query. */
 static uint32_t *find_nearest(const struct vector_set *set, const struct vector_set *queries)
 {
-    uint32_t *nearest = allocate(sizeof *nearest * K * queries->count);
+    uint32_t *nearest = program_memory(sizeof *nearest * K * queries->count);
 
     for (uint32_t q = 0; q < queries->count; q++) {
         const float *query = queries->rows + (size_t)q * set->dim;
@@ -286,7 +272,7 @@ static bool is_asked(const struct options *options, const char *name)
 static uint64_t run_queries(struct measured *measured, const struct vector_set *queries,
                             const uint32_t *nearest, unsigned ef_index, unsigned round)
 {
-    uint32_t *ids = allocate(sizeof *ids * K * queries->count);
+    uint32_t *ids = program_memory(sizeof *ids * K * queries->count);
     uint64_t right = 0, sum = 0;
     double begun = now();
 
@@ -302,19 +288,6 @@ static uint64_t run_queries(struct measured *measured, const struct vector_set *
     measured->recall[ef_index] = (double)right / (double)(K * queries->count);
     free(ids);
     return sum;
-}
-
-static int by_size(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, unsigned count)
-{
-    qsort(values, count, sizeof *values, by_size);
-    return values[count / 2];
 }
 
 /* Queries a second at a recall, between the two measured ones around it; NAN when not reached. */
@@ -338,7 +311,7 @@ static void report(struct measured *measured, unsigned efs, unsigned rounds)
     const char *name = measured->peer->name;
 
     for (unsigned i = 0; i < efs; i++) {
-        measured->qps[i][0] = median(measured->qps[i], rounds);
+        measured->qps[i][0] = program_median(measured->qps[i], rounds);
         printf("figure %s-ef%u-recall %.5f\n", name, all_efs[i], measured->recall[i]);
         printf("figure %s-ef%u-qps %.1f\n", name, all_efs[i], measured->qps[i][0]);
     }

@@ -1,6 +1,7 @@
 /* tern's collection behind perf/vector: an object in memory like the arena's (tmpfs, shared),
  * written and searched in one process. */
 #include "controlplane/build/graph.h"
+#include "perf/program.h"
 #include "perf/vector_peer.h"
 #include "shared/arena.h"
 #include "shared/vector/search.h"
@@ -21,12 +22,6 @@ struct index {
     struct tern_graph *graph;
     struct tern_search_scratch *scratch;
 };
-
-static void give_up(const char *what)
-{
-    fprintf(stderr, "vector: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
 
 static int back(void *context, uint64_t offset, uint64_t length, struct tern_error *error)
 {
@@ -71,29 +66,24 @@ static void *build_with(const struct vector_set *set, unsigned m, unsigned ef_co
     struct tern_error error = {.code = 0};
 
     if (index == NULL)
-        give_up("memory");
+        program_fail("memory", strerror(errno));
     index->length = tern_graph_length(&shape);
     index->file = memfd_create("collection", MFD_CLOEXEC);
     if (index->file < 0 || ftruncate(index->file, (off_t)index->length) != 0)
-        give_up("memfd");
+        program_fail("memfd", strerror(errno));
     index->object = tern_arena_map(index->file, index->length, PROT_READ | PROT_WRITE);
     if (index->object == MAP_FAILED)
-        give_up("mmap");
+        program_fail("mmap", strerror(errno));
     if (tern_graph_format(index->object, index->length, &shape, &parameters, store_id, &host,
                           &error) != 0 ||
         tern_graph_open(&index->graph, index->object, index->length, &host, &error) != 0 ||
         tern_search_scratch_new(&index->scratch, tern_graph_collection(index->graph)->capacity,
-                                set->dim) != 0) {
-        fprintf(stderr, "vector: %s\n", error.message);
-        exit(1);
-    }
-    for (uint32_t i = 0; i < set->count; i++) {
+                                set->dim) != 0)
+        program_fail("collection", error.message);
+    for (uint32_t i = 0; i < set->count; i++)
         if (tern_graph_put(index->graph, i, i + 1ull, set->rows + (size_t)i * set->dim, NULL,
-                           &error) != 0) {
-            fprintf(stderr, "vector: %s\n", error.message);
-            exit(1);
-        }
-    }
+                           &error) != 0)
+            program_fail("put", error.message);
     tern_graph_link(index->graph);
     return index;
 }

@@ -4,7 +4,6 @@
 #include "shared/tables/table.h"
 #include "tests/unit/folder.h"
 
-
 /* A folder with a configuration and one source; what loading its only table gave. */
 struct fixture {
     char folder[FOLDER_PATH];
