@@ -17,7 +17,7 @@
 #include "shared/limits.h"
 
 #define TERN_BOARD_MAGIC 0x647261626e726574ull
-#define TERN_BOARD_ABI   4u
+#define TERN_BOARD_ABI   5u
 #define TERN_EPOCH_IDLE  0ull /* of a thread that reads nothing; real epochs start at 1 */
 
 /* What one reading thread protects: everything reachable from the roots in its epoch, and its pin.
@@ -109,7 +109,7 @@ struct tern_loop_board {
     struct tern_histogram stages[TERN_STAGE_COUNT] TERN_ALIGNED(64);
     struct tern_log_ring log TERN_ALIGNED(64);
 } TERN_ALIGNED(TERN_PAGE);
-TERN_LAYOUT_SIZE(tern_loop_board, 573440);
+TERN_LAYOUT_SIZE(tern_loop_board, 2146304);
 TERN_LAYOUT_FIELD(tern_loop_board, counters, 0);
 TERN_LAYOUT_FIELD(tern_loop_board, stages, 320);
 TERN_LAYOUT_FIELD(tern_loop_board, log, 48320);
@@ -174,7 +174,7 @@ struct tern_seat {
     struct tern_rule_slot rule_slots[TERN_RULE_SLOTS];
     _Atomic uint64_t rule_hits[TERN_LOOPS_MAX][TERN_RULE_SLOTS];
 } TERN_ALIGNED(TERN_PAGE);
-TERN_LAYOUT_SIZE(tern_seat, 112205824);
+TERN_LAYOUT_SIZE(tern_seat, 212869120);
 TERN_LAYOUT_FIELD(tern_seat, ready, 0);
 TERN_LAYOUT_FIELD(tern_seat, pid, 8);
 TERN_LAYOUT_FIELD(tern_seat, loop_count, 12);
@@ -195,8 +195,8 @@ TERN_LAYOUT_FIELD(tern_seat, usage, 5248);
 TERN_LAYOUT_FIELD(tern_seat, rule_slot_count, 6272);
 TERN_LAYOUT_FIELD(tern_seat, rules_without_slot, 6276);
 TERN_LAYOUT_FIELD(tern_seat, boards, 8192);
-TERN_LAYOUT_FIELD(tern_seat, rule_slots, 36708352);
-TERN_LAYOUT_FIELD(tern_seat, rule_hits, 45096960);
+TERN_LAYOUT_FIELD(tern_seat, rule_slots, 137371648);
+TERN_LAYOUT_FIELD(tern_seat, rule_hits, 145760256);
 
 struct tern_board {
     _Atomic uint64_t magic; /* the file is made aside and linked into place complete */
@@ -205,7 +205,7 @@ struct tern_board {
     uint8_t reserved[TERN_PAGE - 16];
     struct tern_seat seats[TERN_SEATS_MAX];
 };
-TERN_LAYOUT_SIZE(tern_board, 1795297280);
+TERN_LAYOUT_SIZE(tern_board, 3405910016);
 TERN_LAYOUT_FIELD(tern_board, magic, 0);
 TERN_LAYOUT_FIELD(tern_board, abi, 8);
 TERN_LAYOUT_FIELD(tern_board, seat_bytes, 12);

@@ -63,7 +63,7 @@ TERN_LAYOUT_FIELD(tern_log_trace, reserved1, 38);
 _Static_assert(offsetof(struct tern_log_trace, kind) == offsetof(struct tern_log_record, kind),
                "a record of either kind says which it is");
 
-#define TERN_LOG_RECORDS 8192u /* 512 KiB a loop; a power of two */
+#define TERN_LOG_RECORDS 32768u /* 2 MiB a loop; a power of two */
 /* So many records at most are written between two stores of the head: a vector, all of it traced.
  */
 #define TERN_LOG_BURST (2 * TERN_VECTOR_WIDTH)
@@ -73,7 +73,7 @@ struct tern_log_ring {
     _Atomic uint64_t head TERN_ALIGNED(64); /* records written, ever */
     struct tern_log_record records[TERN_LOG_RECORDS] TERN_ALIGNED(64);
 };
-TERN_LAYOUT_SIZE(tern_log_ring, 524352);
+TERN_LAYOUT_SIZE(tern_log_ring, 2097216);
 TERN_LAYOUT_FIELD(tern_log_ring, head, 0);
 TERN_LAYOUT_FIELD(tern_log_ring, records, 64);
 
