@@ -134,11 +134,14 @@ def gate_judges(*measured, baseline):
             for name, value, _, reached in gate.judge(lambda: runs.pop(0), ["a", "b"], baseline, 0.5)], len(runs)
 
 
-def test_the_gate_measures_once_more_before_it_fails():
+def test_the_gate_measures_twice_more_before_it_fails():
     baseline = {"a": 2.0, "b": 10.0}
     assert gate_judges((1.1, 5.0), (9, 9), baseline=baseline) == ([("a", 1.1, True), ("b", 5.0, True)], 1)
     assert gate_judges((0.9, 5.0), (1.0, 4.0), baseline=baseline) == ([("a", 1.0, True), ("b", 5.0, True)], 0)
-    assert gate_judges((0.9, 5.0), (0.8, 6.0), baseline=baseline) == ([("a", 0.9, False), ("b", 6.0, True)], 0)
+    assert gate_judges((0.9, 5.0), (0.8, 6.0), (1.2, 4.0), (9, 9), baseline=baseline) == (
+        [("a", 1.2, True), ("b", 6.0, True)], 1)
+    assert gate_judges((0.9, 5.0), (0.8, 6.0), (0.7, 7.0), (9, 9), baseline=baseline) == (
+        [("a", 0.9, False), ("b", 7.0, True)], 1)
 
 
 def test_a_figure_without_a_baseline_does_not_pass():

