@@ -1,34 +1,37 @@
-/* A DECIDE of more items than a vector is worked on a slice a turn, so that nobody else waits for
- * it. Its frame stays in the connection's kept input; every slice answers with a frame of its own,
- * all but the last flagged MORE. Everything is validated before anything is decided. */
+/* A DECIDE of more items than a vector, or whose searches may take more than a turn's share, is
+ * worked on a slice a turn, so that nobody else waits for it. Its frame stays in the connection's
+ * kept input; every slice answers with a frame of its own, all but the last flagged MORE.
+ * Everything is validated before anything is decided. */
 #include "dataplane/request.h"
 
 #include "dataplane/clock.h"
+#include "dataplane/server.h"
 
 #define SLICE_ITEMS_MAX 1024u /* bounds a reply frame to 32 KiB with DETAIL */
-#define SEARCHED_WIDTH  4u    /* items between looks at the clock where rules may search */
 
 static void refuse(struct tern_worker *worker, struct tern_connection *connection,
                    const struct tern_frame *frame, enum tern_status status, const char *message)
 {
-    connection->batch.active = false;
+    connection->waits = TERN_WAIT_NONE;
     worker->timing.others++;
     tern_reply_status(worker, connection, frame, status, message);
 }
 
-/* Decodes up to `width` items (at most a vector's) into the slots. Returns how many, or TERN_EINVAL
- * with `failure` filled in. */
+/* Decodes up to a vector of items into the slots, at least one, fewer when their searches may take
+ * `search_ns`. Returns how many, or TERN_EINVAL with `failure` filled in. */
 static int decode_some(struct tern_worker *worker, struct tern_connection *connection,
-                       const uint8_t *body, size_t length, unsigned width,
+                       const uint8_t *body, size_t length, uint64_t search_ns,
                        struct tern_decode_failure *failure)
 {
     struct tern_batch *batch = &connection->batch;
     struct tern_vector *vector = &worker->vector;
+    uint64_t cost_ns = 0;
     size_t space_used = 0;
     int done = 0;
 
     vector->started_ns = tern_worker_clock(worker);
-    while (done < (int)width && batch->item < batch->count) {
+    while (done < (int)TERN_VECTOR_WIDTH && batch->item < batch->count &&
+           (done == 0 || cost_ns < search_ns)) {
         size_t item_bytes;
         int ignored;
 
@@ -48,6 +51,9 @@ static int decode_some(struct tern_worker *worker, struct tern_connection *conne
             tern_counter_add(&worker->board->counters.unknown_fields, (unsigned)ignored);
         batch->at += (uint32_t)(2 + item_bytes);
         batch->item++;
+        if (worker->searches)
+            cost_ns += tern_rules_search_cost_ns(worker->adopter.now->view->rules,
+                                                 tern_vector_slot(vector, (unsigned)done));
         done++;
     }
     return done;
@@ -62,7 +68,7 @@ static void validate_slice(struct tern_worker *worker, struct tern_connection *c
     uint64_t begun_ns = tern_worker_clock(worker);
 
     do {
-        if (decode_some(worker, connection, body, length, TERN_VECTOR_WIDTH, &failure) < 0) {
+        if (decode_some(worker, connection, body, length, UINT64_MAX, &failure) < 0) {
             refuse(worker, connection, frame, failure.status, failure.message);
             return;
         }
@@ -90,8 +96,6 @@ static void decide_slice(struct tern_worker *worker, struct tern_connection *con
     struct tern_decide_reply reply = {0};
     struct tern_vector *vector = &worker->vector;
     struct tern_decode_failure failure;
-    unsigned width =
-        tern_rules_search(worker->adopter.now->view->rules) ? SEARCHED_WIDTH : TERN_VECTOR_WIDTH;
     struct tern_frame header;
     uint64_t ended_ns = 0;
     uint8_t *out;
@@ -106,7 +110,8 @@ static void decide_slice(struct tern_worker *worker, struct tern_connection *con
     do {
         unsigned first = batch->item;
 
-        done = decode_some(worker, connection, body, length, width, &failure);
+        done =
+            decode_some(worker, connection, body, length, worker->server->search_turn_ns, &failure);
         if (done < 0)
             break;
         tern_worker_decide_slots(worker, (unsigned)done, first, frame->request_id, frame->flags,
@@ -121,7 +126,7 @@ static void decide_slice(struct tern_worker *worker, struct tern_connection *con
              tern_clock_now_ns() < until_ns);
 
     if (batch->item == batch->count && done >= 0) {
-        batch->active = false;
+        connection->waits = TERN_WAIT_NONE;
         tern_timing_add_batch(&worker->timing, worker->board->stages, batch->arrived_ns, ended_ns,
                               batch->decode_ns, batch->tier1_ns, batch->encode_ns);
     }
@@ -132,7 +137,7 @@ static void decide_slice(struct tern_worker *worker, struct tern_connection *con
         memcpy(out, &reply, sizeof reply);
         header = tern_frame_load(out - TERN_FRAME_HEADER);
         header.body_length = (uint32_t)(sizeof reply + in_frame * item_bytes);
-        header.flags = batch->active ? TERN_REPLY_MORE : 0;
+        header.flags = connection->waits == TERN_WAIT_BATCH ? TERN_REPLY_MORE : 0;
         tern_frame_store(out - TERN_FRAME_HEADER, header);
         connection->output_end = start + TERN_FRAME_HEADER + header.body_length;
     }
@@ -172,7 +177,7 @@ bool tern_batch_run(struct tern_worker *worker, struct tern_connection *connecti
     const uint8_t *body = bytes + batch->body;
     size_t length = TERN_FRAME_HEADER + (size_t)frame.body_length - batch->body;
 
-    assert(batch->active && worker->vector.count == 0);
+    assert(connection->waits == TERN_WAIT_BATCH && worker->vector.count == 0);
     if (batch->cancelled)
         refuse(worker, connection, &frame, TERN_STATUS_CANCELLED, "cancelled");
     else if (!batch->validated)
@@ -181,7 +186,7 @@ bool tern_batch_run(struct tern_worker *worker, struct tern_connection *connecti
         decide_slice(worker, connection, &frame, body, length, until_ns);
     if (connection->state == TERN_CONNECTION_CLOSING)
         return true;
-    if (batch->active)
+    if (connection->waits == TERN_WAIT_BATCH)
         return false;
     tern_connection_forget(&worker->pool, connection, batch->frame_bytes);
     return true;

@@ -30,9 +30,15 @@ enum tern_connection_state {
     TERN_CONNECTION_CLOSING,   /* waits for the backend to let go */
 };
 
-/* A DECIDE of more items than a vector: worked on in slices, a turn each. */
+/* Why the frames that a connection has sent stay in its kept input. */
+enum tern_connection_wait {
+    TERN_WAIT_NONE = 0,
+    TERN_WAIT_BATCH, /* the first is a DECIDE that is worked on in slices, a turn each */
+    TERN_WAIT_SHARE, /* the first may search, and the turn's share for searches is spent */
+};
+
+/* A DECIDE of more items than a vector, or of more searches than a turn: see batch.c. */
 struct tern_batch {
-    bool active;
     bool validated;
     bool cancelled; /* by its client: ends instead of its next slice */
     uint16_t count;
@@ -61,7 +67,8 @@ struct tern_connection {
     uint32_t era;        /* of the schema it was opened under, 0: before there was one */
     uint8_t state;       /* enum tern_connection_state */
     bool dirty;          /* on the loop's list of those with something to send or re-arm */
-    bool continuing;     /* on the loop's list of large batches */
+    uint8_t waits;       /* enum tern_connection_wait */
+    bool queued;         /* in one of the loop's queues, which `waits` names */
     bool paused;         /* not read until output or input drains */
     bool was_shut;       /* our direction is shut down */
     bool refused;        /* given its last answer: what else it sent is not looked at */
@@ -84,12 +91,13 @@ struct tern_connection {
     uint64_t partial_ns; /* first byte of the unfinished frame, 0: none */
     uint64_t stalled_ns; /* last progress of the output while some waits, 0: none does */
     uint64_t until_ns;   /* ended then: no token came, or its schema is gone; 0: never */
+    uint64_t held_ns;    /* since when it waits for its share */
     uint64_t progress;   /* how much the client had taken when it was last suspected of stalling */
     struct tern_timer timer;
     struct tern_batch batch;
     struct tern_parked *parked;   /* what helpers work on for it */
     struct tern_connection *next; /* in the dirty, free list */
-    struct tern_connection *next_batch;
+    struct tern_connection *next_queued;
 } TERN_ALIGNED(64);
 
 static inline size_t tern_connection_unsent(const struct tern_connection *connection)
@@ -107,14 +115,42 @@ static inline size_t tern_connection_waiting(const struct tern_connection *conne
 {
     size_t unread = tern_connection_unread(connection);
 
-    return connection->batch.active ? unread - tern_min_u64(unread, connection->batch.frame_bytes)
-                                    : unread;
+    return connection->waits == TERN_WAIT_BATCH
+               ? unread - tern_min_u64(unread, connection->batch.frame_bytes)
+               : unread;
 }
 
 /* True while frames of this client have to wait their turn. */
 static inline bool tern_connection_is_blocked(const struct tern_connection *connection)
 {
-    return connection->batch.active || tern_connection_unsent(connection) > TERN_OUTPUT_HIGH_BYTES;
+    return connection->waits != TERN_WAIT_NONE ||
+           tern_connection_unsent(connection) > TERN_OUTPUT_HIGH_BYTES;
+}
+
+/* Connections that go on in a later turn, in this order. */
+struct tern_connection_queue {
+    struct tern_connection *first, *last;
+};
+
+static inline void tern_connection_queue_push(struct tern_connection_queue *queue,
+                                              struct tern_connection *connection)
+{
+    connection->queued = true;
+    connection->next_queued = NULL;
+    if (queue->first == NULL)
+        queue->first = connection;
+    else
+        queue->last->next_queued = connection;
+    queue->last = connection;
+}
+
+static inline void tern_connection_queue_pop(struct tern_connection_queue *queue)
+{
+    struct tern_connection *connection = queue->first;
+
+    queue->first = connection->next_queued;
+    connection->next_queued = NULL;
+    connection->queued = false;
 }
 
 /* Appends to the kept input. TERN_ELIMIT or TERN_ENOMEM when there is no memory for it. */

@@ -9,6 +9,7 @@ int tern_vector_open(struct tern_vector *vector, struct tern_error *error)
     int code;
 
     memset(vector, 0, sizeof *vector);
+    vector->width = TERN_VECTOR_WIDTH;
     vector->facts = aligned_alloc(TERN_CACHE_LINE, TERN_VECTOR_WIDTH * facts_bytes);
     vector->space = malloc((size_t)TERN_VECTOR_WIDTH * TERN_DECODE_ITEM_BYTES);
     vector->former_space = malloc((size_t)TERN_VECTOR_WIDTH * TERN_FORMER_ITEM_BYTES);
@@ -146,6 +147,29 @@ static inline uint32_t clip_u32(uint64_t value)
     return value > UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 }
 
+void tern_worker_charge(struct tern_worker *worker, struct tern_searched before)
+{
+    struct tern_searched after = tern_scratch_searched(worker->vector.scratch);
+    uint64_t spent_ns = after.spent_ns - before.spent_ns;
+
+    tern_counter_add(&worker->board->counters.searches_similar, after.count - before.count);
+    worker->searched_ns += spent_ns;
+    worker->search_left_ns -= tern_min_u64(spent_ns, worker->search_left_ns);
+}
+
+/* tern_rules_decide where rules may search: what that takes is of the turn's share. */
+static __attribute__((noinline)) void decide_searching(struct tern_worker *worker, unsigned count)
+{
+    struct tern_vector *vector = &worker->vector;
+    struct tern_searched before = tern_scratch_searched(vector->scratch);
+
+    tern_rules_decide(worker->adopter.now->view->rules, vector->scratch, vector->items, count,
+                      vector->verdicts);
+    vector->search_ns = 0;
+    vector->width = TERN_VECTOR_WIDTH;
+    tern_worker_charge(worker, before);
+}
+
 /* Decides the first `count` slots and counts it all. */
 static void decide_slots(struct tern_worker *worker, unsigned count, struct tern_log_common *common)
 {
@@ -154,8 +178,11 @@ static void decide_slots(struct tern_worker *worker, unsigned count, struct tern
     unsigned by_action[4] = {0}, degraded = 0, unruled = 0;
 
     vector->decoded_ns = tern_worker_clock(worker);
-    tern_rules_decide(worker->adopter.now->view->rules, vector->scratch, vector->items, count,
-                      vector->verdicts);
+    if (TERN_LIKELY(!worker->searches))
+        tern_rules_decide(worker->adopter.now->view->rules, vector->scratch, vector->items, count,
+                          vector->verdicts);
+    else
+        decide_searching(worker, count);
     vector->decided_ns = tern_worker_clock(worker);
 
     for (unsigned i = 0; i < count; i++) {

@@ -28,7 +28,9 @@ struct tern_group {
 struct tern_vector {
     unsigned count;
     unsigned group_count;
+    unsigned width; /* decided with so many: 0 once their searches fill the share of the turn */
     uint64_t started_ns, decoded_ns, decided_ns; /* clock readings of the vector decided last */
+    uint64_t search_ns;                          /* what the items' searches may take */
     size_t space_used;
     size_t facts_bytes; /* of one item under the served schema */
     uint8_t *facts;     /* TERN_VECTOR_WIDTH of the largest size */
@@ -63,5 +65,8 @@ void tern_worker_decide(struct tern_worker *worker);
 void tern_worker_decide_slots(struct tern_worker *worker, unsigned count, unsigned first_item,
                               uint32_t request_id, uint8_t flags, const uint8_t *trace,
                               uint8_t *out);
+
+/* Takes what the vector's scratch has searched since `before` out of this turn's share. */
+void tern_worker_charge(struct tern_worker *worker, struct tern_searched before);
 
 #endif

@@ -215,6 +215,7 @@ static int prepare(struct tern_housekeeping *keeper, uint64_t offset, const stru
     tern_decoder_init(&offer->decoder, offer->view->schema,
                       tern_rules_raw_fields(offer->view->rules),
                       offer->view->settings->ignore_unknown_fields != 0);
+    offer->searches = tern_rules_search(offer->view->rules);
     *prepared = offer;
     return 0;
 }

@@ -14,7 +14,8 @@ struct tern_offer {
     const struct tern_arena *arena;
     struct tern_view *view;
     struct tern_decoder decoder;
-    uint32_t era; /* from 1: grows when clients' ids lose their meaning */
+    bool searches; /* its rules may search collections */
+    uint32_t era;  /* from 1: grows when clients' ids lose their meaning */
     unsigned former_count;
     struct tern_former formers[TERN_FORMERS_MAX]; /* the newest first */
     uint32_t *slots;                              /* where the hits of each rule are counted */

@@ -318,6 +318,7 @@ void tern_query_explain(struct tern_worker *worker, struct tern_connection *conn
 {
     struct tern_vector *vector = &worker->vector;
     struct tern_decode_failure failure;
+    struct tern_searched searched;
     struct tern_buffer json = {0};
     uint64_t second = worker->now_ns / 1000000000u;
     size_t space_used = 0;
@@ -349,8 +350,10 @@ void tern_query_explain(struct tern_worker *worker, struct tern_connection *conn
         tern_reply_status(worker, connection, frame, failure.status, failure.message);
         return;
     }
+    searched = tern_scratch_searched(vector->scratch);
     code = tern_rules_explain(worker->adopter.now->view->rules, vector->scratch, vector->items[0],
                               &json);
+    tern_worker_charge(worker, searched);
     if (code < 0) {
         tern_reply_status(worker, connection, frame, TERN_STATUS_INTERNAL, tern_error_text(code));
     } else if (json.length > worker->max_frame_bytes) {

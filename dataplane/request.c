@@ -1,6 +1,7 @@
 #include "dataplane/request.h"
 
 #include "dataplane/clock.h"
+#include "dataplane/server.h"
 
 #define KNOWN_FLAGS                                                                                \
     (TERN_REQUEST_WAIT | TERN_REQUEST_EXPLAIN | TERN_REQUEST_TRACE | TERN_REQUEST_FRESH |          \
@@ -137,8 +138,55 @@ void tern_request_refuse(struct tern_worker *worker, struct tern_connection *con
     tern_worker_linger(worker, connection);
 }
 
-/* Decodes a DECIDE of at most a vector's width into the vector. */
-static void decide_frame(struct tern_worker *worker, struct tern_connection *connection,
+/* The frame stays and is worked on in slices (batch.c). */
+static __attribute__((noinline)) void begin_batch(struct tern_worker *worker,
+                                                  struct tern_connection *connection,
+                                                  const struct tern_frame *frame, unsigned count)
+{
+    uint32_t body_offset = frame->flags & TERN_REQUEST_TRACE ? TERN_TRACE_BYTES : 0;
+
+    tern_worker_decide(worker);
+    connection->waits = TERN_WAIT_BATCH;
+    connection->batch = (struct tern_batch){.count = (uint16_t)count,
+                                            .arrived_ns = worker->now_ns,
+                                            .at = 2,
+                                            .body = TERN_FRAME_HEADER + body_offset,
+                                            .frame_bytes = TERN_FRAME_HEADER + frame->body_length,
+                                            .noticed = TERN_FRAME_HEADER + frame->body_length};
+    worker->queued++;
+}
+
+/* Where rules may search: whether the frame's items, decoded behind those of the vector, go on in
+ * this turn. If not, the frame stays: for another turn's share, or to be worked on in slices. */
+static __attribute__((noinline)) bool take_share(struct tern_worker *worker,
+                                                 struct tern_connection *connection,
+                                                 const struct tern_frame *frame, unsigned count)
+{
+    const struct tern_rules *rules = worker->adopter.now->view->rules;
+    struct tern_vector *vector = &worker->vector;
+    uint64_t cost_ns = 0;
+
+    for (unsigned i = 0; i < count; i++)
+        cost_ns += tern_rules_search_cost_ns(rules, tern_vector_slot(vector, vector->count + i));
+    if (cost_ns == 0)
+        return true;
+    if (worker->search_left_ns == 0) {
+        tern_worker_hold(worker, connection);
+        return false;
+    }
+    if (count > 1 && cost_ns > worker->server->search_turn_ns) {
+        begin_batch(worker, connection, frame, count);
+        return false;
+    }
+    vector->search_ns += cost_ns;
+    if (vector->search_ns >= worker->search_left_ns)
+        vector->width = 0;
+    return true;
+}
+
+/* Decodes a DECIDE of at most a vector's width into the vector. Returns false when its frame stays:
+ * it has to wait for a share of searches, or has become a batch. */
+static bool decide_frame(struct tern_worker *worker, struct tern_connection *connection,
                          const struct tern_frame *frame, const uint8_t *body, size_t length,
                          unsigned count)
 {
@@ -162,7 +210,7 @@ static void decide_frame(struct tern_worker *worker, struct tern_connection *con
             tern_worker_decide(worker);
             tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
                               "an item reaches past the body");
-            return;
+            return true;
         }
         ignored = tern_worker_decode_item(worker, connection, body + at + 2, item_bytes, i,
                                           tern_vector_slot(vector, vector->count + i), &space_used,
@@ -170,7 +218,7 @@ static void decide_frame(struct tern_worker *worker, struct tern_connection *con
         if (TERN_UNLIKELY(ignored < 0)) {
             tern_worker_decide(worker);
             tern_reply_status(worker, connection, frame, failure.status, failure.message);
-            return;
+            return true;
         }
         unknown += (unsigned)ignored;
         at += 2 + item_bytes;
@@ -179,8 +227,10 @@ static void decide_frame(struct tern_worker *worker, struct tern_connection *con
         tern_worker_decide(worker);
         tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
                           "bytes follow the last item");
-        return;
+        return true;
     }
+    if (TERN_UNLIKELY(worker->searches) && !take_share(worker, connection, frame, count))
+        return false;
     if (TERN_UNLIKELY(unknown > 0))
         tern_counter_add(&worker->board->counters.unknown_fields, unknown);
     group = &vector->groups[vector->group_count++];
@@ -193,14 +243,14 @@ static void decide_frame(struct tern_worker *worker, struct tern_connection *con
     worker->queued++;
     vector->count += count;
     vector->space_used = space_used;
-    if (vector->count == TERN_VECTOR_WIDTH)
+    if (vector->count >= vector->width)
         tern_worker_decide(worker);
+    return true;
 }
 
-/* A DECIDE whose flags are in order. Returns false when it became a batch: its frame stays. */
+/* A DECIDE whose flags are in order. Returns false when its frame stays. */
 static bool run_decide(struct tern_worker *worker, struct tern_connection *connection,
-                       const struct tern_frame *frame, const uint8_t *body, size_t length,
-                       size_t body_offset)
+                       const struct tern_frame *frame, const uint8_t *body, size_t length)
 {
     unsigned count = length >= 2 ? tern_load_u16(body) : 0;
 
@@ -214,22 +264,16 @@ static bool run_decide(struct tern_worker *worker, struct tern_connection *conne
     }
     if (TERN_UNLIKELY(frame->flags & TERN_REQUEST_EXPLAIN)) {
         tern_worker_decide(worker);
+        if (worker->searches && worker->search_left_ns == 0) {
+            tern_worker_hold(worker, connection);
+            return false;
+        }
         tern_query_explain(worker, connection, frame, body, length);
         return true;
     }
-    if (TERN_LIKELY(count <= TERN_VECTOR_WIDTH)) {
-        decide_frame(worker, connection, frame, body, length, count);
-        return true;
-    }
-    tern_worker_decide(worker);
-    connection->batch = (struct tern_batch){.active = true,
-                                            .count = (uint16_t)count,
-                                            .arrived_ns = worker->now_ns,
-                                            .at = 2,
-                                            .body = (uint32_t)(TERN_FRAME_HEADER + body_offset),
-                                            .frame_bytes = TERN_FRAME_HEADER + frame->body_length,
-                                            .noticed = TERN_FRAME_HEADER + frame->body_length};
-    worker->queued++;
+    if (TERN_LIKELY(count <= TERN_VECTOR_WIDTH))
+        return decide_frame(worker, connection, frame, body, length, count);
+    begin_batch(worker, connection, frame, count);
     return false;
 }
 
@@ -248,8 +292,9 @@ static void cancel(struct tern_worker *worker, struct tern_connection *connectio
         tern_reply_begin(worker, connection, frame, TERN_STATUS_OK, 0);
 }
 
-/* Everything but DECIDE. What waits in the vector came first, so it is answered first. */
-static void run_other(struct tern_worker *worker, struct tern_connection *connection,
+/* Everything but DECIDE. What waits in the vector came first, so it is answered first. Returns
+ * false when the frame stays. */
+static bool run_other(struct tern_worker *worker, struct tern_connection *connection,
                       const struct tern_frame *frame, const uint8_t *body, size_t length)
 {
     uint8_t *echo;
@@ -271,7 +316,9 @@ static void run_other(struct tern_worker *worker, struct tern_connection *connec
         tern_query_describe(worker, connection, frame, body, length);
         break;
     case TERN_OP_SEARCH:
-        tern_search_frame(worker, connection, frame, body, length);
+        if (!tern_search_frame(worker, connection, frame, body, length))
+            return false;
+        tern_counter_add(&worker->board->counters.searches, 1);
         break;
     case TERN_OP_CANCEL:
         cancel(worker, connection, frame, body, length);
@@ -283,6 +330,7 @@ static void run_other(struct tern_worker *worker, struct tern_connection *connec
                               : "unknown operation");
         break;
     }
+    return true;
 }
 
 static bool is_zero(const uint8_t *bytes, size_t length)
@@ -318,7 +366,7 @@ static bool run_frame(struct tern_worker *worker, struct tern_connection *connec
             frame->op == TERN_OP_DECIDE && ready && connection->token != TERN_TOKEN_MISSING &&
             frame->status == 0 &&
             (frame->flags & ~(TERN_REQUEST_DETAIL | TERN_REQUEST_FRESH | TERN_REQUEST_WAIT)) == 0))
-        return run_decide(worker, connection, frame, body, length, 0);
+        return run_decide(worker, connection, frame, body, length);
 
     tern_worker_decide(worker);
     if (!ready && frame->op != TERN_OP_PING) {
@@ -352,9 +400,8 @@ static bool run_frame(struct tern_worker *worker, struct tern_connection *connec
         offset = TERN_TRACE_BYTES;
     }
     if (frame->op == TERN_OP_DECIDE)
-        return run_decide(worker, connection, frame, body + offset, length - offset, offset);
-    run_other(worker, connection, frame, body + offset, length - offset);
-    return true;
+        return run_decide(worker, connection, frame, body + offset, length - offset);
+    return run_other(worker, connection, frame, body + offset, length - offset);
 }
 
 size_t tern_request_run(struct tern_worker *worker, struct tern_connection *connection,
@@ -376,9 +423,11 @@ size_t tern_request_run(struct tern_worker *worker, struct tern_connection *conn
         if (frame_bytes == 0 || (uint64_t)frame_bytes > length - at)
             break;
         frame = tern_frame_load(bytes + at);
-        accepted++;
-        if (!run_frame(worker, connection, &frame, bytes + at + TERN_FRAME_HEADER))
+        if (!run_frame(worker, connection, &frame, bytes + at + TERN_FRAME_HEADER)) {
+            accepted += connection->waits == TERN_WAIT_BATCH;
             break;
+        }
+        accepted++;
         at += (size_t)frame_bytes;
         if (TERN_UNLIKELY(connection->refused || connection->state == TERN_CONNECTION_CLOSING)) {
             at = length;

@@ -262,7 +262,8 @@ static void run_parked(struct tern_helper *helper, struct tern_parked *parked)
 
 /* ---- in a loop ---- */
 
-static void park(struct tern_worker *worker, struct tern_connection *connection,
+/* False when helpers have enough to do. */
+static bool park(struct tern_worker *worker, struct tern_connection *connection,
                  const struct tern_frame *frame, const uint8_t *body, size_t length,
                  const struct tern_schema_collection *described, size_t room)
 {
@@ -270,11 +271,8 @@ static void park(struct tern_worker *worker, struct tern_connection *connection,
     struct tern_parked *parked =
         tern_park_take(worker, length, tern_min_u64(room, worker->max_frame_bytes));
 
-    if (parked == NULL) {
-        tern_reply_status(worker, connection, frame, TERN_STATUS_OVERLOADED,
-                          "too many searches wait");
-        return;
-    }
+    if (parked == NULL)
+        return false;
     tern_counter_add(&worker->board->counters.searches_offloaded, 1);
     parked->frame = *frame;
     memcpy(parked->body.data, body, length);
@@ -285,6 +283,7 @@ static void park(struct tern_worker *worker, struct tern_connection *connection,
     parked->work_stage = TERN_STAGE_search;
     parked->run = run_parked;
     tern_park_send(worker, connection, parked);
+    return true;
 }
 
 static void run_here(struct tern_worker *worker, struct tern_connection *connection,
@@ -297,9 +296,12 @@ static void run_here(struct tern_worker *worker, struct tern_connection *connect
     size_t bytes = reply_bytes(collection, asked, hits, count);
     uint8_t *out;
 
-    if (!worker->timing.off)
-        tern_histogram_add(&worker->board->stages[TERN_STAGE_search],
-                           tern_clock_now_ns() - begun_ns, 1);
+    if (!worker->timing.off) {
+        uint64_t spent_ns = tern_clock_now_ns() - begun_ns;
+
+        worker->searched_ns += spent_ns;
+        tern_histogram_add(&worker->board->stages[TERN_STAGE_search], spent_ns, 1);
+    }
     if (bytes > worker->max_frame_bytes) {
         tern_reply_status(worker, connection, frame, TERN_STATUS_TOO_LARGE, TOO_LARGE_MESSAGE);
         return;
@@ -309,65 +311,56 @@ static void run_here(struct tern_worker *worker, struct tern_connection *connect
         put_reply(out, collection, asked, hits, count);
 }
 
-/* What a search will take of this thread. A scan reads its lines one after the other; a walk waits
- * for most of its own, and for the lists that name them. With a filter every slot's payload is
- * looked at, and few of their vectors. perf/filters measures all three. */
-static uint64_t cost_ns(const struct tern_collection *collection, const struct tern_search *search)
-{
-    uint64_t distances = tern_search_estimate(collection, search);
-    bool scans =
-        distances >= atomic_load_explicit(&collection->header->slot_count, memory_order_relaxed);
-    unsigned dim = collection->dim;
-
-    if (search->filter != NULL && !search->exact)
-        return distances * (4 + dim / 64);
-    if (scans)
-        return distances * (4 + dim / 8);
-    return distances * (25 + (collection->quantize == TERN_QUANTIZE_INT8 ? dim / 8 : dim / 3));
-}
-
-void tern_search_frame(struct tern_worker *worker, struct tern_connection *connection,
+bool tern_search_frame(struct tern_worker *worker, struct tern_connection *connection,
                        const struct tern_frame *frame, const uint8_t *body, size_t length)
 {
     const struct tern_view *view = worker->adopter.now->view;
     const struct tern_schema_collection *described;
     const struct tern_collection *collection;
     char message[TERN_PARKED_MESSAGE];
+    bool helped = worker->park.lane_count > 0;
     enum tern_status status;
     struct asked asked;
-    uint64_t cost;
+    uint64_t cost_ns;
     unsigned id;
 
-    tern_counter_add(&worker->board->counters.searches, 1);
     if (length < TERN_SEARCH_HEAD) {
         tern_reply_status(worker, connection, frame, TERN_STATUS_BAD_FRAME,
                           "a SEARCH has a collection, k, ef, flags and a vector");
-        return;
+        return true;
     }
     id = tern_worker_collection(worker, connection, tern_load_u16(body));
     if (id == 0) {
         tern_reply_status(worker, connection, frame, TERN_STATUS_NOT_FOUND,
                           "there is no such collection");
-        return;
+        return true;
     }
     described = &tern_schema_collections(view->schema)[id - 1];
     collection = &view->collections[id];
     if (collection->header == NULL) {
         tern_reply_status(worker, connection, frame, TERN_STATUS_NOT_READY,
                           "the collection is not there yet");
-        return;
+        return true;
     }
     status = read_body(collection, body, length, &worker->searching, &asked, message);
     if (status != TERN_STATUS_OK) {
         tern_reply_status(worker, connection, frame, status, message);
-        return;
+        return true;
     }
-    cost = cost_ns(collection, &asked.search);
-    if (cost > worker->search_left_ns && worker->park.lane_count > 0) {
-        park(worker, connection, frame, body, length, described,
-             reply_bytes_max(collection, &asked));
-        return;
+    cost_ns = tern_search_cost_ns(collection, &asked.search);
+    if (cost_ns <= worker->search_left_ns || (!helped && worker->search_left_ns > 0)) {
+        worker->search_left_ns -= tern_min_u64(cost_ns, worker->search_left_ns);
+        run_here(worker, connection, frame, collection, &asked);
+        return true;
     }
-    worker->search_left_ns -= tern_min_u64(cost, worker->search_left_ns);
-    run_here(worker, connection, frame, collection, &asked);
+    if (helped && park(worker, connection, frame, body, length, described,
+                       reply_bytes_max(collection, &asked)))
+        return true;
+    /* Another turn has room for what fits a whole share; the rest nobody could do. */
+    if (!helped || cost_ns <= worker->server->search_turn_ns) {
+        tern_worker_hold(worker, connection);
+        return false;
+    }
+    tern_reply_status(worker, connection, frame, TERN_STATUS_OVERLOADED, "too many searches wait");
+    return true;
 }

@@ -47,7 +47,7 @@ void tern_worker_close(struct tern_worker *worker, struct tern_connection *conne
     if (connection->state == TERN_CONNECTION_CLOSING)
         return;
     connection->state = TERN_CONNECTION_CLOSING;
-    connection->batch.active = false;
+    connection->waits = TERN_WAIT_NONE;
     tern_park_forget(worker, connection);
     tern_wheel_cancel(&worker->wheel, &connection->timer);
     tern_counter_add(&worker->board->counters.connections_closed, 1);
@@ -120,19 +120,21 @@ static void keep(struct tern_worker *worker, struct tern_connection *connection,
     }
 }
 
+static void enqueue(struct tern_worker *worker, struct tern_connection *connection)
+{
+    if (connection->queued)
+        return;
+    if (connection->waits == TERN_WAIT_BATCH)
+        tern_connection_queue_push(&worker->batches, connection);
+    else if (connection->waits == TERN_WAIT_SHARE)
+        tern_connection_queue_push(&worker->held, connection);
+}
+
 /* What stands in the kept input after a run: a batch, frames that wait, or part of a frame. */
 static void after_input(struct tern_worker *worker, struct tern_connection *connection)
 {
-    if (connection->batch.active && !connection->continuing) {
-        connection->continuing = true;
-        connection->next_batch = NULL;
-        if (worker->batches == NULL)
-            worker->batches = connection;
-        else
-            worker->batches_last->next_batch = connection;
-        worker->batches_last = connection;
-    }
-    if (connection->batch.active)
+    enqueue(worker, connection);
+    if (connection->waits == TERN_WAIT_BATCH)
         tern_batch_notice(connection);
     if (tern_connection_unread(connection) == 0 || tern_connection_is_blocked(connection)) {
         connection->partial_ns = 0;
@@ -324,10 +326,10 @@ static bool should_pause(const struct tern_connection *connection)
 static void resume_input(struct tern_worker *worker, struct tern_connection *connection)
 {
     if (connection->state == TERN_CONNECTION_LINGERING) {
-        if (!connection->batch.active)
+        if (connection->waits != TERN_WAIT_BATCH)
             tern_connection_forget(&worker->pool, connection, tern_connection_unread(connection));
-    } else if (tern_connection_unsent(connection) <= TERN_OUTPUT_LOW_BYTES &&
-               !connection->continuing && connection->partial_ns == 0) {
+    } else if (tern_connection_unsent(connection) <= TERN_OUTPUT_LOW_BYTES && !connection->queued &&
+               connection->partial_ns == 0) {
         run_kept(worker, connection);
     }
 }
@@ -357,12 +359,12 @@ static void settle(struct tern_worker *worker, struct tern_connection *connectio
             worker->backend->receive(worker, connection);
     }
 
-    if (connection->state != TERN_CONNECTION_OPEN && !connection->batch.active &&
+    if (connection->state != TERN_CONNECTION_OPEN && connection->waits == TERN_WAIT_NONE &&
         connection->parked == NULL && tern_connection_unsent(connection) == 0 &&
         (tern_connection_unread(connection) == 0 || connection->partial_ns != 0))
         end_connection(worker, connection);
-    /* While it is on the list of batches that list's turn brings it back here. */
-    if (connection->state == TERN_CONNECTION_CLOSING && !connection->continuing)
+    /* While it is in a queue that queue's turn brings it back here. */
+    if (connection->state == TERN_CONNECTION_CLOSING && !connection->queued)
         worker->backend->finish(worker, connection);
 }
 
@@ -382,32 +384,56 @@ void tern_worker_settle(struct tern_worker *worker)
 
 void tern_worker_run_batches(struct tern_worker *worker)
 {
-    struct tern_connection *last = worker->batches_last;
+    struct tern_connection *last = worker->batches.last;
     uint64_t until_ns;
 
-    if (worker->batches == NULL)
+    if (worker->batches.first == NULL)
         return;
     until_ns = tern_clock_now_ns() + BATCH_TURN_NS;
     for (bool at_last = false; !at_last;) {
-        struct tern_connection *connection = worker->batches;
+        struct tern_connection *connection = worker->batches.first;
 
         at_last = connection == last;
-        worker->batches = connection->next_batch;
-        connection->next_batch = NULL;
-        connection->continuing = false;
+        tern_connection_queue_pop(&worker->batches);
         if (connection->state != TERN_CONNECTION_CLOSING &&
             tern_connection_unsent(connection) <= TERN_OUTPUT_HIGH_BYTES &&
-            !tern_batch_run(worker, connection, until_ns)) {
-            connection->continuing = true;
-            if (worker->batches == NULL)
-                worker->batches = connection;
-            else
-                worker->batches_last->next_batch = connection;
-            worker->batches_last = connection;
-        }
+            !tern_batch_run(worker, connection, until_ns))
+            tern_connection_queue_push(&worker->batches, connection);
         tern_worker_touch(worker, connection);
         if (tern_clock_now_ns() >= until_ns)
             break;
+    }
+}
+
+void tern_worker_hold(struct tern_worker *worker, struct tern_connection *connection)
+{
+    connection->waits = TERN_WAIT_SHARE;
+    connection->held_ns = worker->now_ns;
+    worker->search_left_ns = 0; /* nobody who comes later overtakes it */
+    tern_counter_add(&worker->board->counters.searches_held, 1);
+}
+
+void tern_worker_run_held(struct tern_worker *worker)
+{
+    struct tern_connection *last = worker->held.last;
+
+    for (bool at_last = false; !at_last && worker->search_left_ns > 0;) {
+        struct tern_connection *connection = worker->held.first;
+        size_t unread = tern_connection_unread(connection);
+
+        at_last = connection == last;
+        connection->waits = TERN_WAIT_NONE; /* whatever has become of it meanwhile */
+        if (connection->state == TERN_CONNECTION_OPEN ||
+            connection->state == TERN_CONNECTION_ENDING) {
+            tern_histogram_add(&worker->board->stages[TERN_STAGE_search_hold],
+                               worker->now_ns - connection->held_ns, 1);
+            run_kept(worker, connection);
+        }
+        if (connection->waits == TERN_WAIT_SHARE && tern_connection_unread(connection) == unread)
+            return; /* what is left was too little for it: it stays the first */
+        tern_connection_queue_pop(&worker->held);
+        enqueue(worker, connection);
+        tern_worker_touch(worker, connection);
     }
 }
 

@@ -31,6 +31,7 @@ static void serve(void *context, const struct tern_offer *offer)
     worker->idle_ns = settings->idle_us * 1000;
     worker->half_frame_ns = settings->half_frame_us * 1000;
     worker->now_scratch = offer->scratches[worker->index];
+    worker->searches = offer->searches;
     tern_vector_shape(&worker->vector, offer->decoder.slot_count);
     tern_scratch_enter(worker->vector.scratch, offer->rooms[worker->index]);
     tern_scratch_count_hits(
@@ -135,7 +136,8 @@ static uint64_t plan_sleep(struct tern_worker *worker)
 {
     uint64_t wait_ns;
 
-    if (worker->batches != NULL || worker->backend->ready(worker) || spin(worker))
+    if (worker->batches.first != NULL || worker->held.first != NULL ||
+        worker->backend->ready(worker) || spin(worker))
         return 0;
     wait_ns = tern_wheel_wait_ns(&worker->wheel, worker->now_ns);
     if (worker->draining)
@@ -210,6 +212,10 @@ static void keep_time(struct tern_worker *worker)
         !(worker->backend->sends_late && worker->backend->ready(worker)))
         tern_timing_close(&worker->timing, worker->board->stages, worker->now_ns,
                           tern_worker_clock(worker));
+    if (TERN_UNLIKELY(worker->searched_ns > 0)) {
+        tern_histogram_add(&worker->board->stages[TERN_STAGE_search_turn], worker->searched_ns, 1);
+        worker->searched_ns = 0;
+    }
     if (worker->now_ns >= worker->second_ns) {
         worker->second_ns = worker->now_ns + SECOND_NS;
         worker->wall_offset_ns = tern_clock_ns(CLOCK_REALTIME) - tern_clock_now_ns();
@@ -227,6 +233,8 @@ void tern_worker_turn(struct tern_worker *worker)
     wait_for_events(worker);
     tern_adopter_look(&worker->adopter, worker->server->offers, serve, worker);
     worker->search_left_ns = worker->server->search_turn_ns;
+    if (TERN_UNLIKELY(worker->held.first != NULL))
+        tern_worker_run_held(worker);
     if (TERN_UNLIKELY(atomic_load_explicit(&worker->server->draining, memory_order_relaxed) !=
                       worker->draining))
         begin_drain(worker);

@@ -38,12 +38,15 @@ struct tern_worker {
     /* what it works on */
     struct tern_vector vector;
     struct tern_connection *dirty;
-    struct tern_connection *batches, *batches_last;
+    struct tern_connection_queue batches; /* TERN_WAIT_BATCH */
+    struct tern_connection_queue held;    /* TERN_WAIT_SHARE */
     struct tern_connection_table connections;
     struct tern_pool pool;
     struct tern_wheel wheel;
     struct tern_searching searching;
+    bool searches;           /* the rules of what it serves may search */
     uint64_t search_left_ns; /* of this turn's share for searches */
+    uint64_t searched_ns;    /* what this turn's searches took */
     struct tern_park park;
 
     /* what it tells */
@@ -142,6 +145,9 @@ static inline int tern_worker_decode_item(struct tern_worker *worker,
 }
 
 /* Called by the turn (these and all below are of traffic.c). */
+/* Lets those go on that wait for a share of searches (tern_worker_hold), in turn, as far as the
+ * share goes. Comes first: what is left after it is for requests that arrive now. */
+void tern_worker_run_held(struct tern_worker *worker);
 /* Gives the large batches their share of the turn, in turn. */
 void tern_worker_run_batches(struct tern_worker *worker);
 /* Closes the connections whose time is up. */
@@ -170,6 +176,9 @@ static inline uint64_t tern_worker_clock(const struct tern_worker *worker)
 /* Looks at the connection's timeouts again after one came nearer. */
 void tern_worker_watch(struct tern_worker *worker, struct tern_connection *connection);
 void tern_worker_close(struct tern_worker *worker, struct tern_connection *connection);
+/* The connection's next frame may search and has to wait for another turn, with all behind it: the
+ * frame stays, and nobody else searches in this turn. */
+void tern_worker_hold(struct tern_worker *worker, struct tern_connection *connection);
 /* Answers what it has so far, then ends the connection from our side. */
 void tern_worker_linger(struct tern_worker *worker, struct tern_connection *connection);
 /* Puts the connection on the list of those looked at when the turn ends. */

@@ -17,7 +17,7 @@
 #include "shared/limits.h"
 
 #define TERN_BOARD_MAGIC 0x647261626e726574ull
-#define TERN_BOARD_ABI   5u
+#define TERN_BOARD_ABI   6u
 #define TERN_EPOCH_IDLE  0ull /* of a thread that reads nothing; real epochs start at 1 */
 
 /* What one reading thread protects: everything reachable from the roots in its epoch, and its pin.
@@ -73,14 +73,16 @@ TERN_LAYOUT_FIELD(tern_reader, reserved, 32);
     X(heap_bytes, "bytes the loop's thread has taken from the heap, ever")                         \
     X(searches, "SEARCH requests")                                                                 \
     X(searches_offloaded, "SEARCH requests that helpers were given")                               \
-    X(deadlines, "requests whose deadline passed before an answer")
+    X(deadlines, "requests whose deadline passed before an answer")                                \
+    X(searches_similar, "searches for rules that ask what a request resembles")                    \
+    X(searches_held, "times a connection's search had to wait for another turn of the loop")
 
 struct tern_counters {
 #define X(name, text) _Atomic uint64_t name;
     TERN_COUNTERS(X)
 #undef X
 };
-TERN_LAYOUT_SIZE(tern_counters, 280);
+TERN_LAYOUT_SIZE(tern_counters, 296);
 
 /* Stages of a request's budget (DESIGN 2): recv to reply add up to `total`, request by request;
  * `other` stands alone. dataplane/timing.h says where they begin and end. */
@@ -94,7 +96,9 @@ TERN_LAYOUT_SIZE(tern_counters, 280);
     X(total, "all of a DECIDE request")                                                            \
     X(other, "all of a request that is no DECIDE, or was refused")                                 \
     X(search_queue, "a SEARCH waiting for a helper")                                               \
-    X(search, "searching a collection")
+    X(search, "searching a collection")                                                            \
+    X(search_hold, "a connection whose search waits for another turn of its loop")                 \
+    X(search_turn, "all searches of one turn of a loop")
 
 enum tern_stage {
 #define X(name, text) TERN_STAGE_##name,
@@ -109,10 +113,10 @@ struct tern_loop_board {
     struct tern_histogram stages[TERN_STAGE_COUNT] TERN_ALIGNED(64);
     struct tern_log_ring log TERN_ALIGNED(64);
 } TERN_ALIGNED(TERN_PAGE);
-TERN_LAYOUT_SIZE(tern_loop_board, 2146304);
+TERN_LAYOUT_SIZE(tern_loop_board, 2158592);
 TERN_LAYOUT_FIELD(tern_loop_board, counters, 0);
 TERN_LAYOUT_FIELD(tern_loop_board, stages, 320);
-TERN_LAYOUT_FIELD(tern_loop_board, log, 48320);
+TERN_LAYOUT_FIELD(tern_loop_board, log, 57920);
 
 enum tern_answer { /* a seat's word on an announcement */
                    TERN_ANSWER_NONE = 0,
@@ -174,7 +178,7 @@ struct tern_seat {
     struct tern_rule_slot rule_slots[TERN_RULE_SLOTS];
     _Atomic uint64_t rule_hits[TERN_LOOPS_MAX][TERN_RULE_SLOTS];
 } TERN_ALIGNED(TERN_PAGE);
-TERN_LAYOUT_SIZE(tern_seat, 212869120);
+TERN_LAYOUT_SIZE(tern_seat, 213655552);
 TERN_LAYOUT_FIELD(tern_seat, ready, 0);
 TERN_LAYOUT_FIELD(tern_seat, pid, 8);
 TERN_LAYOUT_FIELD(tern_seat, loop_count, 12);
@@ -195,8 +199,8 @@ TERN_LAYOUT_FIELD(tern_seat, usage, 5248);
 TERN_LAYOUT_FIELD(tern_seat, rule_slot_count, 6272);
 TERN_LAYOUT_FIELD(tern_seat, rules_without_slot, 6276);
 TERN_LAYOUT_FIELD(tern_seat, boards, 8192);
-TERN_LAYOUT_FIELD(tern_seat, rule_slots, 137371648);
-TERN_LAYOUT_FIELD(tern_seat, rule_hits, 145760256);
+TERN_LAYOUT_FIELD(tern_seat, rule_slots, 138158080);
+TERN_LAYOUT_FIELD(tern_seat, rule_hits, 146546688);
 
 struct tern_board {
     _Atomic uint64_t magic; /* the file is made aside and linked into place complete */
@@ -205,7 +209,7 @@ struct tern_board {
     uint8_t reserved[TERN_PAGE - 16];
     struct tern_seat seats[TERN_SEATS_MAX];
 };
-TERN_LAYOUT_SIZE(tern_board, 3405910016);
+TERN_LAYOUT_SIZE(tern_board, 3418492928);
 TERN_LAYOUT_FIELD(tern_board, magic, 0);
 TERN_LAYOUT_FIELD(tern_board, abi, 8);
 TERN_LAYOUT_FIELD(tern_board, seat_bytes, 12);

@@ -147,10 +147,10 @@ def search(bench):
             path, address = write_config(bench, f"search-{helpers}", dim, fill, helpers)
             instance = stack.enter_context(closing(Tern(bench, path, f"search-{helpers}")))
             instances[helpers] = instance, address
-            _in_process(bench, instance, ["--fill", fill, *files])
+            in_process(bench, instance, ["--fill", fill, *files])
         parties = {}
         for ef in efs:
-            parties[f"in process, ef {ef}"] = lambda ef=ef: _in_process(
+            parties[f"in process, ef {ef}"] = lambda ef=ef: in_process(
                 bench, instances[0][0], ["--fill", 0, "--queries", queries, "--ef", ef])
             for helpers, (instance, address) in instances.items():
                 for connections in (1, 32):
@@ -169,7 +169,7 @@ def search(bench):
     return [_socket_figure(runs, efs, f"{fill:,} {kind} × {dim}, int8"), _decide_figure(runs, efs)]
 
 
-def _in_process(bench, instance, arguments):
+def in_process(bench, instance, arguments):
     run = program("perf-beside", [bench.build / "perf/perf-beside", "--run-dir", instance.run_dir, "--only-rest",
                                   "--rounds", 1, "--recalls", 10, "--seconds", bench.seconds, "--reader-cpu",
                                   bench.server_cpu, "--writer-cpu", bench.client_cpu, *arguments])

@@ -88,6 +88,16 @@ const uint64_t *tern_rules_raw_fields(const struct tern_rules *rules);
 /* Whether decisions may search collections of vectors: each is then made within a reader's epoch,
  * as is an explanation (shared/vector/search.h). */
 bool tern_rules_search(const struct tern_rules *rules);
+/* What the searches of this item may take at most, by estimate: 0 when it has no vector of those
+ * that rules ask of. A rule that decides without them spares some or all. */
+uint64_t tern_rules_search_cost_ns(const struct tern_rules *rules, const struct tern_facts *facts);
+
+/* Searches that decisions by the rules that the scratch is in have made, ever, and their time. */
+struct tern_searched {
+    uint64_t count;
+    uint64_t spent_ns;
+};
+struct tern_searched tern_scratch_searched(const struct tern_scratch *scratch);
 
 /* For DESCRIBE and messages. Index is 1-based; NULL past the end. The action of a rule that adds is
  * undecided. */

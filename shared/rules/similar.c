@@ -173,6 +173,8 @@ void tern_similar_run(const struct tern_similar *similar, struct tern_similar_ro
     outcome->found = asking.hit_count;
     outcome->score = asking.hit_count > 0 ? room->similarities[0] : 0;
     outcome->search_ns = tern_clock_now_ns() - started;
+    room->searched.count++;
+    room->searched.spent_ns += outcome->search_ns;
     for (uint32_t i = 0; i < similar->vote_count; i++)
         hold_vote(&asking, i);
     tern_scan_begin(hits);

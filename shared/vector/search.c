@@ -312,3 +312,21 @@ uint64_t tern_search_estimate(const struct tern_collection *collection,
     return tern_min_u64(slots, (ef + 8) * collection->m) +
            (uint32_t)((uint32_t)(tail >> 32) - (uint32_t)tail) + 2 * search->k;
 }
+
+/* A scan reads its lines one after the other; a walk waits
+ * for most of its own, and for the lists that name them. With a filter every slot's payload is
+ * looked at, and few of their vectors. perf/filters measures all three. */
+uint64_t tern_search_cost_ns(const struct tern_collection *collection,
+                             const struct tern_search *search)
+{
+    uint64_t distances = tern_search_estimate(collection, search);
+    bool scans =
+        distances >= atomic_load_explicit(&collection->header->slot_count, memory_order_relaxed);
+    unsigned dim = collection->dim;
+
+    if (search->filter != NULL && !search->exact)
+        return distances * (4 + dim / 64);
+    if (scans)
+        return distances * (4 + dim / 8);
+    return distances * (25 + (collection->quantize == TERN_QUANTIZE_INT8 ? dim / 8 : dim / 3));
+}

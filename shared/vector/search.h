@@ -58,4 +58,8 @@ int tern_search_check(const struct tern_collection *collection, const struct ter
 uint64_t tern_search_estimate(const struct tern_collection *collection,
                               const struct tern_search *search);
 
+/* The same in nanoseconds of one thread, rather too many than too few. */
+uint64_t tern_search_cost_ns(const struct tern_collection *collection,
+                             const struct tern_search *search);
+
 #endif

@@ -2,8 +2,8 @@
  * over a backend that delivers the input instead of a socket's.
  *
  * What must hold whatever the bytes: every frame that came whole is answered exactly once, in
- * order, up to the first that cannot be a frame; and how the bytes were cut into receives changes
- * nothing. */
+ * order, up to the first that cannot be a frame; and how the bytes were cut into receives, or
+ * searches spread over turns, changes nothing. */
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/published.h"
 
@@ -175,6 +175,7 @@ static struct tern_worker *get_worker(void)
     offer.view = published->view;
     tern_decoder_init(&offer.decoder, offer.view->schema, tern_rules_raw_fields(offer.view->rules),
                       false);
+    offer.searches = tern_rules_search(offer.view->rules);
     /* all rules count in the first slot */
     offer.slots = calloc(tern_rules_count(offer.view->rules), sizeof *offer.slots);
     offer.rooms = calloc(2, sizeof(struct tern_room *));
@@ -196,10 +197,12 @@ static struct tern_worker *get_worker(void)
 }
 
 /* Runs the whole input; the replies are in session.replies. */
-static void run(struct tern_worker *worker, const uint8_t *bytes, size_t size, uint64_t random)
+static void run(struct tern_worker *worker, const uint8_t *bytes, size_t size, uint64_t random,
+                uint64_t search_turn_ns)
 {
     unsigned turns = 0;
 
+    server.search_turn_ns = search_turn_ns;
     tern_buffer_free(&session.replies);
     memset(&session, 0, sizeof session);
     session.bytes = bytes;
@@ -310,7 +313,8 @@ static void check_answers(const struct answers *answers, const uint8_t *bytes, s
     FUZZ_CHECK(answers->count == expected);
 }
 
-/* The first two bytes choose the cuts, the last bit of them whether a token is asked for. */
+/* The first two bytes choose the cuts, the last bit of them whether a token is asked for, the one
+ * before whether a turn has a share for more than one search. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct answers whole, pieces;
@@ -320,11 +324,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool asks_token = (random & 0x10000) != 0;
 
     atomic_store(&server.offers[TERN_OFFER_CURRENT], asks_token ? &guarded : &offer);
-    run(worker, input.at, input.left, 0);
+    run(worker, input.at, input.left, 0, UINT64_MAX);
     read_answers(&whole);
     if (!asks_token) /* else a frame may be too large for a stranger */
         check_answers(&whole, input.at, input.left, worker->max_frame_bytes);
-    run(worker, input.at, input.left, random);
+    run(worker, input.at, input.left, random, (random & 0x8000) != 0 ? UINT64_MAX : 1);
     read_answers(&pieces);
     FUZZ_CHECK(whole.count == pieces.count);
     for (unsigned i = 0; i < whole.count; i++) {

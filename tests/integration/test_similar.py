@@ -8,8 +8,9 @@ import threading
 
 import pytest
 from instance import CONFIG, is_running, wait_until
-from tern import Action, EncodeError
+from tern import Action, EncodeError, Op
 from tern.local import Local
+from tern.wire import pack_frame
 from test_local import LIBRARY
 from vectors import Vectors
 
@@ -156,3 +157,42 @@ def test_what_cannot_be_meant_is_refused(instance):
     assert "'k' is 0; it may be 1 to 1000" in instance.ctl(
         "check", instance.config_path, run_dir=False, check=1).stderr
     assert json.loads(instance.ctl("status", "--json").stdout)["generation"] == 1
+
+
+@pytest.mark.parametrize("backend", ["io_uring", "epoll"])
+def test_requests_that_search_together_share_the_turns(make_instance, backend):
+    """64 requests in one write, each of whose searches takes a good part of a turn's share: they are spread over
+    turns, answered in their order, and a connection that asks meanwhile is answered between them."""
+    dim, count = 128, 64
+    config = WITH_VECTORS.replace(f"vector({DIM})", f"vector({dim})").replace(f"dim: {DIM}", f"dim: {dim}")
+    rules = "  - { id: fraud, when: 'similar(docs, text_vector, k: 1000).label == \"fraud\"', then: deny }\n"
+    instance = make_instance(config=config, rules=rules, backend=backend).start()
+    generator = random.Random(17)
+    vectors = {i: [generator.gauss(1 if i % 2 else -1, 1) for _ in range(dim)] for i in range(2000)}
+    with Vectors(instance, "docs") as docs:
+        for first in range(0, 2000, 500):
+            docs.upsert({i: vectors[i] for i in range(first, first + 500)},
+                        {i: {"label": "fraud" if i % 2 else "fine"} for i in range(first, first + 500)})
+    client, other = instance.client(), instance.client()
+    bodies = [client.decide_body([{"text_vector": vectors[i]}]) for i in range(count)]
+    other.decide({"ip": "192.0.2.1"})
+    before = instance.ctl_json("stats")
+    client.send_raw(b"".join(pack_frame(Op.DECIDE, body, request_id=1000 + i) for i, body in enumerate(bodies)))
+    asked = 0
+    for i in range(count):
+        if i % 16 == 0: # the loop has the rest of them before it, and answers all the same
+            assert other.decide({"ip": "192.0.2.1"}).action == Action.ALLOW
+            asked += 1
+        frame = client.recv_frame()
+        assert (frame.request_id, frame.status) == (1000 + i, 0)
+        assert frame.body[8 + 2] == (Action.DENY if i % 2 else Action.ALLOW), i
+    after = instance.ctl_json("stats")
+
+    def grown(name):
+        return after["counters"][name] - before["counters"][name]
+    turns = after["stages"]["search_turn"]["count"] - before["stages"]["search_turn"]["count"]
+    assert grown("searches_similar") == count
+    assert grown("decisions") == count + asked and grown("requests") == count + asked
+    assert turns >= count / 4, turns # a search of 1,000 neighbours takes far more than 12.5 µs
+    assert grown("searches_held") > 0
+    assert after["stages"]["search_hold"]["count"] > 0

@@ -49,14 +49,14 @@ static void a_slot_is_reused_under_another_generation(TERN_TEST_STATE)
     assert_non_null(second);
     assert_null(tern_connection_take(&table, 12));
     generation = first->generation;
-    first->batch.active = true;
+    first->waits = TERN_WAIT_BATCH;
     tern_connection_give(&table, &pool, first);
     assert_int_equal(table.open, 1);
     assert_ptr_equal(tern_connection_take(&table, 13), first);
     assert_int_equal(first->fd, 13);
     assert_int_equal(first->index, 0);
     assert_int_not_equal(first->generation, generation);
-    assert_false(first->batch.active);
+    assert_int_equal(first->waits, TERN_WAIT_NONE);
     tern_connection_table_close(&table);
 }
 
@@ -71,7 +71,7 @@ static void blocked_by_a_batch_or_by_output(TERN_TEST_STATE)
     assert_true(tern_connection_is_blocked(&connection));
     connection.sending_start = 1;
     assert_false(tern_connection_is_blocked(&connection));
-    connection.batch.active = true;
+    connection.waits = TERN_WAIT_BATCH;
     assert_true(tern_connection_is_blocked(&connection));
 }
 

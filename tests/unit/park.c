@@ -201,6 +201,35 @@ static void a_turn_has_a_share(TERN_TEST_STATE)
         search_read_reply(client, i + 1, TERN_STATUS_OK, &reply);
 }
 
+/* What fits a share is not shed when the helper has enough: it waits, a share a turn. */
+static void what_fits_a_share_waits(TERN_TEST_STATE)
+{
+    static struct search_reply reply;
+    struct search_body body = search_body_of(1, 10, 0, search_some_query(1), NULL);
+    unsigned in_loop = 1, waiting = 9;
+
+    search_make_server(1, 2000); /* for one: a scan of 300 is estimated at 1.5 µs */
+    client = search_connect_client();
+    for (uint32_t i = 1; i <= 1 + TERN_RING_SLOTS + waiting; i++)
+        search_ask(client, i, 0, &body);
+    search_turn();
+    search_read_reply(client, 1, TERN_STATUS_OK, &reply);
+    assert_int_equal(world.worker->park.outstanding, TERN_RING_SLOTS);
+    for (; waiting > 0; waiting--, in_loop++) {
+        assert_false(search_has_reply(client));
+        tern_worker_turn(world.worker);
+        search_read_reply(client, 1 + TERN_RING_SLOTS + in_loop, TERN_STATUS_OK, &reply);
+        search_check_hits(&reply, search_some_query(1), 10);
+    }
+    assert_int_equal(world.worker->board->counters.searches, 1 + TERN_RING_SLOTS + 9);
+    assert_int_equal(world.worker->board->counters.overloaded, 0);
+    while (search_helper_turn())
+        ;
+    search_turn();
+    for (uint32_t i = 2; i <= 1 + TERN_RING_SLOTS; i++)
+        search_read_reply(client, i, TERN_STATUS_OK, &reply);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -213,6 +242,7 @@ int main(void)
         TEST(too_many_are_shed),
         TEST(the_generation_changes_meanwhile),
         cmocka_unit_test_teardown(a_turn_has_a_share, tear_down),
+        cmocka_unit_test_teardown(what_fits_a_share_waits, tear_down),
     };
 
     return cmocka_run_group_tests(tests, search_make_world, search_free_world);
