@@ -1,6 +1,7 @@
 #include "controlplane/details.h"
 
 #include "controlplane/config/difference.h"
+#include "controlplane/message.h"
 #include "controlplane/reply.h"
 #include "shared/proto/tern.pb-c.h"
 
@@ -39,8 +40,8 @@ static void add_rules(struct details *details, const struct tern_config *before,
         if (message->n_rules == TERN_DETAILS_ITEMS)
             continue;
         tern__control__rule_change__init(change);
-        change->change = (char *)(uintptr_t)tern_rule_change_name(item->change);
-        change->rule = (char *)(uintptr_t)item->id;
+        change->change = tern_message_text(tern_rule_change_name(item->change));
+        change->rule = tern_message_text(item->id);
         change->from = item->old_number;
         change->to = item->new_number;
         message->rules[message->n_rules++] = change;

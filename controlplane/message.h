@@ -10,6 +10,13 @@
 #define TERN_MESSAGE_HEADER 4u
 #define TERN_MESSAGE_MAX    (16u << 20) /* of the message; bounds what one peer can make us hold */
 
+/* A text, NULL as "", for a message's member: protobuf-c's texts are not const, though packing only
+ * reads them. */
+static inline char *tern_message_text(const char *text)
+{
+    return (char *)(uintptr_t)(text != NULL ? text : "");
+}
+
 /* Appends `message` as one frame. 0, TERN_ENOMEM, TERN_ELIMIT (larger than TERN_MESSAGE_MAX). */
 int tern_message_append(struct tern_buffer *out, const ProtobufCMessage *message);
 

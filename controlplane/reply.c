@@ -7,12 +7,6 @@
 
 #include <unistd.h>
 
-/* protobuf-c's strings are not const, though packing only reads them. */
-static char *text_of(const char *text)
-{
-    return text != NULL ? (char *)(uintptr_t)text : (char *)(uintptr_t) "";
-}
-
 static int append_reply(struct tern_buffer *out, const Tern__Control__Reply *reply)
 {
     return tern_message_append(out, &reply->base);
@@ -22,7 +16,7 @@ static void fill_failure(Tern__Control__Failure *failure, int code, const char *
 {
     tern__control__failure__init(failure);
     failure->code = code;
-    failure->message = text_of(message);
+    failure->message = tern_message_text(message);
 }
 
 int tern_reply_failure(struct tern_buffer *out, int code, const char *message)
@@ -42,7 +36,7 @@ int tern_reply_progress(struct tern_buffer *out, const struct tern_builder_state
     Tern__Control__Reply reply = TERN__CONTROL__REPLY__INIT;
     Tern__Control__Progress progress = TERN__CONTROL__PROGRESS__INIT;
 
-    progress.step = text_of(waiting ? "waiting for another job" : state->step);
+    progress.step = tern_message_text(waiting ? "waiting for another job" : state->step);
     progress.permille = waiting ? 0 : state->permille;
     progress.rows = waiting ? 0 : state->rows;
     reply.body_case = TERN__CONTROL__REPLY__BODY_PROGRESS;
@@ -57,10 +51,10 @@ static int append_diagnostic(struct tern_buffer *out, bool warning, const struct
     Tern__Control__Diagnostic diagnostic = TERN__CONTROL__DIAGNOSTIC__INIT;
 
     diagnostic.warning = warning;
-    diagnostic.file = text_of(place->file);
+    diagnostic.file = tern_message_text(place->file);
     diagnostic.line = place->line;
     diagnostic.column = place->column;
-    diagnostic.message = text_of(message);
+    diagnostic.message = tern_message_text(message);
     reply.body_case = TERN__CONTROL__REPLY__BODY_DIAGNOSTIC;
     reply.diagnostic = &diagnostic;
     return append_reply(out, &reply);
@@ -89,8 +83,8 @@ static int append_diagnostics(struct tern_buffer *out, const struct tern_diagnos
 void tern_reply_fill_table(Tern__Control__TableResult *to, const struct tern_apply_table *from)
 {
     tern__control__table_result__init(to);
-    to->name = text_of(from->name);
-    to->kind = text_of(tern_table_kind_name(from->kind));
+    to->name = tern_message_text(from->name);
+    to->kind = tern_message_text(tern_table_kind_name(from->kind));
     to->rows = from->rows;
     to->keys = from->keys;
     to->bytes = from->bytes;
@@ -102,7 +96,7 @@ void tern_reply_fill_table(Tern__Control__TableResult *to, const struct tern_app
     to->reused = from->reused;
     to->build_ms = from->build_ms;
     to->kept = from->kept;
-    to->error = text_of(from->error);
+    to->error = tern_message_text(from->error);
     to->source_bytes = from->source_bytes;
     to->loaded_at_us = from->loaded_at_us;
 }
@@ -112,10 +106,10 @@ static void fill_seat(Tern__Control__SeatAnswer *to, const struct tern_apply_sea
     tern__control__seat_answer__init(to);
     to->seat = from->seat;
     to->pid = from->pid;
-    to->answer = text_of(from->answer == TERN_ANSWER_READY      ? "ready"
-                         : from->answer == TERN_ANSWER_REJECTED ? "rejected"
-                                                                : "lagging");
-    to->reason = text_of(from->reason);
+    to->answer = tern_message_text(from->answer == TERN_ANSWER_READY      ? "ready"
+                                   : from->answer == TERN_ANSWER_REJECTED ? "rejected"
+                                                                          : "lagging");
+    to->reason = tern_message_text(from->reason);
 }
 
 static void fill_hold(Tern__Control__Hold *to, const struct tern_sources_hold *from)
@@ -244,13 +238,13 @@ static void fill_row(Tern__Control__HistoryRow *to, const struct tern_history_ro
     tern__control__history_row__init(to);
     to->id = (uint64_t)from->id;
     to->generation = from->generation;
-    to->state = text_of(tern_history_state_name(from->state));
-    to->kind = text_of(tern_history_kind_name(from->kind));
-    to->reason = text_of(from->reason);
+    to->state = tern_message_text(tern_history_state_name(from->state));
+    to->kind = tern_message_text(tern_history_kind_name(from->kind));
+    to->reason = tern_message_text(from->reason);
     to->at_us = from->at_us;
     to->uid = from->uid;
-    to->message = text_of(from->message);
-    to->config_path = text_of(from->config_path);
+    to->message = tern_message_text(from->message);
+    to->config_path = tern_message_text(from->config_path);
     to->config_hash.data = (uint8_t *)(uintptr_t)from->config_hash;
     to->config_hash.len = sizeof from->config_hash;
     to->rules = from->rules;
@@ -258,8 +252,8 @@ static void fill_row(Tern__Control__HistoryRow *to, const struct tern_history_ro
     to->bytes = from->bytes;
     to->duration_ms = from->duration_ms;
     to->restored_from = from->restored_from;
-    to->config_text = text_of(from->config_text);
-    to->rules_text = text_of(from->rules_text);
+    to->config_text = tern_message_text(from->config_text);
+    to->rules_text = tern_message_text(from->rules_text);
     if (from->details_length != 0) /* freed by tern_reply_history */
         to->details =
             tern__control__history_details__unpack(NULL, from->details_length, from->details);
@@ -296,11 +290,11 @@ int tern_reply_history(struct tern_buffer *out, const struct tern_history_row *r
 static void fill_build(Tern__Control__BuildStatus *to, const struct tern_builder_state *from)
 {
     tern__control__build_status__init(to);
-    to->step = text_of(from->step);
+    to->step = tern_message_text(from->step);
     to->permille = from->permille;
     to->rows = from->rows;
     to->started_at_us = from->started_at_us;
-    to->path = text_of(from->path);
+    to->path = tern_message_text(from->path);
     to->waiting = from->waiting;
 }
 
@@ -312,8 +306,8 @@ static void fill_seat_status(Tern__Control__SeatStatus *to, const struct tern_pi
     to->generation = from->generation;
     to->started_at_us = from->started_at_us;
     to->loops = from->loops;
-    to->backend = text_of(from->backend);
-    to->backend_reason = text_of(from->backend_reason);
+    to->backend = tern_message_text(from->backend);
+    to->backend_reason = tern_message_text(from->backend_reason);
     to->stuck = from->stuck;
     to->quarantined_bytes = from->quarantined_bytes;
 }
@@ -324,7 +318,7 @@ static void fill_reader_status(Tern__Control__ReaderStatus *to,
     tern__control__reader_status__init(to);
     to->page = from->page;
     to->pid = from->pid;
-    to->name = text_of(from->name);
+    to->name = tern_message_text(from->name);
     to->generation = from->generation;
     to->started_at_us = from->started_at_us;
     to->contexts = from->contexts;
@@ -342,8 +336,8 @@ static void fill_source(Tern__Control__SourceStatus *to, const struct tern_sourc
                         uint64_t now_us)
 {
     tern__control__source_status__init(to);
-    to->table = text_of(from->table);
-    to->path = text_of(from->path);
+    to->table = tern_message_text(from->table);
+    to->path = tern_message_text(from->path);
     to->rows = from->rows;
     to->keys = from->keys;
     to->bytes = from->bytes;
@@ -355,21 +349,21 @@ static void fill_source(Tern__Control__SourceStatus *to, const struct tern_sourc
         to->next_in_ms = since(from->due_us, now_us) / 1000;
     to->failures = from->failures;
     to->failed_at_us = from->failed_at_us;
-    to->error = text_of(from->error);
+    to->error = tern_message_text(from->error);
 }
 
 static void fill_log(Tern__Control__DecisionLogStatus *to, const struct tern_drain_status *from)
 {
     tern__control__decision_log_status__init(to);
     to->on = from->on;
-    to->directory = text_of(from->directory);
+    to->directory = tern_message_text(from->directory);
     to->file = from->file;
     to->written = from->written;
     to->skipped = from->skipped;
     to->lost = from->lost;
     to->failed = from->failed;
     to->bytes = from->bytes;
-    to->error = text_of(from->error);
+    to->error = tern_message_text(from->error);
 }
 
 int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *status)
@@ -419,7 +413,7 @@ int tern_reply_status(struct tern_buffer *out, const struct tern_reply_status *s
     }
     message.readers = reader_list;
     message.n_readers = pipeline->reader_count;
-    message.version = text_of(TERN_VERSION);
+    message.version = tern_message_text(TERN_VERSION);
     message.pid = (uint32_t)getpid();
     message.started_at_us = status->started_at_us;
     message.run_dir = status->directories->run_dir;
@@ -475,8 +469,8 @@ int tern_reply_audit(struct tern_buffer *out, const struct tern_audit_row *rows,
             items[i].at_us = rows[i].at_us;
             items[i].uid = rows[i].uid;
             items[i].pid = rows[i].pid;
-            items[i].action = text_of(rows[i].action);
-            items[i].outcome = text_of(rows[i].outcome);
+            items[i].action = tern_message_text(rows[i].action);
+            items[i].outcome = tern_message_text(rows[i].outcome);
             audit.rows[i] = &items[i];
         }
         audit.n_rows = count;

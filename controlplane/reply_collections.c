@@ -1,11 +1,6 @@
 /* Collections of vectors in messages of the control API. */
+#include "controlplane/message.h"
 #include "controlplane/reply.h"
-
-/* protobuf-c's texts are not const, though they are only read. */
-static char *text_of(const char *text)
-{
-    return (char *)(uintptr_t)text;
-}
 
 static const char *change_name(enum tern_collection_change change)
 {
@@ -30,13 +25,13 @@ int tern_reply_collection_results(const struct tern_apply_result *result,
         Tern__Control__CollectionResult *to = &(*items)[i];
 
         tern__control__collection_result__init(to);
-        to->name = text_of(from->name);
-        to->change = text_of(change_name(from->change));
+        to->name = tern_message_text(from->name);
+        to->change = tern_message_text(change_name(from->change));
         to->capacity = from->capacity;
         to->reserved_bytes = from->reserved_bytes;
         to->vectors = from->vectors;
         to->build_ms = from->build_ms;
-        to->error = text_of(from->error);
+        to->error = tern_message_text(from->error);
         (*list)[i] = to;
     }
     return 0;
@@ -46,7 +41,7 @@ static void fill_status(Tern__Control__CollectionStatus *to,
                         const struct tern_collection_status *from)
 {
     tern__control__collection_status__init(to);
-    to->name = text_of(from->name);
+    to->name = tern_message_text(from->name);
     to->id = from->id;
     to->served = from->served;
     to->filling = from->filling;
@@ -67,7 +62,7 @@ static void fill_status(Tern__Control__CollectionStatus *to,
     to->commit_p99_us = from->commit_p99_us;
     to->ack_p99_us = from->ack_p99_us;
     to->skipped = from->skipped;
-    to->error = text_of(from->error);
+    to->error = tern_message_text(from->error);
 }
 
 int tern_reply_collection_statuses(const struct tern_collection_status *statuses, unsigned count,

@@ -4,11 +4,6 @@
 #include "controlplane/reply.h"
 #include "shared/schema.h"
 
-static char *text_of(const char *text)
-{
-    return (char *)(uintptr_t)text; /* protobuf-c only reads it */
-}
-
 static int append(struct tern_buffer *out, uint64_t ticket, const struct tern_collection_ack *ack,
                   uint32_t refused)
 {
@@ -22,7 +17,7 @@ static int append(struct tern_buffer *out, uint64_t ticket, const struct tern_co
     body.code = ack->rc;
     body.refused = refused;
     if (ack->rc != 0)
-        body.message = text_of(ack->error.message);
+        body.message = tern_message_text(ack->error.message);
     reply.body_case = TERN__CONTROL__REPLY__BODY_ACKNOWLEDGEMENT;
     reply.acknowledgement = &body;
     return tern_message_append(out, &reply.base);
@@ -268,8 +263,8 @@ static size_t list_columns(const struct tern_graph_shape *shape,
 {
     for (unsigned i = 0; i < shape->column_count; i++) {
         tern__control__collection_column__init(&columns[i]);
-        columns[i].name = text_of(shape->columns[i].name);
-        columns[i].type = text_of(tern_type_name((enum tern_type)shape->columns[i].type));
+        columns[i].name = tern_message_text(shape->columns[i].name);
+        columns[i].type = tern_message_text(tern_type_name((enum tern_type)shape->columns[i].type));
         list[i] = &columns[i];
     }
     return shape->column_count;
@@ -291,7 +286,7 @@ int tern_writes_describe(struct tern_collections *collections, const char *name,
     body.name = spec.name;
     body.id = spec.id;
     body.dim = spec.shape.dim;
-    body.metric = text_of(metric_name(spec.shape.metric));
+    body.metric = tern_message_text(metric_name(spec.shape.metric));
     body.capacity = spec.shape.capacity;
     body.n_columns = list_columns(&spec.shape, columns, list);
     body.columns = list;
@@ -317,10 +312,10 @@ static void put_value(struct one_value *one, const struct tern_graph_column *col
     Tern__Control__PayloadColumn *message = &one->column;
 
     tern__control__payload_column__init(message);
-    message->name = text_of(column->name);
+    message->name = tern_message_text(column->name);
     if (column->type == TERN_TYPE_STRING) {
-        one->string = (ProtobufCBinaryData){.len = value->string.length,
-                                            .data = (uint8_t *)text_of(value->string.bytes)};
+        one->string = (ProtobufCBinaryData){
+            .len = value->string.length, .data = (uint8_t *)tern_message_text(value->string.bytes)};
         message->strings = &one->string;
         message->n_strings = 1;
     } else if (column->type == TERN_TYPE_I64) {

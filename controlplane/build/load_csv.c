@@ -31,6 +31,7 @@ static unsigned need_column(struct reading *reading, const struct tern_text *nam
 {
     struct tern_nearest nearest = {.wanted = name->text, .wanted_length = name->length};
     unsigned found = find_column(reading, name->text, name->length);
+    char hint[TERN_NEAREST_HINT];
 
     for (unsigned i = 0; i < reading->csv.count; i++) {
         const struct tern_csv_cell *cell = &reading->csv.cells[i];
@@ -44,12 +45,9 @@ static unsigned need_column(struct reading *reading, const struct tern_text *nam
                 "the header has column '%s' twice", name->text);
     }
     if (found == COLUMN_MISSING)
-        tern_loading_give_up(reading->loading, name->place, TERN_EINVAL,
-                             "%s has no column '%s'%s%.*s%s", reading->loading->table->source.text,
-                             name->text, nearest.best != NULL ? "; did you mean '" : "",
-                             (int)(nearest.best != NULL ? nearest.best_length : 0),
-                             nearest.best != NULL ? nearest.best : "",
-                             nearest.best != NULL ? "'?" : "");
+        tern_loading_give_up(reading->loading, name->place, TERN_EINVAL, "%s has no column '%s'%s",
+                             reading->loading->table->source.text, name->text,
+                             tern_nearest_hint(&nearest, "; ", hint));
     return found;
 }
 

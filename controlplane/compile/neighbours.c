@@ -1,33 +1,12 @@
 #include "controlplane/compile/neighbours.h"
 
 #include <math.h>
-#include <stdarg.h>
 
 #include "controlplane/config/nearest.h"
-
-static int fail(char *message, const char *format, ...) TERN_PRINTF(2, 3);
-static int fail(char *message, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    vsnprintf(message, TERN_OPERAND_MESSAGE, format, arguments);
-    va_end(arguments);
-    return TERN_EINVAL;
-}
 
 static int shown(const struct tern_token *token)
 {
     return (int)tern_min_u64(token->length, TERN_NAME_MAX);
-}
-
-/* ", did you mean 'x'?", or nothing. */
-static const char *suggestion(const struct tern_nearest *nearest, char text[96])
-{
-    text[0] = '\0';
-    if (nearest->best != NULL)
-        snprintf(text, 96, ", did you mean '%.*s'?", (int)nearest->best_length, nearest->best);
-    return text;
 }
 
 static const struct tern_config_collection *collection_of(const struct tern_config *config,
@@ -40,7 +19,7 @@ int tern_neighbours_collection(const struct tern_config *config, const struct te
                                struct tern_operand *operand, char message[TERN_OPERAND_MESSAGE])
 {
     struct tern_nearest nearest = {.wanted = name->text, .wanted_length = name->length};
-    char near[96];
+    char hint[TERN_NEAREST_HINT];
 
     for (unsigned i = 0; i < config->collection_count; i++) {
         const struct tern_text *known = &config->collections[i].name;
@@ -52,10 +31,11 @@ int tern_neighbours_collection(const struct tern_config *config, const struct te
         tern_nearest_offer(&nearest, known->text, known->length);
     }
     if (config->collection_count == 0)
-        return fail(message, "unknown collection '%.*s': the configuration has no 'collections:'",
-                    shown(name), name->text);
-    return fail(message, "unknown collection '%.*s'%s", shown(name), name->text,
-                suggestion(&nearest, near));
+        return tern_operand_fail(
+            message, "unknown collection '%.*s': the configuration has no 'collections:'",
+            shown(name), name->text);
+    return tern_operand_fail(message, "unknown collection '%.*s'%s", shown(name), name->text,
+                             tern_nearest_hint(&nearest, ", ", hint));
 }
 
 int tern_neighbours_field(const struct tern_config *config, const struct tern_token *name,
@@ -70,13 +50,15 @@ int tern_neighbours_field(const struct tern_config *config, const struct tern_to
         return status;
     field = &config->fields[found.field - 1];
     if (field->type != TERN_TYPE_VECTOR)
-        return fail(message,
-                    "similar(…) compares vectors, field '%s' is of type %s: it would have to be "
-                    "vector(%u)",
-                    field->name.text, tern_type_name(field->type), collection->shape.dim);
+        return tern_operand_fail(
+            message,
+            "similar(…) compares vectors, field '%s' is of type %s: it would have to be "
+            "vector(%u)",
+            field->name.text, tern_type_name(field->type), collection->shape.dim);
     if (field->dim != collection->shape.dim)
-        return fail(message, "field '%s' has %u dimensions, collection '%s' has %u",
-                    field->name.text, field->dim, collection->name.text, collection->shape.dim);
+        return tern_operand_fail(message, "field '%s' has %u dimensions, collection '%s' has %u",
+                                 field->name.text, field->dim, collection->name.text,
+                                 collection->shape.dim);
     operand->field = found.field;
     return 0;
 }
@@ -106,14 +88,14 @@ static int take_min(const struct tern_config *config, const struct tern_token *n
         min = strtof(text, &end);
     }
     if (*end != '\0' || end == text || !isfinite(min))
-        return fail(message, "'min' is no number that fits: a similarity is a f32");
+        return tern_operand_fail(message, "'min' is no number that fits: a similarity is a f32");
     if (metric == TERN_METRIC_COSINE && (min < -1 || min > 1))
-        return fail(message, "'min' is %g; the similarity of cosine collections is -1 to 1",
-                    (double)min);
+        return tern_operand_fail(
+            message, "'min' is %g; the similarity of cosine collections is -1 to 1", (double)min);
     if (metric == TERN_METRIC_L2 && (min < 0 || min > 1))
-        return fail(message,
-                    "'min' is %g; the similarity of l2 collections is 1 / (1 + distance), 0 to 1",
-                    (double)min);
+        return tern_operand_fail(
+            message, "'min' is %g; the similarity of l2 collections is 1 / (1 + distance), 0 to 1",
+            (double)min);
     operand->min = min;
     return 0;
 }
@@ -126,14 +108,14 @@ int tern_neighbours_option(const struct tern_config *config, const struct tern_t
 
     if (tern_token_is(name, "min")) {
         if (operand->min != -INFINITY)
-            return fail(message, "'min' is given twice");
+            return tern_operand_fail(message, "'min' is given twice");
         return take_min(config, number, operand, message);
     }
     if (operand->k != 0)
-        return fail(message, "'k' is given twice");
+        return tern_operand_fail(message, "'k' is given twice");
     if (!whole_number(number, &k) || k == 0 || k > TERN_SEARCH_K_MAX)
-        return fail(message, "'k' is %.*s; it may be 1 to %u (neighbours)", shown(number),
-                    number->text, TERN_SEARCH_K_MAX);
+        return tern_operand_fail(message, "'k' is %.*s; it may be 1 to %u (neighbours)",
+                                 shown(number), number->text, TERN_SEARCH_K_MAX);
     operand->k = (uint16_t)k;
     return 0;
 }
@@ -143,7 +125,7 @@ int tern_neighbours_column(const struct tern_config *config, const struct tern_t
 {
     const struct tern_config_collection *collection = collection_of(config, operand);
     struct tern_nearest nearest = {.wanted = name->text, .wanted_length = name->length};
-    char near[96];
+    char hint[TERN_NEAREST_HINT];
 
     if (tern_token_is(name, "score")) {
         operand->column = TERN_COLUMN_SCORE;
@@ -157,17 +139,19 @@ int tern_neighbours_column(const struct tern_config *config, const struct tern_t
         if (!tern_token_is(name, column->name))
             continue;
         if (column->type == TERN_TYPE_F32)
-            return fail(message,
-                        "column '%s.%s' is of type f32, of which there is no majority: name one "
-                        "of strings, whole numbers or booleans, or score (the best similarity)",
-                        collection->name.text, column->name);
+            return tern_operand_fail(
+                message,
+                "column '%s.%s' is of type f32, of which there is no majority: name one "
+                "of strings, whole numbers or booleans, or score (the best similarity)",
+                collection->name.text, column->name);
         operand->column = (int16_t)i;
         operand->type = column->type;
         return 0;
     }
     tern_nearest_offer(&nearest, "score", 5);
-    return fail(message, "the payload of collection '%s' has no column '%.*s'%s",
-                collection->name.text, shown(name), name->text, suggestion(&nearest, near));
+    return tern_operand_fail(message, "the payload of collection '%s' has no column '%.*s'%s",
+                             collection->name.text, shown(name), name->text,
+                             tern_nearest_hint(&nearest, ", ", hint));
 }
 
 void tern_neighbours_text(const struct tern_config *config, const struct tern_operand *operand,

@@ -5,8 +5,7 @@
 #include "controlplane/compile/literal.h"
 #include "controlplane/config/nearest.h"
 
-static int fail(char *message, const char *format, ...) TERN_PRINTF(2, 3);
-static int fail(char *message, const char *format, ...)
+int tern_operand_fail(char message[TERN_OPERAND_MESSAGE], const char *format, ...)
 {
     va_list arguments;
 
@@ -37,33 +36,24 @@ unsigned tern_operand_find_table(const struct tern_config *config, const char *n
     return 0;
 }
 
-/* ", did you mean 'x'?", or nothing. */
-static const char *suggestion(const struct tern_nearest *nearest, char *text, size_t size)
-{
-    text[0] = '\0';
-    if (nearest->best != NULL)
-        snprintf(text, size, ", did you mean '%.*s'?", (int)nearest->best_length, nearest->best);
-    return text;
-}
-
 static const char *nearest_field(const struct tern_config *config, const struct tern_token *name,
-                                 char *text, size_t size)
+                                 char hint[TERN_NEAREST_HINT])
 {
     struct tern_nearest nearest = {.wanted = name->text, .wanted_length = name->length};
 
     for (unsigned i = 0; i < config->field_count; i++)
         tern_nearest_offer(&nearest, config->fields[i].name.text, config->fields[i].name.length);
-    return suggestion(&nearest, text, size);
+    return tern_nearest_hint(&nearest, ", ", hint);
 }
 
 static const char *nearest_table(const struct tern_config *config, const struct tern_token *name,
-                                 char *text, size_t size)
+                                 char hint[TERN_NEAREST_HINT])
 {
     struct tern_nearest nearest = {.wanted = name->text, .wanted_length = name->length};
 
     for (unsigned i = 0; i < config->table_count; i++)
         tern_nearest_offer(&nearest, config->tables[i].name.text, config->tables[i].name.length);
-    return suggestion(&nearest, text, size);
+    return tern_nearest_hint(&nearest, ", ", hint);
 }
 
 static int shown(const struct tern_token *token)
@@ -75,16 +65,17 @@ int tern_operand_field(const struct tern_config *config, const struct tern_token
                        struct tern_operand *operand, char message[TERN_OPERAND_MESSAGE])
 {
     unsigned id = tern_operand_find_field(config, name->text, name->length);
-    char near[96];
+    char hint[TERN_NEAREST_HINT];
 
     if (id == 0 && tern_operand_find_table(config, name->text, name->length) != 0)
-        return fail(message,
-                    "'%.*s' is a table: name one of its columns (%.*s.COLUMN), or write "
-                    "FIELD in $%.*s",
-                    shown(name), name->text, shown(name), name->text, shown(name), name->text);
+        return tern_operand_fail(
+            message,
+            "'%.*s' is a table: name one of its columns (%.*s.COLUMN), or write "
+            "FIELD in $%.*s",
+            shown(name), name->text, shown(name), name->text, shown(name), name->text);
     if (id == 0)
-        return fail(message, "unknown field '%.*s'%s", shown(name), name->text,
-                    nearest_field(config, name, near, sizeof near));
+        return tern_operand_fail(message, "unknown field '%.*s'%s", shown(name), name->text,
+                                 nearest_field(config, name, hint));
     *operand = (struct tern_operand){.field = (uint16_t)id,
                                      .column = TERN_COLUMN_NONE,
                                      .type = (uint8_t)config->fields[id - 1].type,
@@ -99,13 +90,14 @@ int tern_operand_raw(const struct tern_config *config, struct tern_operand *oper
     unsigned slot = tern_config_raw_slot(config, operand->field);
 
     if (slot == 0 && tern_field_is_changed(field->flags, field->normalize))
-        return fail(message,
-                    "there is no room for '%s.raw': fields and untouched values together are at "
-                    "most %u",
-                    field->name.text, TERN_FIELDS_MAX);
+        return tern_operand_fail(
+            message,
+            "there is no room for '%s.raw': fields and untouched values together are at "
+            "most %u",
+            field->name.text, TERN_FIELDS_MAX);
     if (slot == 0)
-        return fail(message, "field '%s' is not normalized: '%s.raw' is '%s'", field->name.text,
-                    field->name.text, field->name.text);
+        return tern_operand_fail(message, "field '%s' is not normalized: '%s.raw' is '%s'",
+                                 field->name.text, field->name.text, field->name.text);
     operand->field = (uint16_t)slot;
     operand->flags = 0;
     return 0;
@@ -158,18 +150,19 @@ int tern_operand_record(const struct tern_config *config, const struct tern_toke
     unsigned id = tern_operand_find_table(config, name->text, name->length);
     const struct tern_config_table *table;
     struct tern_operand key = {0};
-    char near[96];
+    char hint[TERN_NEAREST_HINT];
 
     if (id == 0 && tern_operand_find_field(config, name->text, name->length) != 0)
-        return fail(message, "'%.*s' is a field and has no columns", shown(name), name->text);
+        return tern_operand_fail(message, "'%.*s' is a field and has no columns", shown(name),
+                                 name->text);
     if (id == 0)
-        return fail(message, "unknown table '%.*s'%s", shown(name), name->text,
-                    nearest_table(config, name, near, sizeof near));
+        return tern_operand_fail(message, "unknown table '%.*s'%s", shown(name), name->text,
+                                 nearest_table(config, name, hint));
     table = &config->tables[id - 1];
     if (!is_map(table))
-        return fail(message, "table '%.*s' is a %s and has no columns: write FIELD in $%.*s",
-                    shown(name), name->text, tern_table_kind_name(table->kind), shown(name),
-                    name->text);
+        return tern_operand_fail(
+            message, "table '%.*s' is a %s and has no columns: write FIELD in $%.*s", shown(name),
+            name->text, tern_table_kind_name(table->kind), shown(name), name->text);
     if (by != NULL) {
         int status = tern_operand_field(config, by, &key, message);
 
@@ -178,10 +171,11 @@ int tern_operand_record(const struct tern_config *config, const struct tern_toke
         if (status != 0)
             return status;
     } else if (table->by_field == 0) {
-        return fail(message,
-                    "table '%.*s' is not joined by a field: write %.*s[FIELD].COLUMN, or "
-                    "give it a 'by:'",
-                    shown(name), name->text, shown(name), name->text);
+        return tern_operand_fail(
+            message,
+            "table '%.*s' is not joined by a field: write %.*s[FIELD].COLUMN, or "
+            "give it a 'by:'",
+            shown(name), name->text, shown(name), name->text);
     } else {
         const struct tern_config_field *field = &config->fields[table->by_field - 1];
 
@@ -191,9 +185,10 @@ int tern_operand_record(const struct tern_config *config, const struct tern_toke
                                     .flags = field->flags};
     }
     if (!keys_match(&key, table))
-        return fail(message, "table '%.*s' has keys of type %s, field '%s' is of type %s",
-                    shown(name), name->text, key_type_name(table),
-                    config->fields[key.field - 1].name.text, tern_operand_type_name(&key));
+        return tern_operand_fail(
+            message, "table '%.*s' has keys of type %s, field '%s' is of type %s", shown(name),
+            name->text, key_type_name(table), config->fields[key.field - 1].name.text,
+            tern_operand_type_name(&key));
     *operand = (struct tern_operand){
         .field = key.field, .table = (uint16_t)id, .column = TERN_COLUMN_NONE};
     return 0;
@@ -204,7 +199,7 @@ int tern_operand_column(const struct tern_config *config, const struct tern_toke
 {
     const struct tern_config_table *table = &config->tables[operand->table - 1];
     struct tern_nearest nearest = {.wanted = name->text, .wanted_length = name->length};
-    char near[96];
+    char hint[TERN_NEAREST_HINT];
 
     for (unsigned i = 0; i < table->column_count; i++) {
         if (same_name(&table->columns[i].name, name->text, name->length)) {
@@ -215,8 +210,8 @@ int tern_operand_column(const struct tern_config *config, const struct tern_toke
         }
         tern_nearest_offer(&nearest, table->columns[i].name.text, table->columns[i].name.length);
     }
-    return fail(message, "table '%s' has no column '%.*s'%s", table->name.text, shown(name),
-                name->text, suggestion(&nearest, near, sizeof near));
+    return tern_operand_fail(message, "table '%s' has no column '%.*s'%s", table->name.text,
+                             shown(name), name->text, tern_nearest_hint(&nearest, ", ", hint));
 }
 
 int tern_operand_patterns(const struct tern_config *config, const struct tern_token *name,
@@ -224,15 +219,16 @@ int tern_operand_patterns(const struct tern_config *config, const struct tern_to
 {
     unsigned id = tern_operand_find_table(config, name->text, name->length);
     const struct tern_config_table *found;
-    char near[96];
+    char hint[TERN_NEAREST_HINT];
 
     if (id == 0)
-        return fail(message, "unknown table '%.*s'%s", shown(name), name->text,
-                    nearest_table(config, name, near, sizeof near));
+        return tern_operand_fail(message, "unknown table '%.*s'%s", shown(name), name->text,
+                                 nearest_table(config, name, hint));
     found = &config->tables[id - 1];
     if (found->kind != TERN_TABLE_PATTERN_SET)
-        return fail(message, "table '%s' is a %s, not a pattern_set: write in $%s",
-                    found->name.text, tern_table_kind_name(found->kind), found->name.text);
+        return tern_operand_fail(message, "table '%s' is a %s, not a pattern_set: write in $%s",
+                                 found->name.text, tern_table_kind_name(found->kind),
+                                 found->name.text);
     *table = id;
     return 0;
 }
@@ -243,19 +239,20 @@ int tern_operand_set(const struct tern_config *config, const struct tern_operand
 {
     unsigned id = tern_operand_find_table(config, name->text, name->length);
     const struct tern_config_table *found;
-    char near[96], described[TERN_OPERAND_TEXT];
+    char hint[TERN_NEAREST_HINT], described[TERN_OPERAND_TEXT];
 
     if (id == 0)
-        return fail(message, "unknown table '%.*s'%s", shown(name), name->text,
-                    nearest_table(config, name, near, sizeof near));
+        return tern_operand_fail(message, "unknown table '%.*s'%s", shown(name), name->text,
+                                 nearest_table(config, name, hint));
     found = &config->tables[id - 1];
     if (found->kind == TERN_TABLE_PATTERN_SET)
-        return fail(message, "table '%s' is a pattern_set: write matches $%s", found->name.text,
-                    found->name.text);
+        return tern_operand_fail(message, "table '%s' is a pattern_set: write matches $%s",
+                                 found->name.text, found->name.text);
     if (operand->type != TERN_TYPE_NONE && !keys_match(operand, found)) {
         tern_operand_describe(config, operand, described);
-        return fail(message, "table '%s' has keys of type %s, %s is of type %s", found->name.text,
-                    key_type_name(found), described, tern_operand_type_name(operand));
+        return tern_operand_fail(message, "table '%s' has keys of type %s, %s is of type %s",
+                                 found->name.text, key_type_name(found), described,
+                                 tern_operand_type_name(operand));
     }
     *table = id;
     return 0;

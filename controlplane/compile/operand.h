@@ -7,6 +7,10 @@
 
 #define TERN_OPERAND_MESSAGE 320
 
+/* Writes `message`; TERN_EINVAL. */
+int tern_operand_fail(char message[TERN_OPERAND_MESSAGE], const char *format, ...)
+    TERN_PRINTF(2, 3);
+
 /* Each returns 0 and fills its result, or TERN_EINVAL with `message` (with the nearest valid name).
  */
 

@@ -250,6 +250,13 @@ struct packed_bits {
     size_t run; /* where the things to do begin that blocks share at the moment */
 };
 
+/* Whether two bits do the same, whosever they are. */
+static bool is_same_kind(const struct tern_bit *a, const struct tern_bit *b)
+{
+    return a->score == b->score && a->residual == b->residual && a->effect == b->effect &&
+           a->action == b->action && a->flags == b->flags && a->lazy == b->lazy;
+}
+
 /* The place in the run of what `bit` does, KINDS_MAX when there is no room; adds it. */
 static int find_kind(struct packed_bits *packed, struct tern_bit bit, size_t *kind)
 {
@@ -258,7 +265,7 @@ static int find_kind(struct packed_bits *packed, struct tern_bit bit, size_t *ki
 
     bit.rule = 0;
     for (size_t i = packed->run; i < packed->bits.count; i++)
-        if (memcmp(&known[i], &bit, sizeof bit) == 0) {
+        if (is_same_kind(&known[i], &bit)) {
             *kind = i - packed->run;
             return 0;
         }

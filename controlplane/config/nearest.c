@@ -61,3 +61,13 @@ void tern_nearest_offer(struct tern_nearest *nearest, const char *name, size_t l
         nearest->best_distance = distance;
     }
 }
+
+const char *tern_nearest_hint(const struct tern_nearest *nearest, const char *before,
+                              char text[TERN_NEAREST_HINT])
+{
+    text[0] = '\0';
+    if (nearest->best != NULL)
+        snprintf(text, TERN_NEAREST_HINT, "%sdid you mean '%.*s'?", before,
+                 (int)nearest->best_length, nearest->best);
+    return text;
+}

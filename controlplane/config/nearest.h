@@ -16,6 +16,11 @@ struct tern_nearest {
 /* Offers a candidate; the first of equally near ones stays. `name` must outlive the search. */
 void tern_nearest_offer(struct tern_nearest *nearest, const char *name, size_t length);
 
+/* `before` (a separator) and "did you mean 'x'?", or nothing. Returns `text`. */
+#define TERN_NEAREST_HINT 96
+const char *tern_nearest_hint(const struct tern_nearest *nearest, const char *before,
+                              char text[TERN_NEAREST_HINT]);
+
 /* Edit distance with transpositions of neighbours (Damerau 1964, optimal string alignment), letters
  * of either case being equal; `limit` + 1 when it is more than `limit`. */
 unsigned tern_nearest_distance(const char *a, size_t a_length, const char *b, size_t b_length,

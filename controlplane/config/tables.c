@@ -243,6 +243,7 @@ static unsigned find_field(struct tern_config_reader *reader, const struct tern_
 {
     const struct tern_config *config = reader->config;
     struct tern_nearest nearest = {.wanted = by->text, .wanted_length = by->length};
+    char hint[TERN_NEAREST_HINT];
 
     for (unsigned i = 0; i < config->field_count; i++) {
         const struct tern_text *name = &config->fields[i].name;
@@ -251,9 +252,8 @@ static unsigned find_field(struct tern_config_reader *reader, const struct tern_
             return i + 1;
         tern_nearest_offer(&nearest, name->text, name->length);
     }
-    TERN_CONFIG_ERROR(reader, by->place, "'by' names no field: '%s'%s%s%s", by->text,
-                      nearest.best != NULL ? "; did you mean '" : "",
-                      nearest.best != NULL ? nearest.best : "", nearest.best != NULL ? "'?" : "");
+    TERN_CONFIG_ERROR(reader, by->place, "'by' names no field: '%s'%s", by->text,
+                      tern_nearest_hint(&nearest, "; ", hint));
     return 0;
 }
 

@@ -77,6 +77,7 @@ static void check_request(struct tern_config_reader *reader,
     const struct tern_config *config = reader->config;
     struct tern_nearest nearest = {.wanted = value->field.text,
                                    .wanted_length = value->field.length};
+    char hint[TERN_NEAREST_HINT];
 
     for (unsigned i = 0; i < config->field_count; i++) {
         const struct tern_config_field *field = &config->fields[i];
@@ -87,9 +88,8 @@ static void check_request(struct tern_config_reader *reader,
         }
         tern_nearest_offer(&nearest, field->name.text, field->name.length);
     }
-    TERN_CONFIG_ERROR(reader, value->field.place, "there is no field '%s'%s%s%s", value->field.text,
-                      nearest.best != NULL ? "; did you mean '" : "",
-                      nearest.best != NULL ? nearest.best : "", nearest.best != NULL ? "'?" : "");
+    TERN_CONFIG_ERROR(reader, value->field.place, "there is no field '%s'%s", value->field.text,
+                      tern_nearest_hint(&nearest, "; ", hint));
 }
 
 /* Rule ids in order, so that thousands of tests over thousands of rules are no quadratic matter. */
@@ -102,14 +102,14 @@ static int compare_ids(const void *left, const void *right)
 static void report_unknown_rule(struct tern_config_reader *reader, const struct tern_text *rule)
 {
     struct tern_nearest nearest = {.wanted = rule->text, .wanted_length = rule->length};
+    char hint[TERN_NEAREST_HINT];
 
     for (unsigned i = 0; i < reader->config->rule_count; i++)
         if (reader->config->rules[i].id.text != NULL)
             tern_nearest_offer(&nearest, reader->config->rules[i].id.text,
                                reader->config->rules[i].id.length);
-    TERN_CONFIG_ERROR(reader, rule->place, "there is no rule '%s'%s%s%s", rule->text,
-                      nearest.best != NULL ? "; did you mean '" : "",
-                      nearest.best != NULL ? nearest.best : "", nearest.best != NULL ? "'?" : "");
+    TERN_CONFIG_ERROR(reader, rule->place, "there is no rule '%s'%s", rule->text,
+                      tern_nearest_hint(&nearest, "; ", hint));
 }
 
 void tern_config_check_tests(struct tern_config_reader *reader)
