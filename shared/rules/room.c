@@ -95,7 +95,7 @@ static int make_similar(struct tern_room *room, const struct tern_rules *rules)
 
     if (!rules->searches)
         return 0;
-    similars = calloc(rules->scan_count, sizeof *similars);
+    similars = calloc(rules->scan_count + 1u, sizeof *similars);
     if (similars == NULL)
         return TERN_ENOMEM;
     for (uint32_t i = 0; i < rules->scan_count; i++)
