@@ -20,7 +20,6 @@ struct tern_server {
     bool spin;      /* there are more CPUs than loops */
     bool no_stages; /* requests are not timed */
     bool no_hits;   /* hits of rules are not counted */
-    bool pin_threads;
 
     struct tern_listeners listeners;
     struct tern_worker *workers;

@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-_Noreturn void program_fail(const char *what, const char *why)
+void program_fail(const char *what, const char *why)
 {
     fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, why);
     exit(1);

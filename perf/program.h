@@ -4,8 +4,9 @@
 
 #include "shared/base.h"
 
-/* "PROGRAM: what: why" to standard error, and the end. */
-_Noreturn void program_fail(const char *what, const char *why);
+/* "PROGRAM: what: why" to standard error, and the end. (An attribute, as cppcheck does not know
+ * _Noreturn.) */
+__attribute__((noreturn)) void program_fail(const char *what, const char *why);
 
 /* Of whole pages, for free(). Ends the program when there is none. */
 void *program_memory(size_t bytes);

@@ -327,11 +327,6 @@ unsigned tern_rows_permille(const struct tern_rows *rows)
     return tern_source_permille(&rows->source);
 }
 
-uint64_t tern_rows_line(const struct tern_rows *rows)
-{
-    return rows->line;
-}
-
 const char *tern_rows_passed_over(const struct tern_rows *rows)
 {
     return rows->passed_over;

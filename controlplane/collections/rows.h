@@ -53,8 +53,6 @@ int tern_rows_next(struct tern_rows *rows, struct tern_rows_row *row, struct ter
 
 /* How far it is, in thousandths; 0 when that cannot be known. */
 unsigned tern_rows_permille(const struct tern_rows *rows);
-/* The line of the last row or error. */
-uint64_t tern_rows_line(const struct tern_rows *rows);
 /* Columns that the collection does not have, "" for none: "text, when". */
 const char *tern_rows_passed_over(const struct tern_rows *rows);
 

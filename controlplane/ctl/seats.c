@@ -183,18 +183,3 @@ void tern_seats_free(struct tern_seats *seats)
     }
     seats->count = 0;
 }
-
-void tern_seat_sums_add(struct tern_seat_sums *into, const struct tern_seat_sums *from)
-{
-#define X(name, text) into->name += from->name;
-    TERN_COUNTERS(X)
-#undef X
-    for (unsigned i = 0; i < TERN_STAGE_COUNT; i++) {
-        struct tern_histogram_sum *to = &into->stages[i];
-
-        for (unsigned bucket = 0; bucket < TERN_HISTOGRAM_BUCKETS; bucket++)
-            to->counts[bucket] += from->stages[i].counts[bucket];
-        to->total += from->stages[i].total;
-        to->sum_ns += from->stages[i].sum_ns;
-    }
-}

@@ -60,7 +60,4 @@ int tern_ctl_read_seats(const struct tern_invocation *invocation, bool rules,
 void tern_ctl_pause(uint64_t us);
 void tern_seats_free(struct tern_seats *seats);
 
-/* Adds `from` to `into`. */
-void tern_seat_sums_add(struct tern_seat_sums *into, const struct tern_seat_sums *from);
-
 #endif

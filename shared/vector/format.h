@@ -168,12 +168,11 @@ struct tern_collection_header {
     uint8_t store_id[16] TERN_ALIGNED(64);
     _Atomic uint64_t applied_seq; /* every write of the store up to it is in the index */
     _Atomic uint64_t intent;      /* what a crash would leave half done; 0: nothing */
-    _Atomic uint64_t intent_detail[2];
+    uint64_t intent_reserved[2];
     _Atomic uint32_t deleted_count; /* tombstones and detached slots */
     _Atomic uint32_t phase;         /* enum tern_collection_phase */
     _Atomic uint64_t phase_done, phase_total;
-    uint64_t
-        writer_state[8]; /* sweeps and their epochs, free lists: see controlplane/build/graph.h */
+    uint64_t writer_reserved[8];
 
     _Atomic uint32_t tail_slots[TERN_TAIL_MAX] TERN_ALIGNED(64);
 } TERN_ALIGNED(TERN_PAGE);

@@ -5,6 +5,8 @@
 #include "shared/schema.h"
 #include "tests/unit/scripted_server.h"
 
+#include <poll.h>
+
 static int start(void **state)
 {
     static struct scripted_server server;
@@ -108,6 +110,7 @@ static void many_in_flight_are_told_apart(void **state)
     struct tern_client_options options = {.pipeline = 8};
     struct pair pair = open_pair(*state, &options);
     struct tern_decision decisions[9][3];
+    struct pollfd polled = {.events = POLLIN};
     uint32_t ids[9], id;
     struct tern_error error;
 
@@ -120,6 +123,10 @@ static void many_in_flight_are_told_apart(void **state)
         assert_int_equal(tern_client_submit(pair.client, ask(pair, ANSWER, 3), NULL, decisions[8],
                                             &ids[8], &error),
                          TERN_EAGAIN);
+        assert_int_equal(tern_request_count(pair.request), 3);
+        assert_int_equal(tern_client_flush(pair.client, NULL), 0);
+        polled.fd = tern_client_fd(pair.client);
+        assert_int_equal(poll(&polled, 1, 20000), 1); /* what was flushed is answered */
         assert_int_equal(tern_client_collect(pair.client, ids[5], NULL), 0);
         assert_true(decisions[5][2].answered);
         assert_int_equal(tern_client_collect(pair.client, ids[5], NULL), TERN_ENOENT);

@@ -15,7 +15,7 @@ static struct {
     pthread_cond_t changed;
     bool held;
     int left;
-    unsigned puts, units, units_given, units_left, units_before_put;
+    unsigned units, units_given, units_left, units_before_put;
     void (*during)(void);
 } control = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .left = -1};
 
@@ -58,11 +58,6 @@ unsigned graph_double_units_before_put(void)
     return read_count(&control.units_before_put);
 }
 
-unsigned graph_double_puts(void)
-{
-    return read_count(&control.puts);
-}
-
 static int pass(bool is_put)
 {
     int rc = 0;
@@ -74,7 +69,6 @@ static int pass(bool is_put)
         rc = TERN_ENOSPC;
     else if (is_put && control.left > 0)
         control.left--;
-    control.puts += is_put && rc == 0;
     if (is_put)
         control.units_before_put = control.units;
     if (is_put && control.units_given != 0) {

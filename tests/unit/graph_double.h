@@ -30,7 +30,6 @@ const struct graph_double_entry *graph_double_find(const void *object, uint64_t 
 void graph_double_fail_after(int puts);
 /* While held, puts and removals wait. */
 void graph_double_hold(bool held);
-unsigned graph_double_puts(void);
 /* So many units of background work come with the next put, each of which takes GRAPH_DOUBLE_UNIT_US
  * from a budget; `during` is called within the first one. There is none until then. */
 #define GRAPH_DOUBLE_UNIT_US 50u

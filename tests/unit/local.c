@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #define ARENA_BYTES (32u << 20)
-#define WAIT_NS     20000000000u
 
 static char folder[FOLDER_PATH], run_dir[96];
 static struct tern_pipeline *pipeline;
