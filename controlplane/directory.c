@@ -228,6 +228,18 @@ static int socket_address(const char *directory, const char *name, struct sockad
     return 0;
 }
 
+/* The end of what makes a socket by an address: `fd` goes to the caller if `rc` is 0. */
+static int hand_out(int rc, int fd, int anchor, int *out)
+{
+    if (anchor >= 0)
+        close(anchor);
+    if (rc == 0)
+        *out = fd;
+    else if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
 static int stream_socket(int *fd, struct tern_error *error)
 {
     *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -255,15 +267,7 @@ int tern_directory_listen(const char *directory, const char *name, int *out,
         rc = tern_error_system(error, errno, "cannot listen on %s", to);
         unlink(from);
     }
-    if (anchor >= 0)
-        close(anchor);
-    if (rc != 0) {
-        if (fd >= 0)
-            close(fd);
-        return rc;
-    }
-    *out = fd;
-    return 0;
+    return hand_out(rc, fd, anchor, out);
 }
 
 int tern_directory_connect(const char *directory, const char *name, int *out,
@@ -277,13 +281,5 @@ int tern_directory_connect(const char *directory, const char *name, int *out,
     rc = stream_socket(&fd, error);
     if (rc == 0 && connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
         rc = tern_error_system(error, errno, "cannot connect to %s/%s", directory, name);
-    if (anchor >= 0)
-        close(anchor);
-    if (rc != 0) {
-        if (fd >= 0)
-            close(fd);
-        return rc;
-    }
-    *out = fd;
-    return 0;
+    return hand_out(rc, fd, anchor, out);
 }

@@ -8,7 +8,7 @@ static void print_overview(FILE *to)
 {
     fputs("usage: ternctl COMMAND [options]\n\nOperates tern, the decision server.\n\n", to);
     for (unsigned i = 0; i < tern_command_count; i++)
-        fprintf(to, "  %-11s %-16s %s\n", tern_commands[i].name, tern_commands[i].arguments,
+        fprintf(to, "  %-12s %-15s %s\n", tern_commands[i].name, tern_commands[i].arguments,
                 tern_commands[i].summary);
     fputs("\n`ternctl COMMAND --help` says more. Without --run-dir, commands talk to the only "
           "instance\n"

@@ -5,7 +5,7 @@ from contextlib import ExitStack
 
 from . import config
 from .bench import Result, median, ratios
-from .serving import RULES, no_mistakes, remember, requests
+from .serving import RULES, no_mistakes, remember, requests, write_input
 from .servers import Tern, free_port, wait_until
 
 PARTIES = {"off": None, "all": "{ sample: 100%, rotate: 64MiB, keep: 4 }",
@@ -16,11 +16,7 @@ COUNTS = ("written", "skipped", "lost", "failed")
 
 def _start(bench, stack):
     folder = bench.folder
-    stable = bench.data.write_users(folder / "log-users.csv", bench.keys(100_000))
-    bench.data.write_asn(folder / "asn.csv")
-    bench.data.write_lines(folder / "bad-nets.txt", bench.data.bad_addresses())
-    bench.data.write_lines(folder / "bad-hosts.txt", bench.data.bad_hosts())
-    bench.data.write_requests(folder / "requests.csv", bench.keys(100_000), stable)
+    write_input(bench, "log-users.csv", bench.keys(100_000), bench.keys(100_000))
     rules = config.Rules(bench.data, RULES).lines
     servers = {}
     for name, log in PARTIES.items():

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from . import programs, serving
 from .bench import median, ratios
@@ -21,12 +21,9 @@ def served(bench):
     load = ["--connections", 32, "--depth", 64]
     program = [bench.build / "perf" / "perf-local", "--rounds", 1, "--requests", bench.folder / "requests.csv"]
     with ExitStack() as stack:
-        def start(server):
-            stack.callback(server.close)
-            return server
-        tern = start(Tern(bench, path))
-        redis = start(Redis(bench, "tcp", bench.keys(100_000)))
-        echo = start(Echo(bench, "io_uring"))
+        tern = stack.enter_context(closing(Tern(bench, path)))
+        redis = stack.enter_context(closing(Redis(bench, "tcp", bench.keys(100_000))))
+        echo = stack.enter_context(closing(Echo(bench, "io_uring")))
 
         def local():
             done = subprocess.run(pinned(bench.client_cpu, [*program, "--run-dir", tern.run_dir]),

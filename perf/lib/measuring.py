@@ -4,7 +4,7 @@ from contextlib import ExitStack
 
 from . import config
 from .bench import Result, median, ratios
-from .serving import RULES, no_mistakes, remember, requests
+from .serving import RULES, no_mistakes, remember, requests, write_input
 from .servers import TernApart, free_port
 
 # Hidden options of ternd: what each party goes without.
@@ -16,11 +16,7 @@ def _start(bench, stack):
     """A server for each party, on the same tables and rules. Tables are small: what they would cost in
     cache misses would only hide the cost that is looked for."""
     folder = bench.folder
-    stable = bench.data.write_users(folder / "measuring-users.csv", bench.keys(100_000))
-    bench.data.write_asn(folder / "asn.csv")
-    bench.data.write_lines(folder / "bad-nets.txt", bench.data.bad_addresses())
-    bench.data.write_lines(folder / "bad-hosts.txt", bench.data.bad_hosts())
-    bench.data.write_requests(folder / "requests.csv", bench.keys(100_000), stable)
+    write_input(bench, "measuring-users.csv", bench.keys(100_000), bench.keys(100_000))
     rules = config.Rules(bench.data, RULES).lines
     servers = {}
     for i, (name, options) in enumerate(PARTIES.items()):

@@ -3,7 +3,7 @@ expressions. Against redis GET, which looks at nothing, and against the echo of 
 
 import csv
 import random
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from .bench import Result, median, ratios
 from .data import SEED, _rows
@@ -96,12 +96,9 @@ def patterns(bench):
     load = ["--connections", 32, "--depth", 64]
     results = []
     with ExitStack() as stack:
-        def start(server):
-            stack.callback(server.close)
-            return server
-        tern = start(Tern(bench, folder / "patterns.yaml"))
-        redis = start(Redis(bench, "tcp", bench.keys(100_000)))
-        echo = start(Echo(bench, "io_uring"))
+        tern = stack.enter_context(closing(Tern(bench, folder / "patterns.yaml")))
+        redis = stack.enter_context(closing(Redis(bench, "tcp", bench.keys(100_000))))
+        echo = stack.enter_context(closing(Echo(bench, "io_uring")))
         for kind in ("repeating", "distinct"):
             asked = ["--requests", folder / f"agents-{kind}.csv", "--fields", FIELDS]
             runs = bench.interleave({

@@ -1,6 +1,6 @@
 """Figures of a server that answers: throughput, latency, an open loop, against redis and a raw echo."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 from . import config
 from .bench import Result, median, ratios
@@ -9,17 +9,22 @@ from .servers import Echo, Memcached, Redis, Tern, free_port
 RULES = 1000
 
 
+def write_input(bench, users_file, users, requests):
+    """So many users, the other tables, and requests over all of them."""
+    folder = bench.folder
+    stable = bench.data.write_users(folder / users_file, users)
+    bench.data.write_asn(folder / "asn.csv")
+    bench.data.write_lines(folder / "bad-nets.txt", bench.data.bad_addresses())
+    bench.data.write_lines(folder / "bad-hosts.txt", bench.data.bad_hosts())
+    bench.data.write_requests(folder / "requests.csv", requests, stable)
+
+
 def prepare(bench, rules=RULES, users=1_000_000, frames=100_000):
     """Tables, configuration and frames of the ordinary case, once."""
     folder = bench.folder
     path = folder / f"serve-{rules}.yaml"
     if not path.exists():
-        count = bench.keys(users)
-        stable = bench.data.write_users(folder / "users.csv", count)
-        bench.data.write_asn(folder / "asn.csv")
-        bench.data.write_lines(folder / "bad-nets.txt", bench.data.bad_addresses())
-        bench.data.write_lines(folder / "bad-hosts.txt", bench.data.bad_hosts())
-        bench.data.write_requests(folder / "requests.csv", bench.keys(frames), stable)
+        write_input(bench, "users.csv", bench.keys(users), bench.keys(frames))
         bench.tcp = f"tcp://127.0.0.1:{free_port()}"
         bench.unix = f"unix://{folder}/tern.sock"
         config.write(path, [bench.tcp, bench.unix], config.Rules(bench.data, rules).lines)
@@ -52,13 +57,10 @@ def throughput(bench, transport="tcp"):
     path = prepare(bench)
     load = ["--connections", 32, "--depth", 64]
     with ExitStack() as stack:
-        def start(server):
-            stack.callback(server.close)
-            return server
-        tern = start(Tern(bench, path))
-        redis = start(Redis(bench, transport, bench.keys(100_000)))
-        memcached = start(Memcached(bench, transport, bench.keys(100_000)))
-        echo = start(Echo(bench, "io_uring", transport))
+        tern = stack.enter_context(closing(Tern(bench, path)))
+        redis = stack.enter_context(closing(Redis(bench, transport, bench.keys(100_000))))
+        memcached = stack.enter_context(closing(Memcached(bench, transport, bench.keys(100_000))))
+        echo = stack.enter_context(closing(Echo(bench, "io_uring", transport)))
         address = bench.tcp if transport == "tcp" else bench.unix
         runs = bench.interleave({
             "tern": lambda: bench.measure(address, "--protocol", "tern", "--check-same",
@@ -106,13 +108,10 @@ def latency(bench):
     """One connection, one request at a time, a client that spins: p50 against redis; memcached and the echo beside it."""
     path = prepare(bench)
     with ExitStack() as stack:
-        def start(server):
-            stack.callback(server.close)
-            return server
-        tern = start(Tern(bench, path))
-        redis = start(Redis(bench, "tcp", bench.keys(100_000)))
-        memcached = start(Memcached(bench, "tcp", bench.keys(100_000)))
-        echo = start(Echo(bench, "io_uring"))
+        tern = stack.enter_context(closing(Tern(bench, path)))
+        redis = stack.enter_context(closing(Redis(bench, "tcp", bench.keys(100_000))))
+        memcached = stack.enter_context(closing(Memcached(bench, "tcp", bench.keys(100_000))))
+        echo = stack.enter_context(closing(Echo(bench, "io_uring")))
         runs = bench.interleave({
             "tern": lambda: bench.measure(bench.tcp, "--check-same", *requests(bench),
                                           server_pid=tern.pid, spin=True),
@@ -139,11 +138,8 @@ def open_loop(bench):
     rate = 2_000 if bench.small else 50_000
     load = ["--rate", rate, "--connections", 32]
     with ExitStack() as stack:
-        def start(server):
-            stack.callback(server.close)
-            return server
-        tern = start(Tern(bench, path))
-        redis = start(Redis(bench, "tcp", bench.keys(100_000)))
+        tern = stack.enter_context(closing(Tern(bench, path)))
+        redis = stack.enter_context(closing(Redis(bench, "tcp", bench.keys(100_000))))
         runs = bench.interleave({
             "tern": lambda: bench.measure(bench.tcp, "--check-same", *requests(bench), *load,
                                           server_pid=tern.pid, spin=True),

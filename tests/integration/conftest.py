@@ -55,6 +55,18 @@ def shared_instance(request):
     assert not problems, problems
 
 
+@pytest.fixture(scope="module")
+def served():
+    """One for a whole file, with whatever backend it chooses."""
+    instance = Instance()
+    try:
+        instance.start()
+        yield instance
+    finally:
+        problems = instance.dispose()
+    assert not problems, problems
+
+
 @pytest.fixture
 def race_instance(make_instance):
     """Built with race points: tests hold or kill its processes where they name it."""

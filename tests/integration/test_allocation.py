@@ -2,25 +2,13 @@
 import struct
 
 import pytest
+from bodies import batch, field, item
 from instance import CONFIG
 from tern import Op, RequestFlag, pack_frame
 from vectors import Vectors, random_rows
 
 ROUNDS_STILL = 10
 ROUNDS_MOST = 60
-
-
-def field(identity, value):
-    return struct.pack("<BH", identity, len(value)) + value
-
-
-def item(*fields):
-    body = b"".join(fields)
-    return struct.pack("<H", len(body)) + body
-
-
-def batch(*items):
-    return struct.pack("<H", len(items)) + b"".join(items)
 
 
 ITEM = item(field(1, bytes([192, 0, 2, 1])), field(2, b"WWW.Bad.Example.:443"),

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from instance import ROOT
+from instance import ROOT, Instance
 from tern import Action
 
 CONFIG = """\
@@ -77,7 +77,6 @@ def rules():
 
 @pytest.fixture(scope="module")
 def server():
-    from instance import Instance
     names, text = rules()
     instance = Instance(config=CONFIG, rules=text, data=DATA)
     try:

@@ -116,14 +116,29 @@ def test_a_reader_that_stands_still_keeps_the_one_before(make_instance):
     wait_until(lambda: instance.status()["dataplane"]["generation"] == instance.generation(), "it has caught up")
 
 
-class Writing:
+class Meanwhile:
+    """What `_run` does in a thread, until a `with` block sets `end`."""
+
+    def __init__(self):
+        self.end = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.end.set()
+        self.thread.join()
+
+
+class Writing(Meanwhile):
     """Somebody who writes one vector after the other, through restarts of tern-control, and keeps count."""
 
     def __init__(self, instance, first):
         self.instance, self.next = instance, first
         self.acknowledged, self.problems = 0, []
-        self.end = threading.Event()
-        self.thread = threading.Thread(target=self._run)
+        super().__init__()
 
     def _run(self):
         generator = random.Random(self.next)
@@ -143,23 +158,14 @@ class Writing:
         if vectors:
             vectors.close()
 
-    def __enter__(self):
-        self.thread.start()
-        return self
 
-    def __exit__(self, *_):
-        self.end.set()
-        self.thread.join()
-
-
-class Searching:
+class Searching(Meanwhile):
     """Somebody who asks for vectors that are there, and expects to find them, all the time."""
 
     def __init__(self, instance, rows):
         self.client, self.rows = instance.client(), rows
         self.found, self.problems = 0, []
-        self.end = threading.Event()
-        self.thread = threading.Thread(target=self._run)
+        super().__init__()
 
     def _run(self):
         generator = random.Random(7)
@@ -174,14 +180,6 @@ class Searching:
             if not hits or hits[0].id != identifier:
                 self.problems.append((identifier, hits))
             self.found += 1
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.end.set()
-        self.thread.join()
 
     def await_more(self):
         before = self.found

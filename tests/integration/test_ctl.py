@@ -7,18 +7,6 @@ import pytest
 from instance import RULES, wait_until
 
 
-@pytest.fixture(scope="module")
-def served():
-    from instance import Instance
-    instance = Instance()
-    try:
-        instance.start()
-        yield instance
-    finally:
-        problems = instance.dispose()
-    assert not problems, problems
-
-
 def test_up_says_ready_and_stops_cleanly_on_either_signal(make_instance):
     for number in (signal.SIGINT, signal.SIGTERM):
         instance = make_instance().start()

@@ -1,25 +1,14 @@
 """Malformed, truncated, oversized and slow frames: the status or close of the protocol, and nobody
 else notices."""
+import random
 import socket
 import struct
 
 import pytest
+from bodies import batch, field, item
 from tern import Action, Op, RequestFlag, Status, StatusError, pack_frame
 
 HEADER = struct.Struct("<BBBBIII")
-
-
-def field(identity, value):
-    return struct.pack("<BH", identity, len(value)) + value
-
-
-def item(*fields):
-    body = b"".join(fields)
-    return struct.pack("<H", len(body)) + body
-
-
-def batch(*items):
-    return struct.pack("<H", len(items)) + b"".join(items)
 
 
 def refuse(instance, body, *, flags=0, op=Op.DECIDE):
@@ -284,7 +273,6 @@ def test_end_of_input_after_whole_frames_answers_them_all(shared_instance):
 
 
 def test_random_bytes_never_hurt(shared_instance):
-    import random
     generator = random.Random(20240914)
     bystander = shared_instance.client()
     pid = shared_instance.ternd_pid()

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 
 import pytest
-from instance import CONFIG, DATA, RULES, wait_until
+from instance import BUILD, CONFIG, DATA, RULES, wait_until
 from tern import Action, Client
 from test_sources import REFRESH, action, nets, replace, source, with_keys
 
@@ -456,7 +456,6 @@ def test_a_wall_clock_that_jumps(make_instance):
 
 
 def instance_shim():
-    from instance import BUILD
     shim = BUILD / "tests" / "integration" / "libclock-shim.so"
     if not shim.exists():
         pytest.skip(f"{shim} is not built")

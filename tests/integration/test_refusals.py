@@ -3,22 +3,11 @@ history says why."""
 import gzip
 import os
 import shutil
+import subprocess
 
 import pytest
-from instance import RULES
+from instance import DATA, RULES
 from tern import Action
-
-
-@pytest.fixture(scope="module")
-def served():
-    from instance import Instance
-    instance = Instance()
-    try:
-        instance.start()
-        yield instance
-    finally:
-        problems = instance.dispose()
-    assert not problems, problems
 
 
 @pytest.fixture(autouse=True)
@@ -229,7 +218,6 @@ def test_up_with_a_missing_source_ends_with_1(make_instance):
 
 def test_a_full_tmpfs_is_a_refusal(make_instance, as_root, tmp_path):
     """A small tmpfs of its own: the build does not fit, the old generation keeps serving."""
-    import subprocess
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(small)],
@@ -243,7 +231,6 @@ def test_a_full_tmpfs_is_a_refusal(make_instance, as_root, tmp_path):
         instance.sources.mkdir()
         instance.config_path = instance.sources / "tern.yaml"
         instance.write_config()
-        from instance import DATA
         for name, text in DATA.items():
             instance.write_source(name, text)
         instance.start()

@@ -123,15 +123,19 @@ def redis(tmp_path):
     process.wait(20)
 
 
-def test_redis_gets_what_was_filled(redis):
-    resp = ["--target", redis, "--protocol", "resp", "--count", 3000, "--keys", 1000]
-    missing = run(*resp, code=1)
+def gets_what_was_filled(target, protocol, reply_bytes):
+    get = ["--target", target, "--protocol", protocol, "--count", 3000, "--keys", 1000]
+    missing = run(*get, code=1)
     assert missing["wrong"] == missing["replies"] == 3000
-    load("fill", "--protocol", "resp", "--target", redis, "--keys", 1000, "--value-bytes", 33)
+    load("fill", "--protocol", protocol, "--target", target, "--keys", 1000, "--value-bytes", 33)
     for more in [["--connections", 4, "--depth", 16], ["--rate", 5000]]:
-        got = run(*resp, "--check-same", *more)
+        got = run(*get, "--check-same", *more)
         assert (got["replies"], got["failed"], got["wrong"]) == (3000, 0, 0)
-        assert got["bytes_in"] == 3000 * (len("$33\r\n") + 33 + 2)
+        assert got["bytes_in"] == 3000 * reply_bytes
+
+
+def test_redis_gets_what_was_filled(redis):
+    gets_what_was_filled(redis, "resp", len("$33\r\n") + 33 + 2)
 
 
 @pytest.fixture
@@ -151,14 +155,8 @@ def memcached(tmp_path):
 
 
 def test_memcached_gets_what_was_filled(memcached):
-    get = ["--target", memcached, "--protocol", "memcached", "--count", 3000, "--keys", 1000]
-    missing = run(*get, code=1)
-    assert missing["wrong"] == missing["replies"] == 3000
-    load("fill", "--protocol", "memcached", "--target", memcached, "--keys", 1000, "--value-bytes", 33)
-    for more in [["--connections", 4, "--depth", 16], ["--rate", 5000]]:
-        got = run(*get, "--check-same", *more)
-        assert (got["replies"], got["failed"], got["wrong"]) == (3000, 0, 0)
-        assert got["bytes_in"] == 3000 * (len("VALUE key:000000000001 0 33\r\n") + 33 + len("\r\nEND\r\n"))
+    reply_bytes = len("VALUE key:000000000001 0 33\r\n") + 33 + len("\r\nEND\r\n")
+    gets_what_was_filled(memcached, "memcached", reply_bytes)
 
 
 def test_a_spike_shows_in_its_seconds():

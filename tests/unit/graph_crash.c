@@ -103,8 +103,12 @@ static void take_image(void)
 static bool is_value(const float *vector, uint64_t id, const struct tern_collection *collection,
                      uint32_t slot)
 {
-    return collection->meta[slot].id == id &&
-           memcmp(tern_collection_vector(collection, slot), vector, sizeof(float) * DIM) == 0;
+    const float *stored = tern_collection_vector(collection, slot);
+    bool same = collection->meta[slot].id == id;
+
+    for (unsigned i = 0; i < DIM; i++)
+        same = same && stored[i] == vector[i];
+    return same;
 }
 
 /* What a search gives against what was acknowledged; of the operation under way, before or after.
