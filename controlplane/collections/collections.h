@@ -123,8 +123,9 @@ int tern_collections_await(struct tern_collections *collections, struct tern_col
  * under which there is). */
 int tern_collections_left_over(struct tern_collections *collections, const char *name,
                                uint64_t *vectors, struct tern_error *error);
-/* Drops them, in transactions between those of writers; `report` hears of rows. What an error
- * leaves, another call drops. */
+/* Drops them: with one commit they are gone for whoever asks. Then their rows are swept away, in
+ * transactions between those of writers; `report` hears of them. What a failure or the end of the
+ * process leaves of these is swept by and by, from the next start on. */
 int tern_collections_drop(struct tern_collections *collections, const char *name,
                           void (*report)(void *context, uint64_t done), void *context,
                           struct tern_error *error);

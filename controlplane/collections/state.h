@@ -108,6 +108,9 @@ struct tern_collections {
     unsigned turn;       /* which object background work is for next */
     uint64_t told_us;    /* of progress */
     uint64_t purge_us;   /* when tombstones are looked for next */
+    uint64_t sweep_us;   /* when rows that were dropped are swept next */
+    bool sweeps;         /* there are some */
+    bool sweeps_for_job; /* the job that dropped them sweeps, and tells how far it is */
 };
 
 /* Wakes whoever collects. */
@@ -132,6 +135,12 @@ void tern_collections_free_object(struct tern_collections_object *object);
 void *tern_collections_main(void *collections);
 void tern_collections_times_add(struct tern_collections_times *times, uint64_t ns);
 uint64_t tern_collections_times_p99_us(const struct tern_collections_times *times);
+
+/* --- drop.c, for the thread --- */
+
+/* Sweeps a slice of what was dropped, seldom while writes come (`urgent`). True when there is more,
+ * at once or in a while. */
+bool tern_collections_sweep(struct tern_collections *collections, bool urgent);
 
 /* --- fill.c, for the thread --- */
 

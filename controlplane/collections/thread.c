@@ -463,12 +463,15 @@ static bool work(struct tern_collections *collections, unsigned written)
              name = name->next)
             purge(collections, name);
     }
-    return more || urgent;
+    collections->sweeps = tern_collections_sweep(collections, urgent);
+    return more || urgent || (collections->sweeps && tern_clock_now_us() >= collections->sweep_us);
 }
 
 /* Whether time alone may bring work: readers leave, a failure is tried again, tombstones age. */
 static bool is_waiting(const struct tern_collections *collections)
 {
+    if (collections->sweeps)
+        return true;
     for (const struct tern_collections_object *object = collections->objects; object != NULL;
          object = object->next)
         if (object->filling ||

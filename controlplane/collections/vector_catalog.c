@@ -12,7 +12,7 @@ static const char table_schema[] =
 /* --- Collections --- */
 
 static int add_table(struct tern_vector_store *store, const char *name, uint64_t purged,
-                     struct tern_error *error)
+                     uint64_t dropped, struct tern_error *error)
 {
     struct tern_vector_table *table = calloc(1, sizeof *table);
 
@@ -21,6 +21,7 @@ static int add_table(struct tern_vector_store *store, const char *name, uint64_t
     snprintf(table->name, sizeof table->name, "%s", name);
     table->number = store->table_count + 1;
     table->purged = purged;
+    table->dropped = dropped;
     store->tables[store->table_count++] = table;
     return 0;
 }
@@ -30,7 +31,9 @@ int tern_vector_store_read_tables(struct tern_vector_store *store, struct tern_e
     sqlite3_stmt *statement;
     int status,
         rc = tern_database_prepare(&store->database,
-                                   "SELECT number, name, purged FROM collections ORDER BY number",
+                                   "SELECT number, name, purged, (SELECT seq FROM dropped WHERE"
+                                   " dropped.number = collections.number)"
+                                   " FROM collections ORDER BY number",
                                    &statement, error);
 
     if (rc != 0)
@@ -40,10 +43,12 @@ int tern_vector_store_read_tables(struct tern_vector_store *store, struct tern_e
         sqlite3_int64 number = sqlite3_column_int64(statement, 0);
 
         if (number != store->table_count + 1 || number > TERN_VECTOR_COLLECTIONS_MAX ||
-            name == NULL || strlen(name) > TERN_NAME_MAX)
+            name == NULL || strlen(name) > TERN_NAME_MAX ||
+            (uint64_t)sqlite3_column_int64(statement, 3) > store->committed)
             rc = tern_database_damaged(&store->database, error, "its list of collections");
         else
-            rc = add_table(store, name, (uint64_t)sqlite3_column_int64(statement, 2), error);
+            rc = add_table(store, name, (uint64_t)sqlite3_column_int64(statement, 2),
+                           (uint64_t)sqlite3_column_int64(statement, 3), error);
     }
     if (rc == 0 && status != SQLITE_DONE)
         rc = tern_database_error(&store->database, error, status);
@@ -106,7 +111,7 @@ int tern_vector_store_collection(struct tern_vector_store *store, const char *na
         return rc;
     rc = tern_database_end(&store->database, make_table(store, name, error), error);
     if (rc == 0)
-        rc = add_table(store, name, 0, error);
+        rc = add_table(store, name, 0, 0, error);
     if (rc == 0)
         *number = store->table_count;
     return rc;

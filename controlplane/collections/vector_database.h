@@ -11,6 +11,8 @@ struct tern_vector_table { /* a collection's rows: table vectors_NUMBER */
     char name[TERN_NAME_MAX + 1];
     uint32_t number;
     uint64_t purged;
+    uint64_t
+        dropped; /* rows up to it are no more, and are swept away by and by; 0: there are none */
     sqlite3_stmt *put, *remove, *read, *find; /* made when first used */
 };
 

@@ -72,13 +72,14 @@ int tern_vector_store_remove(struct tern_vector_store *store, uint32_t collectio
     struct tern_vector_table *table = tern_vector_store_table(store, collection);
     int rc = keep(store, table,
                   "UPDATE vectors_%u SET seq = ?, vector = NULL, payload = NULL, checksum = NULL"
-                  " WHERE id = ? AND vector IS NOT NULL",
+                  " WHERE id = ? AND vector IS NOT NULL AND seq > ?",
                   &table->remove, error);
 
     if (rc != 0)
         return rc;
     sqlite3_bind_int64(table->remove, 1, (sqlite3_int64)store->next);
     sqlite3_bind_int64(table->remove, 2, (sqlite3_int64)id);
+    sqlite3_bind_int64(table->remove, 3, (sqlite3_int64)table->dropped);
     rc = tern_database_run(&store->database, table->remove, error);
     if (rc != 0)
         return rc;
@@ -167,6 +168,7 @@ int tern_vector_store_read(struct tern_vector_store *store, uint32_t collection,
 
     if (rc != 0)
         return rc;
+    after = tern_max_u64(after, table->dropped);
     sqlite3_bind_int64(table->read, 1, (sqlite3_int64)after);
     sqlite3_bind_int64(table->read, 2, limit);
     while (rc == 0 && (status = sqlite3_step(table->read)) == SQLITE_ROW) {
@@ -191,13 +193,15 @@ int tern_vector_store_find(struct tern_vector_store *store, uint32_t collection,
     struct tern_vector_table *table = tern_vector_store_table(store, collection);
     struct tern_vector_row row = {0};
     int status, rc = keep(store, table,
-                          "SELECT seq, id, vector, payload, checksum FROM vectors_%u WHERE id = ?",
+                          "SELECT seq, id, vector, payload, checksum FROM vectors_%u"
+                          " WHERE id = ? AND seq > ?",
                           &table->find, error);
 
     if (rc != 0)
         return rc;
     sqlite3_reset(table->find); /* the row of before is let go of */
     sqlite3_bind_int64(table->find, 1, (sqlite3_int64)id);
+    sqlite3_bind_int64(table->find, 2, (sqlite3_int64)table->dropped);
     status = sqlite3_step(table->find);
     if (status == SQLITE_ROW)
         rc = take_row(store, table->find, collection, 0, &row, error);
@@ -228,16 +232,42 @@ static int read_number(struct tern_vector_store *store, uint32_t collection, con
 int tern_vector_store_last(struct tern_vector_store *store, uint32_t collection, uint64_t *seq,
                            struct tern_error *error)
 {
-    return read_number(store, collection, "SELECT max(seq) FROM vectors_%u", seq, error);
+    uint64_t last = 0;
+    int rc = read_number(store, collection, "SELECT max(seq) FROM vectors_%u", &last, error);
+
+    if (rc == 0)
+        *seq = last > tern_vector_store_dropped(store, collection) ? last : 0;
+    return rc;
+}
+
+/* Beside rows that are dropped: of those past them. */
+static int count_past(struct tern_vector_store *store, const struct tern_vector_table *table,
+                      uint64_t *count, struct tern_error *error)
+{
+    char sql[STATEMENT_MAX];
+    int64_t rows = 0;
+    int rc;
+
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM vectors_%u WHERE seq > %llu AND vector IS NOT NULL",
+             (unsigned)table->number, (unsigned long long)table->dropped);
+    rc = tern_database_integer(&store->database, sql, &rows, error);
+    if (rc == 0)
+        *count = (uint64_t)rows;
+    return rc;
 }
 
 int tern_vector_store_count(struct tern_vector_store *store, uint32_t collection, uint64_t *count,
                             struct tern_error *error)
 {
+    const struct tern_vector_table *table = tern_vector_store_table(store, collection);
     uint64_t rows = 0, removed = 0;
-    /* Both from an index alone. */
-    int rc = read_number(store, collection, "SELECT count(*) FROM vectors_%u", &rows, error);
+    int rc;
 
+    if (table->dropped != 0)
+        return count_past(store, table, count, error);
+    /* Both from an index alone. */
+    rc = read_number(store, collection, "SELECT count(*) FROM vectors_%u", &rows, error);
     if (rc == 0)
         rc = read_number(store, collection, "SELECT count(*) FROM vectors_%u WHERE vector IS NULL",
                          &removed, error);
@@ -313,42 +343,68 @@ int tern_vector_store_purge(struct tern_vector_store *store, uint32_t collection
     return rc;
 }
 
-static int drop_rows(struct tern_vector_store *store, const struct tern_vector_table *table,
-                     unsigned limit, struct tern_error *error)
+/* Binds two numbers to `sql`, which has %u where the collection's goes, and runs it. */
+static int run_once(struct tern_vector_store *store, const struct tern_vector_table *table,
+                    const char *sql, uint64_t first, uint64_t second, struct tern_error *error)
 {
     sqlite3_stmt *statement;
-    char sql[STATEMENT_MAX];
-    int rc = mark_purged(store, table, store->committed, error);
+    char text[STATEMENT_MAX];
+    int rc =
+        tern_database_prepare(&store->database, with_number(text, sql, table), &statement, error);
 
     if (rc != 0)
         return rc;
-    snprintf(
-        sql, sizeof sql,
-        "DELETE FROM vectors_%u WHERE seq IN (SELECT seq FROM vectors_%u ORDER BY seq LIMIT ?)",
-        (unsigned)table->number, (unsigned)table->number);
-    rc = tern_database_prepare(&store->database, sql, &statement, error);
-    if (rc != 0)
-        return rc;
-    sqlite3_bind_int64(statement, 1, limit);
+    sqlite3_bind_int64(statement, 1, (sqlite3_int64)first);
+    sqlite3_bind_int64(statement, 2, (sqlite3_int64)second);
     return tern_database_finish(&store->database, statement, error);
 }
 
-int tern_vector_store_drop(struct tern_vector_store *store, uint32_t collection, unsigned limit,
-                           unsigned *dropped, struct tern_error *error)
+int tern_vector_store_drop(struct tern_vector_store *store, uint32_t collection,
+                           struct tern_error *error)
 {
     struct tern_vector_table *table = tern_vector_store_table(store, collection);
-    unsigned changes = 0;
     int rc = tern_vector_store_begin(store, error);
 
     if (rc != 0)
         return rc;
-    rc = drop_rows(store, table, limit, error);
+    rc = mark_purged(store, table, store->committed, error);
+    if (rc == 0)
+        rc = run_once(store, table, "INSERT OR REPLACE INTO dropped (seq, number) VALUES (?, ?)",
+                      store->committed, collection, error);
+    rc = tern_vector_store_end(store, rc, error);
+    if (rc == 0)
+        table->purged = table->dropped = store->committed;
+    return rc;
+}
+
+int tern_vector_store_sweep(struct tern_vector_store *store, uint32_t collection, unsigned limit,
+                            unsigned *swept, struct tern_error *error)
+{
+    struct tern_vector_table *table = tern_vector_store_table(store, collection);
+    unsigned changes = 0;
+    int rc;
+
+    if (table->dropped == 0) {
+        *swept = 0;
+        return 0;
+    }
+    rc = tern_vector_store_begin(store, error);
+    if (rc != 0)
+        return rc;
+    rc = run_once(store, table,
+                  "DELETE FROM vectors_%1$u WHERE seq IN"
+                  " (SELECT seq FROM vectors_%1$u WHERE seq <= ? ORDER BY seq LIMIT ?)",
+                  table->dropped, limit, error);
     if (rc == 0)
         changes = (unsigned)sqlite3_changes(store->database.handle);
+    /* The mark goes with the last of them. */
+    if (rc == 0 && changes < limit)
+        rc = run_once(store, table, "DELETE FROM dropped WHERE number = ? AND seq = ?", collection,
+                      table->dropped, error);
     rc = tern_vector_store_end(store, rc, error);
     if (rc == 0) {
-        table->purged = tern_max_u64(table->purged, store->committed);
-        *dropped = changes;
+        table->dropped = changes < limit ? 0 : table->dropped;
+        *swept = changes;
     }
     return rc;
 }

@@ -26,6 +26,11 @@ static const char schema[] =
     "CREATE TABLE shapes (number INTEGER PRIMARY KEY, columns BLOB NOT NULL UNIQUE);"
     "PRAGMA user_version = 1;";
 
+/* Collections whose rows up to `seq` are dropped and not all swept away yet. Came later: a tern
+ * that does not know it leaves it alone. */
+static const char dropped_schema[] =
+    "CREATE TABLE IF NOT EXISTS dropped (number INTEGER PRIMARY KEY, seq INTEGER NOT NULL)";
+
 struct tern_vector_table *tern_vector_store_table(const struct tern_vector_store *store,
                                                   uint32_t number)
 {
@@ -46,6 +51,11 @@ uint64_t tern_vector_store_seq(const struct tern_vector_store *store)
 uint64_t tern_vector_store_purged(const struct tern_vector_store *store, uint32_t collection)
 {
     return tern_vector_store_table(store, collection)->purged;
+}
+
+uint64_t tern_vector_store_dropped(const struct tern_vector_store *store, uint32_t collection)
+{
+    return tern_vector_store_table(store, collection)->dropped;
 }
 
 /* --- Opening --- */
@@ -91,6 +101,8 @@ static int open_schema(struct tern_vector_store *store, struct tern_error *error
     if (rc == 0 && version != STORE_VERSION)
         rc = tern_error_set(error, TERN_EABI, "%s has version %lld, this tern-control knows %d",
                             store->database.path, (long long)version, STORE_VERSION);
+    if (rc == 0)
+        rc = tern_database_execute(&store->database, dropped_schema, error);
     return rc;
 }
 

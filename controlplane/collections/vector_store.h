@@ -108,10 +108,17 @@ int tern_vector_store_count(struct tern_vector_store *store, uint32_t collection
  * `*purged`: how many. */
 int tern_vector_store_purge(struct tern_vector_store *store, uint32_t collection, uint64_t seq,
                             unsigned limit, unsigned *purged, struct tern_error *error);
-/* Drops up to `limit` rows of whatever kind, the oldest first; `*dropped`: how many. No index of
- * before can be brought up to date after it: it counts as a purge of all there is. */
-int tern_vector_store_drop(struct tern_vector_store *store, uint32_t collection, unsigned limit,
-                           unsigned *dropped, struct tern_error *error);
+/* Drops all rows there are, of whatever kind, in one commit: from here on nothing finds them. No
+ * index of before can be brought up to date after it: it counts as a purge of all there is. What
+ * they take is given back by sweeping, also after a restart; the collection may be written
+ * meanwhile. */
+int tern_vector_store_drop(struct tern_vector_store *store, uint32_t collection,
+                           struct tern_error *error);
+/* Sweeps up to `limit` of the dropped rows away, the oldest first; `*swept`: how many. */
+int tern_vector_store_sweep(struct tern_vector_store *store, uint32_t collection, unsigned limit,
+                            unsigned *swept, struct tern_error *error);
+/* Rows up to it are dropped and wait to be swept; 0: none do. */
+uint64_t tern_vector_store_dropped(const struct tern_vector_store *store, uint32_t collection);
 /* Tombstones up to it may be gone: an index that has applied less has to be made anew. */
 uint64_t tern_vector_store_purged(const struct tern_vector_store *store, uint32_t collection);
 

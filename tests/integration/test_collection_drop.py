@@ -1,9 +1,12 @@
 """ternctl collection drop: what is stored of a collection goes only when nothing that is served has it, and after a
 question; the name then begins anew."""
+import contextlib
 import json
+import sqlite3
 import subprocess
 
-from instance import BUILD, CONFIG
+import pytest
+from instance import BUILD, CONFIG, wait_until
 from vectors import Vectors, await_complete, live, random_rows, write
 
 DIM = 8
@@ -80,3 +83,41 @@ def test_a_dropped_collection_reads_its_source_again(make_instance):
     assert done == {"collection": "docs", "vectors": 49, "dropped": True}
     apply(instance, docs=keys)
     await_complete(instance, 50)
+
+
+def stored_rows(instance, name):
+    """Rows of whatever kind under the name in the file itself, and whether some are still to be swept."""
+    with contextlib.closing(sqlite3.connect(f"file:{instance.state_dir}/vectors.db?mode=ro", uri=True)) as store:
+        number, = store.execute("SELECT number FROM collections WHERE name = ?", (name,)).fetchone()
+        rows, = store.execute(f"SELECT count(*) FROM vectors_{number}").fetchone()
+        marks, = store.execute("SELECT count(*) FROM dropped").fetchone()
+        return rows, marks
+
+
+@pytest.mark.parametrize("point", ["vectors-dropped", "vectors-swept"])
+def test_a_drop_that_is_cut_short_ends_by_itself(race_instance, point):
+    """tern-control dies once it is dropped, with all or some rows still there: the name begins anew at once, and the
+    next tern-control sweeps them away under whatever is written meanwhile."""
+    instance, docs = race_instance, f"dim: {DIM}, capacity: 10k"
+    instance.config = with_collections(kept=docs, docs=docs)
+    instance.write_config()
+    instance.start()
+    write(instance, "docs", ROWS)
+    write(instance, "kept", random_rows(range(10), DIM))
+    apply(instance, kept=docs)
+    control = instance.control_pid()
+    instance.kill_at(point)
+    drop(instance, "docs", "--yes", check=3)
+    instance.await_killed(point)
+    instance.await_control(control)
+    assert "nothing is stored of a collection 'docs'" in drop(instance, "docs", "--yes", check=1).stderr
+    apply(instance, kept=docs, docs=docs)
+    await_complete(instance, 0)
+    write(instance, "docs", {id: ROWS[id] for id in range(20)})
+    wait_until(lambda: stored_rows(instance, "docs") == (20, 0), "swept")
+    await_complete(instance, 20)
+    instance.stop()
+    instance.start()
+    await_complete(instance, 20)
+    await_complete(instance, 10, "kept")
+    assert instance.client().search("docs", ROWS[7], 1)[0].id == 7

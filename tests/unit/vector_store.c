@@ -504,53 +504,6 @@ static void a_peek_stays_at_its_moment(TERN_TEST_STATE)
     tern_vector_store_close(store);
 }
 
-static void count_rows(struct tern_vector_store *store, unsigned *all, uint64_t *vectors)
-{
-    struct tern_error error = {0};
-
-    assert_int_equal(tern_vector_store_read(store, 1, 0, 1000, ignore, NULL, all, &error), 0);
-    assert_int_equal(tern_vector_store_count(store, 1, vectors, &error), 0);
-}
-
-/* In slices, tombstones as well; other collections and the numbers stay. */
-static void a_drop_leaves_nothing(TERN_TEST_STATE)
-{
-    struct tern_vector_store *store = open_store();
-    struct tern_error error = {0};
-    uint64_t seq = 0, vectors = 0, before;
-    const float vector[2] = {1, 2};
-    unsigned rows = 0, dropped = 0;
-    bool found = false;
-
-    put_some(store, 25);
-    assert_int_equal(collection(store, "other"), 2);
-    assert_int_equal(tern_vector_store_begin(store, &error), 0);
-    assert_int_equal(tern_vector_store_put(store, 2, 7, vector, 2, NULL, 0, &seq, &error), 0);
-    assert_int_equal(tern_vector_store_remove(store, 1, 24, &seq, &found, &error), 0);
-    assert_int_equal(tern_vector_store_end(store, 0, &error), 0);
-    before = tern_vector_store_seq(store);
-    for (unsigned left = 25; left > 0; left -= dropped) {
-        assert_int_equal(tern_vector_store_drop(store, 1, 10, &dropped, &error), 0);
-        assert_int_equal(dropped, left < 10 ? left : 10);
-    }
-    assert_int_equal(tern_vector_store_drop(store, 1, 10, &dropped, &error), 0);
-    assert_int_equal(dropped, 0);
-    assert_true(tern_vector_store_purged(store, 1) == before && before == 27);
-    assert_true(tern_vector_store_seq(store) == before);
-    tern_vector_store_close(store);
-    store = open_store();
-    count_rows(store, &rows, &vectors);
-    assert_true(rows == 0 && vectors == 0);
-    assert_true(tern_vector_store_purged(store, 1) == before);
-    assert_int_equal(tern_vector_store_count(store, 2, &vectors, &error), 0);
-    assert_int_equal(vectors, 1);
-    assert_string_equal(tern_vector_store_name(store, 2), "other");
-    assert_null(tern_vector_store_name(store, 3));
-    put_some(store, 3);
-    assert_true(tern_vector_store_seq(store) == before + 3);
-    tern_vector_store_close(store);
-}
-
 static void a_locked_file_is_an_error(TERN_TEST_STATE)
 {
     struct tern_vector_store *store = open_store();
@@ -637,7 +590,6 @@ int main(void)
         TEST(damaged_pages_are_errors),
         TEST(only_one_opens_it),
         TEST(a_peek_stays_at_its_moment),
-        TEST(a_drop_leaves_nothing),
         TEST(a_locked_file_is_an_error),
         TEST(what_does_not_fit_is_not_there),
         TEST(a_file_that_goes_is_noticed),
