@@ -2,16 +2,14 @@
  * double that publishes numbers and can be told to fail or to take its time. */
 #include "tests/unit/unit.h"
 
-#include "controlplane/api.h"
 #include "controlplane/message.h"
 #include "shared/proto/tern.pb-c.h"
+#include "tests/unit/control_thread.h"
 #include "tests/unit/folder.h"
-#include "tests/unit/pipeline_double.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,15 +19,7 @@
 
 static char directory[FOLDER_PATH], config_path[96], broken_path[96];
 
-static struct {
-    struct tern_directories directories;
-    struct tern_store *store, *reading_store;
-    struct tern_sources *sources;
-    struct tern_builder *builder;
-    struct tern_api *api;
-    int wake_fd, stop_fd;
-    pthread_t thread;
-} control;
+static struct control_thread control;
 
 static void write_file(const char *path, const char *text)
 {
@@ -40,57 +30,22 @@ static void write_file(const char *path, const char *text)
     fclose(file);
 }
 
-static void *serve(void *unused)
-{
-    (void)unused;
-    tern_api_serve(control.api, control.stop_fd);
-    return NULL;
-}
-
 static void start_control(const char *path, bool resume)
 {
-    struct tern_error error = {0};
     struct tern_job *job = calloc(1, sizeof *job);
-    struct tern_builder_options builder;
-    struct tern_api_options api;
 
-    control.directories = (struct tern_directories){directory, directory};
-    control.wake_fd = eventfd(0, EFD_NONBLOCK);
-    control.stop_fd = eventfd(0, 0);
-    assert_int_equal(tern_store_open(directory, &control.store, &error), 0);
-    assert_int_equal(tern_store_open(directory, &control.reading_store, &error), 0);
-    assert_int_equal(tern_sources_new(1, &control.sources), 0);
-    pipeline_double.state_dir = directory;
-    builder = (struct tern_builder_options){
-        .store = control.store, .sources = control.sources, .wake_fd = control.wake_fd};
-    assert_int_equal(tern_builder_start(&builder, &control.builder, &error), 0);
+    control_thread_open(&control, directory, eventfd(0, EFD_NONBLOCK));
     job->kind = TERN_JOB_START;
     job->path = path != NULL ? strdup(path) : NULL;
     job->resume = resume;
     assert_int_equal(tern_builder_submit(control.builder, job), 0);
-    api = (struct tern_api_options){.directories = &control.directories,
-                                    .builder = control.builder,
-                                    .store = control.reading_store,
-                                    .sources = control.sources,
-                                    .wake_fd = control.wake_fd};
-    assert_int_equal(tern_api_open(&api, &control.api, &error), 0);
-    assert_int_equal(pthread_create(&control.thread, NULL, serve, NULL), 0);
+    control_thread_serve(&control, NULL);
 }
 
 static void stop_control(void)
 {
-    uint64_t one = 1;
-
-    pipeline_double_hold(false);
-    assert_int_equal(write(control.stop_fd, &one, sizeof one), sizeof one);
-    pthread_join(control.thread, NULL);
-    tern_api_close(control.api);
-    assert_true(tern_builder_stop(control.builder, 10000000));
-    tern_sources_free(control.sources);
-    tern_store_close(control.store);
-    tern_store_close(control.reading_store);
+    control_thread_stop(&control);
     close(control.wake_fd);
-    close(control.stop_fd);
 }
 
 static int set_up(TERN_TEST_STATE)
@@ -392,6 +347,19 @@ static void the_queue_is_bounded_and_forgets_the_gone(TERN_TEST_STATE)
     stop_control();
 }
 
+static void is_refused_and_closed(const void *bytes, size_t length, int code)
+{
+    int fd = dial();
+    Tern__Control__Reply *reply;
+
+    send_all(fd, bytes, length);
+    reply = hear(fd);
+    assert_int_equal(reply->failure->code, code);
+    tern__control__reply__free_unpacked(reply, NULL);
+    assert_null(hear(fd));
+    close(fd);
+}
+
 static void rubbish_closes_only_its_own_connection(TERN_TEST_STATE)
 {
     static const uint8_t too_long[] = {0, 0, 0, 0x7f, 1, 2, 3};
@@ -406,21 +374,8 @@ static void rubbish_closes_only_its_own_connection(TERN_TEST_STATE)
     half = dial();
     send_all(half, "\x10\x00", 2);
 
-    bad = dial();
-    send_all(bad, too_long, sizeof too_long);
-    reply = hear(bad);
-    assert_int_equal(reply->failure->code, TERN_ELIMIT);
-    tern__control__reply__free_unpacked(reply, NULL);
-    assert_null(hear(bad));
-    close(bad);
-
-    bad = dial();
-    send_all(bad, no_message, sizeof no_message);
-    reply = hear(bad);
-    assert_int_equal(reply->failure->code, TERN_EINVAL);
-    tern__control__reply__free_unpacked(reply, NULL);
-    assert_null(hear(bad));
-    close(bad);
+    is_refused_and_closed(too_long, sizeof too_long, TERN_ELIMIT);
+    is_refused_and_closed(no_message, sizeof no_message, TERN_EINVAL);
 
     /* a request of no known kind is answered, and the connection goes on */
     bad = dial();

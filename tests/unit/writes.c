@@ -4,57 +4,28 @@
 
 #include "clients/c/control.h"
 #include "clients/c/tern_vectors.h"
-#include "controlplane/api.h"
 #include "controlplane/message.h"
 #include "shared/proto/tern.pb-c.h"
 #include "shared/schema.h"
-#include "tests/unit/pipeline_double.h"
+#include "tests/unit/control_thread.h"
 
 #include <math.h>
 #include <poll.h>
-#include <pthread.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct {
-    struct tern_directories directories;
-    struct tern_store *store, *reading_store;
-    struct tern_sources *sources;
-    struct tern_builder *builder;
-    struct tern_api *api;
-    int stop_fd;
-    pthread_t thread;
-    char address[128];
-} control;
-
+static struct control_thread control;
+static char address[128];
 static struct tern_collection_place docs;
-
-static void *serve_api(TERN_UNUSED void *unused)
-{
-    tern_api_serve(control.api, control.stop_fd);
-    return NULL;
-}
 
 static int start_api(void **state)
 {
     struct tern_collection_spec spec;
-    struct tern_builder_options builder;
-    struct tern_api_options api;
-    struct tern_error error;
 
     if (set_up(state) != 0)
         return 1;
     pipeline_double_reset();
-    pipeline_double.state_dir = state_directory;
-    control.directories = (struct tern_directories){state_directory, state_directory};
-    control.stop_fd = eventfd(0, 0);
-    assert_int_equal(tern_store_open(state_directory, &control.store, &error), 0);
-    assert_int_equal(tern_store_open(state_directory, &control.reading_store, &error), 0);
-    assert_int_equal(tern_sources_new(1, &control.sources), 0);
-    builder = (struct tern_builder_options){
-        .store = control.store, .sources = control.sources, .wake_fd = wake_fd};
-    assert_int_equal(tern_builder_start(&builder, &control.builder, &error), 0);
+    control_thread_open(&control, state_directory, wake_fd);
     start();
     spec = make_spec("docs", DIM, 5000);
     spec.shape.columns[2] = (struct tern_graph_column){"good", TERN_TYPE_BOOL};
@@ -63,33 +34,16 @@ static int start_api(void **state)
     spec.shape.columns[5] = (struct tern_graph_column){"weight", TERN_TYPE_F32};
     spec.shape.column_count = 6;
     docs = serve(&spec);
-    api = (struct tern_api_options){.directories = &control.directories,
-                                    .builder = control.builder,
-                                    .store = control.reading_store,
-                                    .sources = control.sources,
-                                    .collections = collections,
-                                    .wake_fd = wake_fd};
-    assert_int_equal(tern_api_open(&api, &control.api, &error), 0);
-    assert_int_equal(pthread_create(&control.thread, NULL, serve_api, NULL), 0);
-    snprintf(control.address, sizeof control.address, "unix://%s/%s", state_directory,
-             TERN_CONTROL_SOCKET);
+    control_thread_serve(&control, collections);
+    snprintf(address, sizeof address, "unix://%s/%s", state_directory, TERN_CONTROL_SOCKET);
     return 0;
 }
 
 static int stop_api(void **state)
 {
-    uint64_t one = 1;
-
     graph_double_hold(false);
-    assert_int_equal(write(control.stop_fd, &one, sizeof one), sizeof one);
-    pthread_join(control.thread, NULL);
-    tern_api_close(control.api);
-    assert_true(tern_builder_stop(control.builder, 10000000));
+    control_thread_stop(&control);
     stop();
-    tern_sources_free(control.sources);
-    tern_store_close(control.store);
-    tern_store_close(control.reading_store);
-    close(control.stop_fd);
     return tear_down(state);
 }
 
@@ -99,7 +53,7 @@ static struct tern_vectors *open_writer(uint32_t in_flight)
     struct tern_vectors *writer = NULL;
     struct tern_error error;
 
-    if (tern_vectors_open(control.address, "docs", &options, &writer, &error) != 0)
+    if (tern_vectors_open(address, "docs", &options, &writer, &error) != 0)
         fail_msg("%s", error.message);
     return writer;
 }
@@ -254,7 +208,7 @@ static void refusals_name_their_reason(TERN_TEST_STATE)
     ack = collect_from(writer);
     assert_int_equal(ack.rc, TERN_ENOSPC);
     assert_non_null(strstr(ack.message, "collection docs is full"));
-    assert_int_equal(tern_vectors_open(control.address, "dogs", NULL, &other, &error), TERN_ENOENT);
+    assert_int_equal(tern_vectors_open(address, "dogs", NULL, &other, &error), TERN_ENOENT);
     assert_string_equal(error.message, "there is no collection 'dogs'; there are: docs");
     assert_int_equal(tern_vectors_open("tcp://127.0.0.1:1", "docs", NULL, &other, &error),
                      TERN_EINVAL);
