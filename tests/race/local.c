@@ -5,15 +5,13 @@
 #include "tests/unit/unit.h"
 
 #include "clients/c/tern_local.h"
-#include "controlplane/apply.h"
 #include "shared/clock.h"
-#include "tests/unit/folder.h"
+#include "tests/unit/publisher.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,83 +23,51 @@
 #define ITEMS       40u
 #define BAD_ANSWER  9 /* exit code of a process that saw one */
 
-static char folder[FOLDER_PATH], run_dir[96];
-static struct tern_pipeline *pipeline;
+static struct publisher publisher;
 
 static void write_config(const char *name, const char *action, const char *users)
 {
-    char path[160];
-    FILE *file;
+    char file[16], text[512];
 
-    snprintf(path, sizeof path, "%s/%s.txt", folder, name);
-    file = fopen(path, "w");
-    assert_non_null(file);
-    fputs(users, file);
-    fclose(file);
-    snprintf(path, sizeof path, "%s/%s.yaml", folder, name);
-    file = fopen(path, "w");
-    assert_non_null(file);
-    fprintf(file,
-            "tern: 1\ninstance: race\nfields: { user: u64 }\n"
-            "tables:\n  users: { type: exact_set, of: u64, source: %s.txt }\n"
-            "rules:\n  - { id: even-%s, when: 'user in $users', then: %s }\n"
-            "default: challenge\n",
-            name, name, action);
-    fclose(file);
+    snprintf(file, sizeof file, "%s.txt", name);
+    publisher_write(&publisher, file, users);
+    snprintf(text, sizeof text,
+             "tern: 1\ninstance: race\nfields: { user: u64 }\n"
+             "tables:\n  users: { type: exact_set, of: u64, source: %s.txt }\n"
+             "rules:\n  - { id: even-%s, when: 'user in $users', then: %s }\n"
+             "default: challenge\n",
+             name, name, action);
+    snprintf(file, sizeof file, "%s.yaml", name);
+    publisher_write(&publisher, file, text);
 }
 
 static int setup(TERN_TEST_STATE)
 {
-    char state_dir[96];
-    const struct tern_pipeline_options options = {
-        .run_dir = run_dir, .state_dir = state_dir, .arena_bytes = ARENA_BYTES};
-    struct tern_error error = {0};
-
-    if (folder_make(folder) != 0)
-        return -1;
-    snprintf(run_dir, sizeof run_dir, "%s/run", folder);
-    snprintf(state_dir, sizeof state_dir, "%s/state", folder);
-    if (mkdir(run_dir, 0700) != 0 || mkdir(state_dir, 0700) != 0)
+    if (publisher_make(&publisher, ARENA_BYTES) != 0)
         return -1;
     /* a table of each: what one holds the other lacks */
     write_config("odd", "allow", "0\n2\n4\n6\n8\n10\n12\n14\n16\n18\n");
     write_config("even", "deny", "1\n3\n5\n7\n9\n11\n13\n15\n17\n19\n");
-    if (tern_pipeline_open(&options, &pipeline, &error) != 0)
-        fail_msg("%s", error.message);
     return 0;
 }
 
 static int teardown(TERN_TEST_STATE)
 {
-    tern_pipeline_close(pipeline);
-    return folder_remove(folder);
+    return publisher_free(&publisher);
 }
 
 /* False while there is no space. */
 static bool publish_next(uint64_t *generation)
 {
-    const struct tern_apply_options options = {0};
-    struct tern_apply_result result = {0};
-    struct tern_diagnostics diagnostics = {0};
-    struct tern_config *config = NULL;
-    struct tern_error error = {0};
-    char path[160];
-    int code;
+    const char *name = *generation % 2 == 0 ? "odd.yaml" : "even.yaml";
+    uint64_t next = 0;
+    int code = publisher_apply(&publisher, name, &next);
 
-    snprintf(path, sizeof path, "%s/%s.yaml", folder, *generation % 2 == 0 ? "odd" : "even");
-    if (tern_config_read(path, &config, &diagnostics) != 0)
-        fail_msg("%s", diagnostics.items[0].message);
-    code = tern_pipeline_apply(pipeline, config, &options, &result, &diagnostics, &error);
     if (code == 0) {
-        assert_int_equal(result.generation, *generation + 1);
-        *generation = result.generation;
-    } else if (code != TERN_ENOSPC) {
-        fail_msg("%s", error.message);
+        assert_int_equal(next, *generation + 1);
+        *generation = next;
     }
-    tern_apply_result_free(&result);
-    tern_diagnostics_free(&diagnostics);
-    tern_config_free(config);
-    tern_pipeline_tick(pipeline);
+    tern_pipeline_tick(publisher.pipeline);
     return code == 0;
 }
 
@@ -219,7 +185,7 @@ static void share_a_hold(bool follow)
     uint64_t generation = 0, started_ns;
 
     assert_true(publish_next(&generation));
-    if (tern_local_open(run_dir, &options, &local, &error) != 0)
+    if (tern_local_open(publisher.run_dir, &options, &local, &error) != 0)
         fail_msg("%s", error.message);
     for (unsigned i = 0; i < THREADS; i++) {
         threads[i] = (struct thread){
@@ -245,8 +211,8 @@ static void share_a_hold(bool follow)
     tern_local_close(local);
     /* nothing is held any more */
     assert_true(publish_next(&generation));
-    tern_pipeline_tick(pipeline);
-    tern_pipeline_status(pipeline, &status);
+    tern_pipeline_tick(publisher.pipeline);
+    tern_pipeline_status(publisher.pipeline, &status);
     assert_int_equal(status.quarantined_bytes, 0);
 }
 
@@ -268,7 +234,8 @@ static pid_t start_process(uint64_t seed)
         struct reader reader = {.seed = seed};
 
         prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing outlives a failed test */
-        if (tern_local_open(run_dir, NULL, &reader.local, NULL) != 0 || !open_context(&reader))
+        if (tern_local_open(publisher.run_dir, NULL, &reader.local, NULL) != 0 ||
+            !open_context(&reader))
             _exit(3);
         while (turn(&reader, true)) {
         }
@@ -311,8 +278,8 @@ static void processes_that_are_killed(TERN_TEST_STATE)
     for (unsigned i = 0; i < PROCESSES; i++)
         end_process(pids[i]);
     assert_true(publish_next(&generation));
-    tern_pipeline_tick(pipeline);
-    tern_pipeline_status(pipeline, &status);
+    tern_pipeline_tick(publisher.pipeline);
+    tern_pipeline_status(publisher.pipeline, &status);
     print_message("%llu published, %llu killed\n", (unsigned long long)published,
                   (unsigned long long)killed);
     assert_int_equal(status.quarantined_bytes, 0);

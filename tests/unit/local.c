@@ -3,25 +3,21 @@
 #include "tests/unit/unit.h"
 
 #include "clients/c/tern_local.h"
-#include "controlplane/apply.h"
 #include "shared/manifest.h"
 #include "shared/reader_page.h"
 #include "shared/schema.h"
-#include "tests/unit/folder.h"
+#include "tests/unit/publisher.h"
 
 #include <fcntl.h>
 #include <malloc.h>
-#include <pthread.h>
 #include <sched.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define ARENA_BYTES (32u << 20)
 
-static char folder[FOLDER_PATH], run_dir[96];
-static struct tern_pipeline *pipeline;
+static struct publisher publisher;
 
 static const char fields[] = "fields:\n  ip: ip\n  host: host\n  path: { type: string, max: 64 }\n"
                              "  user: u64\n  level: i64\n  ratio: f32\n  flag: bool\n";
@@ -39,53 +35,16 @@ static const char rules[] =
     "  - { id: php, when: 'path ends_with \".php\"', add: 4 }\n"
     "thresholds: [ { at: 4, then: challenge } ]\n";
 
-static void write_file(const char *name, const char *text)
-{
-    char path[160];
-    FILE *file;
-
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    file = fopen(path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    assert_int_equal(fclose(file), 0);
-}
-
-static void open_pipeline(void)
-{
-    char state_dir[96];
-    const struct tern_pipeline_options options = {
-        .run_dir = run_dir, .state_dir = state_dir, .arena_bytes = ARENA_BYTES};
-    struct tern_error error = {0};
-
-    snprintf(state_dir, sizeof state_dir, "%s/state", folder);
-    if (tern_pipeline_open(&options, &pipeline, &error) != 0)
-        fail_msg("%s", error.message);
-}
-
 /* Publishes a configuration of these parts; its generation. */
 static uint64_t publish_schema(const char *with_fields, const char *with_rules, const char *rest)
 {
-    const struct tern_apply_options options = {0};
-    struct tern_apply_result result = {0};
-    struct tern_diagnostics diagnostics = {0};
-    struct tern_config *config = NULL;
-    struct tern_error error = {0};
-    char text[8192], path[160];
-    uint64_t generation;
+    uint64_t generation = 0;
+    char text[8192];
 
     snprintf(text, sizeof text, "tern: 1\ninstance: test\n%s%s%s%s", with_fields, tables,
              with_rules, rest);
-    write_file("tern.yaml", text);
-    snprintf(path, sizeof path, "%s/tern.yaml", folder);
-    if (tern_config_read(path, &config, &diagnostics) != 0)
-        fail_msg("%s", diagnostics.count > 0 ? diagnostics.items[0].message : "no configuration");
-    if (tern_pipeline_apply(pipeline, config, &options, &result, &diagnostics, &error) != 0)
-        fail_msg("%s", error.message);
-    generation = result.generation;
-    tern_apply_result_free(&result);
-    tern_diagnostics_free(&diagnostics);
-    tern_config_free(config);
+    publisher_write(&publisher, "tern.yaml", text);
+    assert_int_equal(publisher_apply(&publisher, "tern.yaml", &generation), 0);
     return generation;
 }
 
@@ -96,26 +55,19 @@ static uint64_t publish(const char *rest)
 
 static int setup(TERN_TEST_STATE)
 {
-    char state_dir[96];
-
-    if (folder_make(folder) != 0)
+    if (publisher_make(&publisher, ARENA_BYTES) != 0)
         return -1;
-    snprintf(run_dir, sizeof run_dir, "%s/run", folder);
-    snprintf(state_dir, sizeof state_dir, "%s/state", folder);
-    if (mkdir(run_dir, 0700) != 0 || mkdir(state_dir, 0700) != 0)
-        return -1;
-    write_file("nets.txt", "192.0.2.0/24\n2001:db8:bad::/48\n");
-    write_file("asn.csv", "start,end,number,kind\n203.0.113.0,203.0.113.127,64500,isp\n"
-                          "203.0.113.128,203.0.113.255,64501,hosting\n");
-    write_file("hosts.txt", "bad.example\n");
-    open_pipeline();
+    publisher_write(&publisher, "nets.txt", "192.0.2.0/24\n2001:db8:bad::/48\n");
+    publisher_write(&publisher, "asn.csv",
+                    "start,end,number,kind\n203.0.113.0,203.0.113.127,64500,isp\n"
+                    "203.0.113.128,203.0.113.255,64501,hosting\n");
+    publisher_write(&publisher, "hosts.txt", "bad.example\n");
     return 0;
 }
 
 static int teardown(TERN_TEST_STATE)
 {
-    tern_pipeline_close(pipeline);
-    return folder_remove(folder);
+    return publisher_free(&publisher);
 }
 
 struct reader {
@@ -129,7 +81,7 @@ static void open_reader(struct reader *reader, bool follow)
     const struct tern_local_options options = {.name = "unit test", .follow = follow};
     struct tern_error error = {0};
 
-    if (tern_local_open(run_dir, &options, &reader->local, &error) != 0 ||
+    if (tern_local_open(publisher.run_dir, &options, &reader->local, &error) != 0 ||
         tern_local_context_open(reader->local, &reader->context, &error) != 0)
         fail_msg("%s", error.message);
     assert_int_equal(tern_request_new_for(tern_local_schema(reader->context), 0, &reader->request),
@@ -188,13 +140,13 @@ static void there_is_nothing_to_open(TERN_TEST_STATE)
 
     assert_int_equal(tern_local_open("/dev/shm/no-such-instance", NULL, &local, &error),
                      TERN_ENOENT);
-    assert_int_equal(tern_local_open(run_dir, NULL, &local, &error), TERN_EAGAIN);
+    assert_int_equal(tern_local_open(publisher.run_dir, NULL, &local, &error), TERN_EAGAIN);
     assert_non_null(strstr(error.message, "nothing is published"));
     assert_null(local);
     publish("default: allow\n");
-    snprintf(readers, sizeof readers, "%s/readers", run_dir);
+    snprintf(readers, sizeof readers, "%s/readers", publisher.run_dir);
     assert_int_equal(folder_remove(readers), 0);
-    assert_int_equal(tern_local_open(run_dir, NULL, &local, &error), TERN_ENOENT);
+    assert_int_equal(tern_local_open(publisher.run_dir, NULL, &local, &error), TERN_ENOENT);
     assert_non_null(strstr(error.message, "readers/0"));
 }
 
@@ -420,8 +372,8 @@ static void contexts_share_what_is_prepared(TERN_TEST_STATE)
     decide_ip(&other, 0x08080808);
     second = publish("default: deny\n");
     assert_int_equal(tern_local_refresh(reader.context, NULL), 1);
-    tern_pipeline_tick(pipeline);
-    tern_pipeline_status(pipeline, &status);
+    tern_pipeline_tick(publisher.pipeline);
+    tern_pipeline_status(publisher.pipeline, &status);
     assert_int_equal(status.reader_count, 1);
     assert_string_equal(status.readers[0].name, "unit test");
     assert_int_equal(status.readers[0].contexts, 2);
@@ -429,14 +381,14 @@ static void contexts_share_what_is_prepared(TERN_TEST_STATE)
     assert_true(status.readers[0].quarantined_bytes > 0);
 
     assert_int_equal(decide_ip(&other, 0x08080808).generation, second);
-    tern_pipeline_tick(pipeline);
-    tern_pipeline_status(pipeline, &status);
+    tern_pipeline_tick(publisher.pipeline);
+    tern_pipeline_status(publisher.pipeline, &status);
     assert_int_equal(status.readers[0].generation, second);
     assert_int_equal(status.quarantined_bytes, 0);
     tern_request_free(other.request);
     tern_local_context_close(other.context);
     close_reader(&reader);
-    tern_pipeline_status(pipeline, &status);
+    tern_pipeline_status(publisher.pipeline, &status);
     assert_int_equal(status.reader_count, 0);
 }
 
@@ -454,8 +406,8 @@ static void who_rests_holds_nothing(TERN_TEST_STATE)
     assert_int_equal(tern_local_generation(other.context), 0);
     publish("default: deny\n");
     assert_int_equal(tern_local_refresh(reader.context, NULL), 1);
-    tern_pipeline_tick(pipeline);
-    tern_pipeline_status(pipeline, &status);
+    tern_pipeline_tick(publisher.pipeline);
+    tern_pipeline_status(publisher.pipeline, &status);
     assert_int_equal(status.quarantined_bytes, 0);
     assert_int_equal(tern_local_refresh(other.context, NULL), 1);
     assert_int_equal(tern_local_generation(other.context), tern_local_generation(reader.context));
@@ -470,7 +422,7 @@ static void contexts_have_a_limit(TERN_TEST_STATE)
     struct tern_local *local;
 
     publish("default: allow\n");
-    assert_int_equal(tern_local_open(run_dir, NULL, &local, NULL), 0);
+    assert_int_equal(tern_local_open(publisher.run_dir, NULL, &local, NULL), 0);
     for (unsigned i = 0; i < TERN_READER_CONTEXTS_MAX; i++)
         assert_int_equal(tern_local_context_open(local, &contexts[i], NULL), 0);
     assert_int_equal(tern_local_context_open(local, &more, &error), TERN_ELIMIT);
@@ -502,13 +454,12 @@ static void schemas_that_grow_and_that_change(TERN_TEST_STATE)
     assert_int_equal(decision.verdict.action, TERN_DENY);
 
     /* another instance in the same place: a new arena, a new schema */
-    tern_pipeline_close(pipeline);
-    snprintf(changed, sizeof changed, "%s/arena", run_dir);
+    tern_pipeline_close(publisher.pipeline);
+    snprintf(changed, sizeof changed, "%s/arena", publisher.run_dir);
     assert_int_equal(unlink(changed), 0);
-    snprintf(changed, sizeof changed, "%s/state", folder);
-    assert_int_equal(folder_remove(changed), 0);
-    assert_int_equal(mkdir(changed, 0700), 0);
-    open_pipeline();
+    assert_int_equal(folder_remove(publisher.state_dir), 0);
+    assert_int_equal(mkdir(publisher.state_dir, 0700), 0);
+    publisher_open(&publisher);
     snprintf(changed, sizeof changed, "fields:\n  token: string\n%s", fields + strlen("fields:\n"));
     publish_schema(changed, rules, "default: allow\n");
     tern_local_rest(reader.context); /* so that the look at the file is not put off */
@@ -535,11 +486,11 @@ static void a_replaced_arena_is_followed(TERN_TEST_STATE)
     publish("default: allow\n");
     open_reader(&reader, true);
     assert_int_equal(tern_local_context_open(reader.local, &idle, NULL), 0);
-    tern_pipeline_close(pipeline);
-    snprintf(path, sizeof path, "%s/arena", run_dir);
+    tern_pipeline_close(publisher.pipeline);
+    snprintf(path, sizeof path, "%s/arena", publisher.run_dir);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(decide_ip(&reader, 0x08080808).verdict.action, TERN_ALLOW);
-    open_pipeline();
+    publisher_open(&publisher);
     publish("default: deny\n");
     clock_gettime(CLOCK_MONOTONIC, &start);
     while (decide_ip(&reader, 0x08080808).verdict.action != TERN_DENY) {
@@ -549,7 +500,7 @@ static void a_replaced_arena_is_followed(TERN_TEST_STATE)
     }
     /* the idle context keeps the old arena and its page; the new one is free of it */
     publish("default: challenge\n");
-    tern_pipeline_status(pipeline, &status);
+    tern_pipeline_status(publisher.pipeline, &status);
     assert_int_equal(status.reader_count, 1);
     assert_int_equal(status.readers[0].contexts, 1);
     assert_int_not_equal(status.readers[0].page, 0);
@@ -587,11 +538,11 @@ static void damage_rules(void)
     char path[128];
     int fd;
 
-    assert_int_equal(tern_arena_open(run_dir, &arena, NULL), 0);
+    assert_int_equal(tern_arena_open(publisher.run_dir, &arena, NULL), 0);
     root = tern_arena_at(&arena, tern_arena_root(&arena), sizeof *root, 64);
     manifest = tern_arena_at(&arena, root->stable, sizeof *manifest, 64);
     sections = (const struct tern_section *)(manifest + 1);
-    snprintf(path, sizeof path, "%s/arena", run_dir);
+    snprintf(path, sizeof path, "%s/arena", publisher.run_dir);
     fd = open(path, O_RDWR);
     for (unsigned i = 0; i < manifest->count; i++)
         if (sections[i].kind == TERN_SECTION_RULES)
@@ -615,7 +566,7 @@ static void a_damaged_generation_is_not_served(TERN_TEST_STATE)
         assert_non_null(strstr(error.message, "fails its checksum"));
         assert_int_equal(decide_ip(&reader, 0x08080808).generation, first);
     }
-    assert_int_equal(tern_local_open(run_dir, NULL, &local, &error), TERN_ECORRUPT);
+    assert_int_equal(tern_local_open(publisher.run_dir, NULL, &local, &error), TERN_ECORRUPT);
     third = publish("default: challenge\n");
     assert_int_equal(tern_local_refresh(reader.context, &error), 1);
     assert_int_equal(decide_ip(&reader, 0x08080808).generation, third);
