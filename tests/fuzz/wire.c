@@ -3,7 +3,9 @@
  *
  * What must hold whatever the bytes: every frame that came whole is answered exactly once, in
  * order, up to the first that cannot be a frame; and how the bytes were cut into receives, or
- * searches spread over turns, changes nothing. */
+ * searches spread over turns and handed to a helper, changes nothing but when a SEARCH is answered.
+ * The helper has no thread: its turns are taken between the loop's, so an input always does the
+ * same, but for deadlines. */
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/published.h"
 
@@ -179,18 +181,21 @@ static struct tern_worker *get_worker(void)
     /* all rules count in the first slot */
     offer.slots = calloc(tern_rules_count(offer.view->rules), sizeof *offer.slots);
     offer.rooms = calloc(2, sizeof(struct tern_room *));
-    offer.scratches = calloc(2, sizeof(struct tern_search_scratch *));
+    offer.scratches = calloc(3, sizeof(struct tern_search_scratch *)); /* the loop, the helper */
     FUZZ_CHECK(offer.slots != NULL && offer.rooms != NULL && offer.scratches != NULL &&
                tern_room_new(&offer.rooms[0], offer.view->rules) == 0);
-    FUZZ_CHECK(
-        offer.view->collection_count == 2 && offer.view->collections[1].header != NULL &&
-        tern_search_scratch_new(&offer.scratches[0], offer.view->collections[1].capacity, 3) == 0);
+    FUZZ_CHECK(offer.view->collection_count == 2 && offer.view->collections[1].header != NULL);
+    for (unsigned i = 0; i < 2; i++)
+        FUZZ_CHECK(tern_search_scratch_new(&offer.scratches[i], offer.view->collections[1].capacity,
+                                           3) == 0);
     guard();
     server.settings = *offer.view->settings;
     server.backend = &backend;
     server.seat = published->seat;
     server.workers = worker;
     server.worker_count = 1;
+    server.helper_count = 1;
+    FUZZ_CHECK(tern_helpers_prepare(&server, &error) == 0);
     atomic_store(&server.offers[TERN_OFFER_CURRENT], &offer);
     FUZZ_CHECK(tern_worker_prepare(worker, &server, 0, &error) == 0);
     return worker;
@@ -211,6 +216,8 @@ static void run(struct tern_worker *worker, const uint8_t *bytes, size_t size, u
     while (!session.released) {
         tern_worker_turn(worker);
         FUZZ_CHECK(++turns < TURNS_MAX);
+        if (turns % 4 == 0 || (session.random != 0 && cut(3) == 1))
+            (void)tern_helper_turn(&server.helpers[0]);
         if (session.connection != NULL && session.connection->was_shut && !session.ended &&
             session.left == 0) {
             /* a client whose connection was shut down closes its side, too */
@@ -218,7 +225,13 @@ static void run(struct tern_worker *worker, const uint8_t *bytes, size_t size, u
             tern_worker_received(worker, session.connection, bytes, 0);
         }
     }
+    while (worker->park.outstanding > 0) { /* for a client that has gone */
+        FUZZ_CHECK(++turns < TURNS_MAX);
+        (void)tern_helper_turn(&server.helpers[0]);
+        tern_worker_turn(worker);
+    }
     FUZZ_CHECK(worker->connections.open == 0 && worker->vector.count == 0);
+    FUZZ_CHECK(worker->held.first == NULL && worker->batches.first == NULL);
     FUZZ_CHECK(worker->pool.total_bytes == worker->pool.kept_bytes);
 }
 
@@ -232,6 +245,7 @@ struct answer {
 };
 
 #define ANSWERS_MAX 8192u
+#define MATCHED     0xff /* the op of an answer that is accounted for */
 struct answers {
     struct answer all[ANSWERS_MAX];
     unsigned count;
@@ -313,8 +327,73 @@ static void check_answers(const struct answers *answers, const uint8_t *bytes, s
     FUZZ_CHECK(answers->count == expected);
 }
 
-/* The first two bytes choose the cuts, the last bit of them whether a token is asked for, the one
- * before whether a turn has a share for more than one search. */
+/* Why an answer may be another than the first time: so many explanations a second, and no more; a
+ * batch or a SEARCH is cancelled when the word arrives; helpers are slow, or have enough to do. */
+static bool is_excused(const struct answer *answer)
+{
+    return answer->status == TERN_STATUS_OVERLOADED || answer->status == TERN_STATUS_CANCELLED ||
+           (answer->op == TERN_OP_SEARCH && answer->status == TERN_STATUS_DEADLINE);
+}
+
+static bool is_same(const struct answer *one, const struct answer *other)
+{
+    return one->op == other->op && one->request_id == other->request_id &&
+           one->status == other->status && one->hash == other->hash;
+}
+
+/* Takes the answers to SEARCH, which come when they come, out of both lists, each with its like;
+ * then one by one those that have an excuse. */
+static void match_searches(struct answers *whole, struct answers *pieces)
+{
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (unsigned i = 0; i < whole->count; i++) {
+            struct answer *one = &whole->all[i];
+
+            for (unsigned j = 0; j < pieces->count && one->op == TERN_OP_SEARCH; j++) {
+                struct answer *other = &pieces->all[j];
+
+                if (is_same(one, other) ||
+                    (pass == 1 && other->op == TERN_OP_SEARCH && is_excused(other) &&
+                     one->request_id == other->request_id))
+                    one->op = other->op = MATCHED;
+            }
+        }
+    }
+}
+
+/* The next that was not matched, from `at` on. */
+static const struct answer *next_answer(const struct answers *answers, unsigned *at)
+{
+    while (*at < answers->count && answers->all[*at].op == MATCHED)
+        ++*at;
+    return *at < answers->count ? &answers->all[(*at)++] : NULL;
+}
+
+static void compare(struct answers *whole, struct answers *pieces)
+{
+    const struct answer *one, *other;
+    unsigned i = 0, j = 0;
+
+    FUZZ_CHECK(whole->count == pieces->count);
+    match_searches(whole, pieces);
+    do {
+        one = next_answer(whole, &i);
+        other = next_answer(pieces, &j);
+        FUZZ_CHECK((one == NULL) == (other == NULL));
+        if (one != NULL && !is_excused(one) && !is_excused(other))
+            FUZZ_CHECK(is_same(one, other));
+    } while (one != NULL);
+}
+
+/* What a turn has for searches: all it wants; for two or so of what world/ can cost; for one, and
+ * every SEARCH goes to the helper. */
+static uint64_t choose_share(uint64_t random)
+{
+    return (random & 0x8000) != 0 ? UINT64_MAX : (random & 0x4000) != 0 ? 3000 : 1;
+}
+
+/* The first two bytes choose the cuts, the last bit of them whether a token is asked for, the two
+ * before the share of searches. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct answers whole, pieces;
@@ -328,18 +407,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     read_answers(&whole);
     if (!asks_token) /* else a frame may be too large for a stranger */
         check_answers(&whole, input.at, input.left, worker->max_frame_bytes);
-    run(worker, input.at, input.left, random, (random & 0x8000) != 0 ? UINT64_MAX : 1);
+    run(worker, input.at, input.left, random, choose_share(random));
     read_answers(&pieces);
-    FUZZ_CHECK(whole.count == pieces.count);
-    for (unsigned i = 0; i < whole.count; i++) {
-        const struct answer *one = &whole.all[i], *other = &pieces.all[i];
-
-        /* so many explanations a second, and no more; a batch is cancelled when the word arrives */
-        if (one->status == TERN_STATUS_OVERLOADED || other->status == TERN_STATUS_OVERLOADED ||
-            one->status == TERN_STATUS_CANCELLED || other->status == TERN_STATUS_CANCELLED)
-            continue;
-        FUZZ_CHECK(one->op == other->op && one->status == other->status &&
-                   one->request_id == other->request_id && one->hash == other->hash);
-    }
+    compare(&whole, &pieces);
     return 0;
 }
