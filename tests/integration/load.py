@@ -4,7 +4,7 @@ import random
 import subprocess
 import threading
 
-from instance import wait_until
+from instance import Expired, wait_until
 from tern import Action, Client, ConnectionClosed, StatusError, Timeout, Unreachable
 
 VERSIONS = 4
@@ -66,7 +66,7 @@ class Load:
         self.problems = []
         self.seen = []  # per connection: (generation, key, action) sets
         self.answers = 0
-        self.lost = 0
+        self.lost, self.last_loss = 0, None
         self._end = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(i,)) for i in range(connections)]
 
@@ -110,7 +110,11 @@ class Load:
     def await_answers(self, count):
         """Until so many more have come."""
         goal = self.answers + count
-        wait_until(lambda: self.answers >= goal or self.problems, f"{count} more answers", 60)
+        try:
+            wait_until(lambda: self.answers >= goal or self.problems, f"{count} more answers", 60)
+        except Expired as expired:
+            raise Expired(f"{expired}; {self.lost} attempts were in vain, the last: {self.last_loss!r}\n"
+                          f"{self.instance.log_text()[-6000:]}") from None
 
     def _run(self, index):
         generator = random.Random(index)
@@ -125,7 +129,7 @@ class Load:
                 keys = [generator.randrange(KEYS) for _ in range(self.batch)]
                 verdicts = client.decide([{"user": key} for key in keys])
             except (ConnectionClosed, Unreachable, Timeout) as problem:
-                self.lost += 1
+                self.lost, self.last_loss = self.lost + 1, problem
                 if not self.interruptions:
                     self.problems.append(f"connection {index}: {problem}")
                     return
@@ -136,6 +140,7 @@ class Load:
                 continue
             except StatusError as problem:
                 # a fresh ternd that has not prepared its first generation yet
+                self.last_loss = problem
                 if not (self.interruptions and problem.status.name == "NOT_READY"):
                     self.problems.append(f"connection {index}: {problem}")
                     return
