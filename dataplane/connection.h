@@ -161,8 +161,8 @@ int tern_connection_keep(struct tern_pool *pool, struct tern_connection *connect
 void tern_connection_forget(struct tern_pool *pool, struct tern_connection *connection,
                             size_t bytes);
 
-/* Room for `bytes` more of output; call tern_connection_wrote with what was really written. NULL
- * when there is no memory for it. */
+/* Room for `bytes` more of output; what is really written is added to `output_end`. NULL when there
+ * is no memory for it. */
 uint8_t *tern_connection_reserve_slow(struct tern_pool *pool, struct tern_connection *connection,
                                       size_t bytes);
 static inline uint8_t *tern_connection_reserve(struct tern_pool *pool,

@@ -9,7 +9,7 @@
 
 static void acknowledged_is_found_and_survives(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 100);
+    struct tern_collection_spec spec = make_spec(DIM, 100);
     const struct tern_graph_value payload[2] = {{.present = true, .string = {"spam", 4}},
                                                 {.present = true, .u64 = 12}};
     const float vectors[2][DIM] = {{1, 2, 3, 4}, {5, 6, 7, 8}};
@@ -51,7 +51,7 @@ static void acknowledged_is_found_and_survives(TERN_TEST_STATE)
     graph_double_fail_after(0);
     assert_int_equal(tern_collections_attach(collections, &spec, &place, &error), 0);
     tern_collections_commit(collections, &spec, &place, 1);
-    await_current("docs");
+    await_current();
     graph_double_fail_after(-1);
     /* a lost arena: all of it */
     place = prepare(&spec);
@@ -63,7 +63,7 @@ static void acknowledged_is_found_and_survives(TERN_TEST_STATE)
 
 static void an_older_arena_is_caught_up(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 100);
+    struct tern_collection_spec spec = make_spec(DIM, 100);
     const float vector[DIM] = {1, 2, 3, 4}, other[DIM] = {9, 9, 9, 9};
     struct tern_collection_place place;
     struct tern_error error;
@@ -73,13 +73,13 @@ static void an_older_arena_is_caught_up(TERN_TEST_STATE)
     start();
     place = serve(&spec);
     for (uint64_t id = 0; id < 6; id++)
-        assert_int_equal(write_one("docs", id, vector).rc, 0);
+        assert_int_equal(write_one(id, vector).rc, 0);
     copy = malloc(place.length);
     memcpy(copy, place.object, place.length);
     /* few, so that the removal's trace, which goes after a second, is still there */
     for (uint64_t id = 4; id < 9; id++)
-        assert_int_equal(write_one("docs", id, other).rc, 0);
-    assert_int_equal(write_one("docs", 3, NULL).removed, 1);
+        assert_int_equal(write_one(id, other).rc, 0);
+    assert_int_equal(write_one(3, NULL).removed, 1);
     stop();
     memcpy(place.object, copy, place.length);
     free(copy);
@@ -90,7 +90,7 @@ static void an_older_arena_is_caught_up(TERN_TEST_STATE)
         return;
     }
     assert_int_equal(status, 0);
-    await_current("docs");
+    await_current();
     for (uint64_t id = 0; id < 9; id++) {
         const struct graph_double_entry *entry = graph_double_find(place.object, id);
 
@@ -104,7 +104,7 @@ static void an_older_arena_is_caught_up(TERN_TEST_STATE)
 
 static void objects_that_do_not_fit_the_store_are_refused(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 100), other;
+    struct tern_collection_spec spec = make_spec(DIM, 100), other;
     const float vector[DIM] = {1, 2, 3, 4};
     struct tern_collection_header *header;
     struct tern_collection_place place;
@@ -113,7 +113,7 @@ static void objects_that_do_not_fit_the_store_are_refused(TERN_TEST_STATE)
     start();
     place = serve(&spec);
     header = (struct tern_collection_header *)(void *)place.object;
-    assert_int_equal(write_one("docs", 1, vector).rc, 0);
+    assert_int_equal(write_one(1, vector).rc, 0);
     stop();
     start();
     header->store_id[3] ^= 1;
@@ -136,7 +136,7 @@ static void objects_that_do_not_fit_the_store_are_refused(TERN_TEST_STATE)
 
 static void bad_writes_leave_nothing(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 3), read;
+    struct tern_collection_spec spec = make_spec(DIM, 3), read;
     const float good[DIM] = {1, 2, 3, 4}, bad[DIM] = {1, 2, NAN, 4}, zero[DIM] = {0};
     const struct tern_graph_value payload[2] = {{.present = false},
                                                 {.present = true, .u64 = 1ull << 40}};
@@ -191,9 +191,9 @@ static void bad_writes_leave_nothing(TERN_TEST_STATE)
     assert_int_equal(collect().rc, 0); /* five writes, three ids */
     submit(1, 4, writes, 5);
     assert_int_equal(collect().rc, 0);
-    assert_int_equal(write_one("docs", 8, good).rc, TERN_ENOSPC);
-    assert_int_equal(write_one("docs", 7, NULL).removed, 1);
-    assert_int_equal(write_one("docs", 8, good).rc, 0);
+    assert_int_equal(write_one(8, good).rc, TERN_ENOSPC);
+    assert_int_equal(write_one(7, NULL).removed, 1);
+    assert_int_equal(write_one(8, good).rc, 0);
     assert_int_equal(tern_collections_status(collections, &status, 1), 1);
     assert_int_equal(status.live, 3);
     assert_true(status.stored_seq == status.applied_seq);
@@ -203,7 +203,7 @@ static void bad_writes_leave_nothing(TERN_TEST_STATE)
 
 static void a_locked_store_acknowledges_nothing(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 100);
+    struct tern_collection_spec spec = make_spec(DIM, 100);
     const float vector[DIM] = {1, 2, 3, 4};
     struct tern_collection_place place;
     struct tern_collection_ack ack;
@@ -213,19 +213,19 @@ static void a_locked_store_acknowledges_nothing(TERN_TEST_STATE)
     place = serve(&spec);
     assert_int_equal(sqlite3_open(database_path, &other), SQLITE_OK);
     assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
-    ack = write_one("docs", 1, vector);
+    ack = write_one(1, vector);
     assert_int_equal(ack.rc, TERN_EBUSY);
     assert_non_null(strstr(ack.error.message, "locked by another program"));
     assert_null(graph_double_find(place.object, 1));
     sqlite3_close(other);
-    assert_int_equal(write_one("docs", 1, vector).rc, 0);
+    assert_int_equal(write_one(1, vector).rc, 0);
     assert_non_null(graph_double_find(place.object, 1));
     stop();
 }
 
 static void what_the_index_cannot_take_is_not_acknowledged(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 100);
+    struct tern_collection_spec spec = make_spec(DIM, 100);
     const float vector[DIM] = {1, 2, 3, 4};
     struct tern_collection_place place;
     struct tern_collection_status status;
@@ -233,13 +233,13 @@ static void what_the_index_cannot_take_is_not_acknowledged(TERN_TEST_STATE)
 
     start();
     place = serve(&spec);
-    assert_int_equal(write_one("docs", 1, vector).rc, 0);
+    assert_int_equal(write_one(1, vector).rc, 0);
     graph_double_fail_after(0);
-    ack = write_one("docs", 2, vector);
+    ack = write_one(2, vector);
     assert_int_equal(ack.rc, TERN_ENOSPC);
     assert_non_null(strstr(ack.error.message, "stored, but not searchable"));
     /* until there is room, nothing is taken */
-    ack = write_one("docs", 3, vector);
+    ack = write_one(3, vector);
     assert_int_equal(ack.rc, TERN_ENOSPC);
     assert_non_null(strstr(ack.error.message, "takes no writes"));
     assert_int_equal(tern_collections_status(collections, &status, 1), 1);
@@ -247,16 +247,16 @@ static void what_the_index_cannot_take_is_not_acknowledged(TERN_TEST_STATE)
     assert_string_equal(status.error, "the double has no room");
     assert_int_equal(status.applied_seq, 1);
     graph_double_fail_after(-1);
-    await_current("docs");
+    await_current();
     assert_non_null(graph_double_find(place.object, 2));
     assert_null(graph_double_find(place.object, 3));
-    assert_int_equal(write_one("docs", 3, vector).rc, 0);
+    assert_int_equal(write_one(3, vector).rc, 0);
     stop();
 }
 
 static void a_reader_that_stands_still_stops_puts_alone(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 100);
+    struct tern_collection_spec spec = make_spec(DIM, 100);
     const float vector[DIM] = {1, 2, 3, 4};
     struct tern_collection_header *header;
     struct tern_collection_place place;
@@ -265,18 +265,18 @@ static void a_reader_that_stands_still_stops_puts_alone(TERN_TEST_STATE)
     start();
     place = serve(&spec);
     header = (struct tern_collection_header *)(void *)place.object;
-    assert_int_equal(write_one("docs", 1, vector).rc, 0);
+    assert_int_equal(write_one(1, vector).rc, 0);
     atomic_store(&header->deleted_count, header->capacity - 1);
-    ack = write_one("docs", 2, vector);
+    ack = write_one(2, vector);
     assert_int_equal(ack.rc, TERN_ENOSPC);
     assert_non_null(strstr(ack.error.message, "has no slot left"));
     assert_null(graph_double_find(place.object, 2));
-    ack = write_one("docs", 1, NULL);
+    ack = write_one(1, NULL);
     assert_int_equal(ack.rc, 0);
     assert_int_equal(ack.removed, 1);
     /* it has left: what was refused left nothing behind */
     atomic_store(&header->deleted_count, 0);
-    ack = write_one("docs", 2, vector);
+    ack = write_one(2, vector);
     assert_int_equal(ack.rc, 0);
     assert_int_equal(ack.seq, 3);
     stop();
@@ -286,7 +286,7 @@ static void a_reader_that_stands_still_stops_puts_alone(TERN_TEST_STATE)
 
 static void owners_take_turns(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 2000);
+    struct tern_collection_spec spec = make_spec(DIM, 2000);
     const float vector[DIM] = {1, 2, 3, 4};
     struct tern_collection_write writes[200];
     struct tern_error error;
@@ -351,7 +351,7 @@ static unsigned units_before_another(void)
 
 static void a_write_waits_for_one_unit_of_work(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 2000);
+    struct tern_collection_spec spec = make_spec(DIM, 2000);
 
     start();
     serve(&spec);
@@ -361,7 +361,7 @@ static void a_write_waits_for_one_unit_of_work(TERN_TEST_STATE)
 
 static void writes_wait_while_the_tail_is_long(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 2000);
+    struct tern_collection_spec spec = make_spec(DIM, 2000);
     struct tern_collection_header *header;
     unsigned units = 0;
 
@@ -378,7 +378,7 @@ static void writes_wait_while_the_tail_is_long(TERN_TEST_STATE)
 /* A load from within the process waits for its own acknowledgements, and takes nobody else's. */
 static void writes_from_inside_are_awaited(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 100);
+    struct tern_collection_spec spec = make_spec(DIM, 100);
     const float vector[DIM] = {1, 2, 3, 4};
     struct tern_collection_write write = put_of(1, vector, NULL);
     struct tern_collection_ack ack;
@@ -407,7 +407,7 @@ static void writes_from_inside_are_awaited(TERN_TEST_STATE)
     }
     /* what has been removed leaves a trace */
     for (uint64_t id = 1; id <= 103; id++)
-        write_one("docs", id, NULL);
+        write_one(id, NULL);
     assert_int_equal(tern_collections_is_empty(collections, "docs", &empty, &error), 0);
     assert_false(empty);
     stop();
@@ -415,7 +415,7 @@ static void writes_from_inside_are_awaited(TERN_TEST_STATE)
 
 static void the_forgotten_get_nothing(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 2000);
+    struct tern_collection_spec spec = make_spec(DIM, 2000);
     const float vector[DIM] = {1, 2, 3, 4};
     struct tern_collection_place place;
     struct tern_collection_write write;
@@ -433,7 +433,7 @@ static void the_forgotten_get_nothing(TERN_TEST_STATE)
     for (unsigned i = 0; i < 10; i++)
         assert_int_equal(collect().owner, 2);
     /* they were submitted all the same */
-    assert_int_equal(write_one("docs", 50, vector).owner, 1);
+    assert_int_equal(write_one(50, vector).owner, 1);
     for (uint64_t id = 0; id < 20; id++)
         assert_non_null(graph_double_find(place.object, id));
     assert_false(tern_collections_collect(collections, &ack));

@@ -26,7 +26,7 @@ static bool cancel(TERN_UNUSED void *context, TERN_UNUSED uint64_t done, TERN_UN
 
 static void a_new_object_is_filled_beside_the_old(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 3000), next = spec;
+    struct tern_collection_spec spec = make_spec(DIM, 3000), next = spec;
     const struct tern_graph_value payload[2] = {{.present = true, .string = {"spam", 4}},
                                                 {.present = true, .u64 = 12}};
     struct tern_collection_place old, place, places[1];
@@ -55,7 +55,7 @@ static void a_new_object_is_filled_beside_the_old(TERN_TEST_STATE)
     submit(1, 1, writes, 2);
     graph_double_hold(false);
     assert_int_equal(collect().removed, 1);
-    await_current("docs");
+    await_current();
     assert_int_equal(tern_collections_status(collections, statuses, 2), 2);
     assert_int_equal(statuses[1].live, 1999);
     assert_false(statuses[1].served);
@@ -66,12 +66,12 @@ static void a_new_object_is_filled_beside_the_old(TERN_TEST_STATE)
     assert_false(graph_double_find(place.object, 5)->values[2].present);
     assert_null(graph_double_find(place.object, 1999));
     /* both are current until one is let go of */
-    assert_int_equal(write_one("docs", 2500, vector).rc, 0);
+    assert_int_equal(write_one(2500, vector).rc, 0);
     assert_non_null(graph_double_find(place.object, 2500));
     places[0] = place;
     tern_collections_commit(collections, &next, places, 1);
     assert_int_equal(tern_collections_status(collections, statuses, 2), 1);
-    assert_int_equal(write_one("docs", 2501, vector).rc, 0);
+    assert_int_equal(write_one(2501, vector).rc, 0);
     assert_null(graph_double_find(old.object, 2501));
     assert_non_null(graph_double_find(place.object, 2501));
 
@@ -82,7 +82,7 @@ static void a_new_object_is_filled_beside_the_old(TERN_TEST_STATE)
         0);
     assert_true(reports > 0);
     tern_collections_abandon(collections);
-    assert_int_equal(write_one("docs", 2502, vector).rc, 0);
+    assert_int_equal(write_one(2502, vector).rc, 0);
     assert_null(graph_double_find(place.object, 2502));
     place = new_place(&spec);
     graph_double_hold(true);
@@ -111,7 +111,7 @@ static void a_new_object_is_filled_beside_the_old(TERN_TEST_STATE)
         tern_collections_prepare(collections, &spec, &place, true, cancel, NULL, &error),
         TERN_ECANCELLED);
     assert_int_equal(tern_collections_status(collections, statuses, 2), 1);
-    assert_int_equal(write_one("docs", 2503, vector).rc, 0);
+    assert_int_equal(write_one(2503, vector).rc, 0);
     stop();
 }
 
@@ -137,7 +137,7 @@ static void *write_all_the_time(TERN_UNUSED void *unused)
 /* Writes that never pause keep no object from being filled. */
 static void filling_ends_while_writes_come(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 3000);
+    struct tern_collection_spec spec = make_spec(DIM, 3000);
     const float vector[DIM] = {1, 2, 3, 4};
     struct tern_collection_place place;
     pthread_t thread;
@@ -158,7 +158,7 @@ static void filling_ends_while_writes_come(TERN_TEST_STATE)
 
 static void another_dimension_passes_over_what_was(TERN_TEST_STATE)
 {
-    struct tern_collection_spec spec = make_spec("docs", DIM, 100), wide;
+    struct tern_collection_spec spec = make_spec(DIM, 100), wide;
     const float vector[2 * DIM] = {1, 2, 3, 4, 5, 6, 7, 8};
     struct tern_collection_place place;
     struct tern_collection_status statuses[2];
@@ -166,17 +166,17 @@ static void another_dimension_passes_over_what_was(TERN_TEST_STATE)
     start();
     serve(&spec);
     for (uint64_t id = 0; id < 10; id++)
-        assert_int_equal(write_one("docs", id, vector).rc, 0);
-    wide = make_spec("docs", 2 * DIM, 100);
+        assert_int_equal(write_one(id, vector).rc, 0);
+    wide = make_spec(2 * DIM, 100);
     place = prepare(&wide);
     assert_int_equal(tern_collections_status(collections, statuses, 2), 2);
     assert_int_equal(statuses[1].live, 0);
     assert_int_equal(statuses[1].skipped, 10);
     /* still the old shape, until it is served */
-    assert_int_equal(write_one("docs", 10, vector).rc, 0);
+    assert_int_equal(write_one(10, vector).rc, 0);
     assert_null(graph_double_find(place.object, 10));
     tern_collections_commit(collections, &wide, &place, 1);
-    assert_int_equal(write_one("docs", 3, vector).rc, 0);
+    assert_int_equal(write_one(3, vector).rc, 0);
     assert_true(graph_double_find(place.object, 3)->last == 8);
     /* going back finds all but what was overwritten */
     place = serve(&spec);
@@ -228,7 +228,7 @@ static void compare(const struct tern_collection_place *place, const struct word
 static void agrees_with_a_dictionary(TERN_TEST_STATE)
 {
     static struct word words[IDS * OWNERS];
-    struct tern_collection_spec spec = make_spec("docs", DIM, IDS * OWNERS);
+    struct tern_collection_spec spec = make_spec(DIM, IDS * OWNERS);
     uint64_t seed = 31337, ticket = 0;
     struct tern_collection_place place;
     struct tern_error error;
@@ -255,7 +255,7 @@ static void agrees_with_a_dictionary(TERN_TEST_STATE)
             assert_int_equal(collect().rc, 0);
         compare(&place, words);
         if (beside.object != NULL) {
-            await_current("docs");
+            await_current();
             compare(&beside, words);
             tern_collections_commit(collections, &spec, &beside, 1);
             place = beside;

@@ -89,10 +89,11 @@ void stop(void)
     collections = NULL;
 }
 
-struct tern_collection_spec make_spec(const char *name, uint32_t dim, uint32_t capacity)
+struct tern_collection_spec make_spec(uint32_t dim, uint32_t capacity)
 {
-    struct tern_collection_spec spec = {
+    return (struct tern_collection_spec){
         .id = 1,
+        .name = "docs",
         .shape = {.dim = dim,
                   .metric = TERN_METRIC_L2,
                   .m = 16,
@@ -101,9 +102,6 @@ struct tern_collection_spec make_spec(const char *name, uint32_t dim, uint32_t c
                   .column_count = 2},
         .parameters = {64, 128, 10000},
     };
-
-    snprintf(spec.name, sizeof spec.name, "%s", name);
-    return spec;
 }
 
 struct tern_collection_place prepare(const struct tern_collection_spec *spec)
@@ -142,7 +140,7 @@ struct tern_collection_ack collect(void)
     return ack;
 }
 
-void await_current(const char *name)
+void await_current(void)
 {
     uint64_t until_us = tern_clock_now_us() + WAIT_S * 1000000ull;
     struct tern_collection_status statuses[8];
@@ -152,11 +150,11 @@ void await_current(const char *name)
         bool filling = false;
 
         for (unsigned i = 0; i < count && i < TERN_COUNT(statuses); i++)
-            filling |= strcmp(statuses[i].name, name) == 0 && statuses[i].filling;
+            filling |= strcmp(statuses[i].name, "docs") == 0 && statuses[i].filling;
         if (!filling)
             return;
         if (tern_clock_now_us() > until_us)
-            fail_msg("%s is still filled: %s", name, statuses[0].error);
+            fail_msg("docs is still filled: %s", statuses[0].error);
         poll(NULL, 0, 1);
     }
 }
@@ -191,12 +189,10 @@ void write_range(uint64_t end, const float *vector, const struct tern_graph_valu
     }
 }
 
-struct tern_collection_ack write_one(const char *name, uint64_t id, const float *vector)
+struct tern_collection_ack write_one(uint64_t id, const float *vector)
 {
     struct tern_collection_write write = put_of(id, vector, NULL);
-    struct tern_error error;
 
-    if (tern_collections_submit(collections, name, 1, id, &write, 1, NULL, &error) != 0)
-        fail_msg("%s", error.message);
+    submit(1, id, &write, 1);
     return collect();
 }

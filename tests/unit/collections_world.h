@@ -26,8 +26,8 @@ int tear_down(void **state);
 
 void start(void);
 void stop(void);
-/* Columns: label (string), tenant (u32). */
-struct tern_collection_spec make_spec(const char *name, uint32_t dim, uint32_t capacity);
+/* Of "docs", the only collection here. Columns: label (string), tenant (u32). */
+struct tern_collection_spec make_spec(uint32_t dim, uint32_t capacity);
 struct tern_collection_place new_place(const struct tern_collection_spec *spec);
 /* Prepared and filled; and served as the only one. */
 struct tern_collection_place prepare(const struct tern_collection_spec *spec);
@@ -35,16 +35,16 @@ struct tern_collection_place serve(const struct tern_collection_spec *spec);
 
 /* The next acknowledgement; waits for it on the descriptor, as the API does. */
 struct tern_collection_ack collect(void);
-/* Until no object of the name is filled. */
-void await_current(const char *name);
+/* Until no object is filled. */
+void await_current(void);
 /* `vector` NULL: a removal. */
 struct tern_collection_write put_of(uint64_t id, const float *vector,
                                     const struct tern_graph_value *payload);
-/* To "docs"; must be taken. */
+/* Must be taken. */
 void submit(uint64_t owner, uint64_t ticket, const struct tern_collection_write *writes,
             unsigned count);
-/* Ids 0 … end − 1 to "docs", of one vector and payload; acknowledged. */
+/* Ids 0 … end − 1, of one vector and payload; acknowledged. */
 void write_range(uint64_t end, const float *vector, const struct tern_graph_value *payload);
-struct tern_collection_ack write_one(const char *name, uint64_t id, const float *vector);
+struct tern_collection_ack write_one(uint64_t id, const float *vector);
 
 #endif

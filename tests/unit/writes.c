@@ -27,7 +27,7 @@ static int start_api(void **state)
     pipeline_double_reset();
     control_thread_open(&control, state_directory, wake_fd);
     start();
-    spec = make_spec("docs", DIM, 5000);
+    spec = make_spec(DIM, 5000);
     spec.shape.columns[2] = (struct tern_graph_column){"good", TERN_TYPE_BOOL};
     spec.shape.columns[3] = (struct tern_graph_column){"time", TERN_TYPE_U64};
     spec.shape.columns[4] = (struct tern_graph_column){"delta", TERN_TYPE_I64};
