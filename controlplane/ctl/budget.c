@@ -164,7 +164,7 @@ static void period_json(struct tern_json *json, const char *key, const struct te
     tern_json_double(json, "over_budget_share", over_share(&window));
     tern_json_double(json, "tail_ratio", tail_ratio(&window));
     tern_json_double(json, "adds_up", tern_rates_covered(&rates->sums));
-    tern_figures_stages_json(json, "stages", &rates->sums);
+    tern_figures_stages_json(json, &rates->sums);
     tern_json_object_end(json);
 }
 

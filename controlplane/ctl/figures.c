@@ -81,10 +81,9 @@ void tern_figures_stages(FILE *to, const struct tern_seat_sums *sums, enum tern_
     tern_print_table_end(&table);
 }
 
-void tern_figures_stages_json(struct tern_json *json, const char *key,
-                              const struct tern_seat_sums *sums)
+void tern_figures_stages_json(struct tern_json *json, const struct tern_seat_sums *sums)
 {
-    tern_json_object(json, key);
+    tern_json_object(json, "stages");
     for (unsigned i = 0; i < TERN_STAGE_COUNT; i++) {
         const struct tern_histogram_sum *stage = &sums->stages[i];
 

@@ -15,8 +15,7 @@ enum tern_figures_width {
 void tern_figures_stages(FILE *to, const struct tern_seat_sums *sums,
                          enum tern_figures_width width);
 /* Members "count", "mean_ns", "p50_ns" … "max_ns", "share" of each stage. */
-void tern_figures_stages_json(struct tern_json *json, const char *key,
-                              const struct tern_seat_sums *sums);
+void tern_figures_stages_json(struct tern_json *json, const struct tern_seat_sums *sums);
 
 /* The mix of verdicts in one line; what is rare only when it was seen. */
 void tern_figures_verdicts(FILE *to, const struct tern_seat_sums *sums);

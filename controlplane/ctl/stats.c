@@ -31,7 +31,7 @@ static void interval_json(struct tern_json *json, const struct tern_rates *rates
     tern_json_u64(json, "seats_ended", rates->ended);
     rates_json(json, rates);
     tern_figures_verdicts_json(json, &rates->sums);
-    tern_figures_stages_json(json, "stages", &rates->sums);
+    tern_figures_stages_json(json, &rates->sums);
     tern_figures_loops_json(json, rates);
     tern_json_object_end(json);
 }
@@ -48,7 +48,7 @@ static void seats_json(struct tern_json *json, const struct tern_seats *seats)
         tern_json_u64(json, "generation", seat->generation);
         tern_json_time(json, "started_at", seat->started_at_us);
         counters_json(json, seat->sums);
-        tern_figures_stages_json(json, "stages", seat->sums);
+        tern_figures_stages_json(json, seat->sums);
         tern_json_object_end(json);
     }
     tern_json_array_end(json);
@@ -63,7 +63,7 @@ static void print_json(const struct tern_invocation *invocation, const struct te
     tern_json_object(&json, NULL);
     counters_json(&json, &total->sums);
     tern_figures_verdicts_json(&json, &total->sums);
-    tern_figures_stages_json(&json, "stages", &total->sums);
+    tern_figures_stages_json(&json, &total->sums);
     if (rates != NULL)
         interval_json(&json, rates);
     if (invocation->given & TERN_CTL_RULES)

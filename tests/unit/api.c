@@ -151,13 +151,12 @@ static Tern__Control__Reply *hear_final(int fd, unsigned *diagnostics)
     }
 }
 
-static void ask_apply(int fd, const char *path, bool dry_run)
+static void ask_apply(int fd, const char *path)
 {
     Tern__Control__Request request = TERN__CONTROL__REQUEST__INIT;
     Tern__Control__ApplyRequest apply = TERN__CONTROL__APPLY_REQUEST__INIT;
 
     apply.path = (char *)(uintptr_t)path;
-    apply.dry_run = dry_run;
     request.body_case = TERN__CONTROL__REQUEST__BODY_APPLY;
     request.apply = &apply;
     ask(fd, &request);
@@ -213,7 +212,7 @@ static void apply_is_followed_and_recorded(TERN_TEST_STATE)
     start_control(config_path, false);
     expect_started(1);
     fd = dial();
-    ask_apply(fd, config_path, false);
+    ask_apply(fd, config_path);
     reply = hear_final(fd, &diagnostics);
     assert_int_equal(reply->body_case, TERN__CONTROL__REPLY__BODY_PUBLISHED);
     assert_int_equal(reply->published->generation, 2);
@@ -221,7 +220,7 @@ static void apply_is_followed_and_recorded(TERN_TEST_STATE)
     tern__control__reply__free_unpacked(reply, NULL);
 
     pipeline_double.fail = TERN_EINVAL;
-    ask_apply(fd, config_path, false);
+    ask_apply(fd, config_path);
     reply = hear_final(fd, &diagnostics);
     assert_int_equal(diagnostics, 1);
     assert_int_equal(reply->body_case, TERN__CONTROL__REPLY__BODY_FAILURE);
@@ -236,7 +235,7 @@ static void apply_is_followed_and_recorded(TERN_TEST_STATE)
 
     /* a success mends it */
     pipeline_double.fail = 0;
-    ask_apply(fd, config_path, false);
+    ask_apply(fd, config_path);
     tern__control__reply__free_unpacked(hear_final(fd, &diagnostics), NULL);
     reply = status_on(fd);
     assert_null(reply->status->last_failure);
@@ -253,12 +252,12 @@ static void broken_configurations_are_placed(TERN_TEST_STATE)
 
     start_control(config_path, false);
     fd = dial();
-    ask_apply(fd, broken_path, false);
+    ask_apply(fd, broken_path);
     reply = hear_final(fd, &diagnostics);
     assert_true(diagnostics > 0);
     assert_int_equal(reply->body_case, TERN__CONTROL__REPLY__BODY_FAILURE);
     tern__control__reply__free_unpacked(reply, NULL);
-    ask_apply(fd, "relative.yaml", false);
+    ask_apply(fd, "relative.yaml");
     reply = hear_final(fd, &diagnostics);
     assert_int_equal(reply->body_case, TERN__CONTROL__REPLY__BODY_FAILURE);
     tern__control__reply__free_unpacked(reply, NULL);
@@ -276,7 +275,7 @@ static void status_answers_during_a_build(TERN_TEST_STATE)
     expect_started(1);
     pipeline_double_hold(true);
     builder = dial();
-    ask_apply(builder, config_path, false);
+    ask_apply(builder, config_path);
     pipeline_double_await_holding();
     other = dial();
     reply = status_on(other);
@@ -307,7 +306,7 @@ static void the_queue_is_bounded_and_forgets_the_gone(TERN_TEST_STATE)
     pipeline_double_hold(true);
     for (unsigned i = 0; i < TERN_COUNT(clients); i++) {
         clients[i] = dial();
-        ask_apply(clients[i], config_path, false);
+        ask_apply(clients[i], config_path);
         if (i == 0)
             pipeline_double_await_holding();
         /* each has heard that it waits or runs before the next one asks */
@@ -316,7 +315,7 @@ static void the_queue_is_bounded_and_forgets_the_gone(TERN_TEST_STATE)
         tern__control__reply__free_unpacked(reply, NULL);
     }
     late = dial();
-    ask_apply(late, config_path, false);
+    ask_apply(late, config_path);
     reply = hear_final(late, &diagnostics);
     assert_int_equal(reply->body_case, TERN__CONTROL__REPLY__BODY_FAILURE);
     assert_int_equal(reply->failure->code, TERN_EBUSY);
@@ -507,7 +506,7 @@ static void rollback_means_the_one_before(TERN_TEST_STATE)
     reply = roll_back(fd, 0);
     assert_int_equal(reply->body_case, TERN__CONTROL__REPLY__BODY_FAILURE);
     tern__control__reply__free_unpacked(reply, NULL);
-    ask_apply(fd, config_path, false);
+    ask_apply(fd, config_path);
     tern__control__reply__free_unpacked(hear_final(fd, &diagnostics), NULL);
 
     reply = roll_back(fd, 0);

@@ -61,7 +61,7 @@ static int teardown(TERN_TEST_STATE)
 }
 
 /* `count` rules whose ids are numbers from `first` on. */
-static struct tern_rules make_rules(uint32_t first, uint32_t count, uint8_t role)
+static struct tern_rules make_rules(uint32_t first, uint32_t count)
 {
     struct tern_rules rules = {.count = count};
 
@@ -69,7 +69,7 @@ static struct tern_rules make_rules(uint32_t first, uint32_t count, uint8_t role
     rules.roles = malloc(count);
     assert_non_null(rules.ids);
     assert_non_null(rules.roles);
-    memset(rules.roles, role, count);
+    memset(rules.roles, TERN_RULE_ROLE_LIVE, count);
     for (uint32_t i = 0; i < count; i++)
         snprintf(rules.ids[i], sizeof rules.ids[i], "rule-%u", first + i);
     return rules;
@@ -92,9 +92,9 @@ static void drop(struct tern_rules *rules, uint32_t *by_rule)
 
 static void an_id_keeps_its_slot(TERN_TEST_STATE)
 {
-    struct tern_rules old = make_rules(0, 3000, TERN_RULE_ROLE_LIVE);
-    struct tern_rules without = make_rules(1000, 3000, TERN_RULE_ROLE_LIVE);
-    struct tern_rules again = make_rules(500, 2000, TERN_RULE_ROLE_LIVE);
+    struct tern_rules old = make_rules(0, 3000);
+    struct tern_rules without = make_rules(1000, 3000);
+    struct tern_rules again = make_rules(500, 2000);
     uint32_t *first = assign(&old), *second = assign(&without), *third = assign(&again);
 
     for (uint32_t i = 0; i < 3000; i++) {
@@ -117,7 +117,7 @@ static void an_id_keeps_its_slot(TERN_TEST_STATE)
 
 static void shadow_is_apart_and_what_cannot_hit_has_none(TERN_TEST_STATE)
 {
-    struct tern_rules rules = make_rules(0, 3, TERN_RULE_ROLE_LIVE);
+    struct tern_rules rules = make_rules(0, 3);
     uint32_t *live = assign(&rules), *shadow, *back;
 
     rules.roles[1] = TERN_RULE_ROLE_SHADOW;
@@ -138,7 +138,7 @@ static void shadow_is_apart_and_what_cannot_hit_has_none(TERN_TEST_STATE)
 
 static void the_longest_id_fills_its_slot(TERN_TEST_STATE)
 {
-    struct tern_rules rules = make_rules(0, 2, TERN_RULE_ROLE_LIVE);
+    struct tern_rules rules = make_rules(0, 2);
     uint32_t *first, *second;
 
     memset(rules.ids[0], 'a', TERN_NAME_MAX);
@@ -154,8 +154,8 @@ static void the_longest_id_fills_its_slot(TERN_TEST_STATE)
 
 static void what_finds_no_slot_shares_the_first(TERN_TEST_STATE)
 {
-    struct tern_rules rules = make_rules(0, TERN_RULES_MAX, TERN_RULE_ROLE_LIVE);
-    struct tern_rules more = make_rules(TERN_RULES_MAX, TERN_RULES_MAX, TERN_RULE_ROLE_LIVE);
+    struct tern_rules rules = make_rules(0, TERN_RULES_MAX);
+    struct tern_rules more = make_rules(TERN_RULES_MAX, TERN_RULES_MAX);
     uint32_t *first = assign(&rules), *second = assign(&more);
 
     assert_int_not_equal(second[TERN_RULES_MAX - 2], 0);
