@@ -92,6 +92,7 @@ struct tern_connection {
     uint64_t stalled_ns; /* last progress of the output while some waits, 0: none does */
     uint64_t until_ns;   /* ended then: no token came, or its schema is gone; 0: never */
     uint64_t held_ns;    /* since when it waits for its share */
+    uint64_t gathers_ns; /* since when answers of it wait for those behind them, 0: none do */
     uint64_t progress;   /* how much the client had taken when it was last suspected of stalling */
     struct tern_timer timer;
     struct tern_batch batch;

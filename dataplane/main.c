@@ -404,6 +404,7 @@ static int run(struct tern_server *server, const struct options *options, int si
     server->worker_count = server->settings.workers;
     server->helper_count = server->settings.helpers;
     server->search_turn_ns = TERN_SEARCH_TURN_NS;
+    server->gather_ns = TERN_GATHER_NS;
     code = tern_seat_claim(&server->board, arena, server->worker_count, &server->seat_index, error);
     if (code == 0) {
         server->seat = &server->board.board->seats[server->seat_index];

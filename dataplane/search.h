@@ -16,6 +16,9 @@ struct tern_worker;
 /* Searches take so much of a loop's turn, all together, those of DECIDE included, and at most the
  * last one of them more. */
 #define TERN_SEARCH_TURN_NS 50000u
+/* Answers of a connection whose next request waits for its search leave so much later at most, with
+ * the next ones. */
+#define TERN_GATHER_NS 250000u
 
 struct tern_searching { /* what a thread needs besides the scratch of its generation */
     struct tern_filter *filter;

@@ -28,6 +28,7 @@ struct tern_server {
     unsigned helper_count;
     struct tern_lane *lanes; /* worker_count × helper_count */
     uint64_t search_turn_ns; /* what searches may take of a loop's turn: TERN_SEARCH_TURN_NS */
+    uint64_t gather_ns;      /* how long answers wait for those behind them: TERN_GATHER_NS */
 
     /* written by housekeeping, read by the loops */
     /* what is published and what is announced: a loop serves whichever the root names */

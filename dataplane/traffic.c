@@ -288,6 +288,7 @@ static void start_sending(struct tern_worker *worker, struct tern_connection *co
         connection->output = (struct tern_block){0};
         connection->output_end = 0;
     }
+    connection->gathers_ns = 0;
     if (connection->stalled_ns == 0) {
         connection->stalled_ns = worker->now_ns;
         tern_worker_watch(worker, connection);
@@ -334,15 +335,29 @@ static void resume_input(struct tern_worker *worker, struct tern_connection *con
     }
 }
 
-/* Everything that became due for one connection: run on, send, pause, read on, end. */
-static void settle(struct tern_worker *worker, struct tern_connection *connection)
+/* Whether what is to be sent waits for the answers that follow it: its client has more requests
+ * here, and they have to wait. An answer a turn would make each search dearer by a send. */
+static bool gathers(const struct tern_worker *worker, struct tern_connection *connection)
 {
-    bool pause;
+    if (connection->state != TERN_CONNECTION_OPEN || connection->sending_now ||
+        tern_connection_unsent(connection) == 0)
+        return false;
+    if (connection->gathers_ns == 0)
+        connection->gathers_ns = worker->now_ns;
+    return worker->now_ns - connection->gathers_ns < worker->server->gather_ns;
+}
+
+/* Everything that became due for one connection: run on, send, pause, read on, end. True when it is
+ * to be looked at in the next turn again. */
+static bool settle(struct tern_worker *worker, struct tern_connection *connection)
+{
+    bool pause, later;
 
     if (connection->state != TERN_CONNECTION_CLOSING && tern_connection_unread(connection) > 0)
         resume_input(worker, connection);
+    later = TERN_UNLIKELY(connection->waits == TERN_WAIT_SHARE) && gathers(worker, connection);
     if (connection->state != TERN_CONNECTION_CLOSING && !connection->sending_now &&
-        tern_connection_unsent(connection) > 0)
+        tern_connection_unsent(connection) > 0 && !later)
         start_sending(worker, connection);
 
     pause = should_pause(connection);
@@ -366,20 +381,28 @@ static void settle(struct tern_worker *worker, struct tern_connection *connectio
     /* While it is in a queue that queue's turn brings it back here. */
     if (connection->state == TERN_CONNECTION_CLOSING && !connection->queued)
         worker->backend->finish(worker, connection);
+    return later;
 }
 
 void tern_worker_settle(struct tern_worker *worker)
 {
+    struct tern_connection *next_turn = NULL;
+
     while (worker->dirty != NULL) {
         struct tern_connection *connection = worker->dirty;
 
         worker->dirty = connection->next;
         connection->next = NULL;
-        settle(worker, connection);
+        if (TERN_UNLIKELY(settle(worker, connection))) {
+            connection->next = next_turn; /* dirty as it is; such a loop does not sleep */
+            next_turn = connection;
+            continue;
+        }
         /* Cleared last: what settling touches is settled already. A released slot may be cleared
          * too. */
         connection->dirty = false;
     }
+    worker->dirty = next_turn;
 }
 
 void tern_worker_run_batches(struct tern_worker *worker)

@@ -208,6 +208,7 @@ static void run(struct tern_worker *worker, const uint8_t *bytes, size_t size, u
     unsigned turns = 0;
 
     server.search_turn_ns = search_turn_ns;
+    server.gather_ns = search_turn_ns == 1 ? 0 : UINT64_MAX;
     tern_buffer_free(&session.replies);
     memset(&session, 0, sizeof session);
     session.bytes = bytes;

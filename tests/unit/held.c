@@ -326,6 +326,47 @@ static void a_client_goes_away_while_it_waits(TERN_TEST_STATE)
     check_reply(client, 9);
 }
 
+/* Answers leave together, when none of the connection's requests waits any more or it is time. */
+static void answers_are_gathered(TERN_TEST_STATE)
+{
+    static struct search_reply reply;
+
+    world.server.gather_ns = UINT64_MAX;
+    for (unsigned i = 1; i <= 5; i++)
+        ask(client, i, 0, 0);
+    for (unsigned turn = 1; turn <= 5; turn++) {
+        assert_false(search_has_reply(client));
+        ask_plainly(other, 100 + turn);
+        tern_worker_turn(world.worker);
+        search_read_reply(other, 100 + turn, TERN_STATUS_OK, &reply);
+    }
+    for (unsigned i = 1; i <= 5; i++)
+        check_reply(client, i);
+    assert_null(world.worker->dirty);
+
+    world.server.gather_ns = 1; /* over with the next turn */
+    for (unsigned i = 6; i <= 8; i++)
+        ask(client, i, 0, 0);
+    tern_worker_turn(world.worker);
+    assert_false(search_has_reply(client));
+    tern_worker_turn(world.worker);
+    check_reply(client, 6);
+    check_reply(client, 7);
+    tern_worker_turn(world.worker);
+    check_reply(client, 8);
+
+    world.server.gather_ns = UINT64_MAX; /* nor do they keep one that goes */
+    for (unsigned i = 1; i <= 5; i++)
+        ask(client, i, 0, 0);
+    tern_worker_turn(world.worker);
+    close(client);
+    for (unsigned i = 0; i < 10; i++)
+        search_turn();
+    assert_int_equal(world.worker->connections.open, 1);
+    assert_null(world.worker->dirty);
+    client = search_connect_client();
+}
+
 /* The schema that they were opened under is gone while they wait: both end, the queue goes on. */
 static void a_schema_goes_while_they_wait(TERN_TEST_STATE)
 {
@@ -375,6 +416,7 @@ int main(void)
         TEST(explanations_wait_too),
         TEST(a_client_that_ends_its_side_is_answered),
         TEST(a_client_goes_away_while_it_waits),
+        TEST(answers_are_gathered),
         TEST(a_schema_goes_while_they_wait),
     };
 
