@@ -2,7 +2,6 @@
 
 #include "controlplane/log.h"
 #include "shared/clock.h"
-#include "shared/limits.h"
 
 const char *tern_print_bytes(char text[TERN_PRINT_TEXT], uint64_t bytes)
 {
@@ -178,46 +177,4 @@ void tern_print_table_end(struct tern_print_table *table)
         }
     free(table->cells);
     *table = (struct tern_print_table){0};
-}
-
-/* Levenshtein's distance, of names only. */
-static unsigned distance(const char *a, const char *b)
-{
-    unsigned previous[TERN_NAME_MAX + 2], present[TERN_NAME_MAX + 2];
-    size_t columns = strlen(b);
-
-    if (columns > TERN_NAME_MAX)
-        return UINT32_MAX;
-    for (unsigned j = 0; j <= columns; j++)
-        previous[j] = j;
-    for (unsigned i = 1; a[i - 1] != '\0'; i++) {
-        present[0] = i;
-        for (unsigned j = 1; j <= columns; j++) {
-            unsigned best = previous[j - 1] + (a[i - 1] != b[j - 1]);
-
-            if (previous[j] + 1 < best)
-                best = previous[j] + 1;
-            if (present[j - 1] + 1 < best)
-                best = present[j - 1] + 1;
-            present[j] = best;
-        }
-        memcpy(previous, present, sizeof previous);
-    }
-    return previous[columns];
-}
-
-const char *tern_print_nearest(const char *name, const char *const *names, unsigned count)
-{
-    unsigned best = (unsigned)strlen(name) / 2 + 1;
-    const char *nearest = NULL;
-
-    for (unsigned i = 0; i < count; i++) {
-        unsigned edits = distance(name, names[i]);
-
-        if (edits < best) {
-            best = edits;
-            nearest = names[i];
-        }
-    }
-    return nearest;
 }

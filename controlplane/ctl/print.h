@@ -40,7 +40,4 @@ void tern_print_table_row(struct tern_print_table *table, const char *const *cel
 /* Prints (nothing when there are no rows) and frees. */
 void tern_print_table_end(struct tern_print_table *table);
 
-/* Nearest of `count` names to `name` by edit distance, NULL when none is near. */
-const char *tern_print_nearest(const char *name, const char *const *names, unsigned count);
-
 #endif

@@ -1,9 +1,8 @@
 #include "controlplane/ctl/request.h"
 
-#include "controlplane/ctl/json.h"
-
 #include "controlplane/config/config.h"
-#include "controlplane/ctl/print.h"
+#include "controlplane/config/nearest.h"
+#include "controlplane/ctl/json.h"
 
 _Static_assert(TERN_CTL_SCRATCH >= TERN_VALUE_SCRATCH, "a host is folded into it");
 
@@ -48,16 +47,14 @@ int tern_ctl_value_bytes(enum tern_type type, const char *text, uint8_t *scratch
 static int unknown_field(const struct tern_client_schema *schema, const char *name,
                          struct tern_error *error)
 {
-    const char *names[TERN_FIELDS_MAX];
-    const char *nearest;
-    unsigned count = 0;
+    struct tern_nearest nearest = {.wanted = name, .wanted_length = strlen(name)};
+    char hint[TERN_NEAREST_HINT];
 
-    for (unsigned i = 0; i < schema->field_count && count < TERN_COUNT(names); i++)
-        names[count++] = schema->fields[i].name;
-    nearest = tern_print_nearest(name, names, count);
-    if (nearest != NULL)
-        return tern_error_set(error, TERN_EINVAL, "there is no field '%s'; did you mean '%s'?",
-                              name, nearest);
+    for (unsigned i = 0; i < schema->field_count; i++)
+        tern_nearest_offer(&nearest, schema->fields[i].name, schema->fields[i].name_length);
+    if (nearest.best != NULL)
+        return tern_error_set(error, TERN_EINVAL, "there is no field '%s'%s", name,
+                              tern_nearest_hint(&nearest, "; ", hint));
     return tern_error_set(error, TERN_EINVAL,
                           "there is no field '%s'; `ternctl check` and the "
                           "configuration's `fields:` list them",

@@ -1,4 +1,5 @@
 /* ternctl search: one SEARCH over the real path, for a vector that is given or stored. */
+#include "controlplane/config/nearest.h"
 #include "controlplane/ctl/json.h"
 #include "controlplane/ctl/print.h"
 #include "controlplane/ctl/request.h"
@@ -15,20 +16,18 @@
 static const struct tern_client_name *find_collection(const struct tern_client_schema *schema,
                                                       const char *name)
 {
-    const char *names[TERN_COLLECTIONS_MAX];
-    unsigned count = (unsigned)tern_min_u64(schema->collection_count, TERN_COUNT(names));
-    const char *nearest;
+    struct tern_nearest nearest = {.wanted = name, .wanted_length = strlen(name)};
+    char hint[TERN_NEAREST_HINT];
 
-    for (unsigned i = 0; i < count; i++) {
-        if (strcmp(schema->collections[i].name, name) == 0)
-            return &schema->collections[i];
-        names[i] = schema->collections[i].name;
+    for (unsigned i = 0; i < schema->collection_count; i++) {
+        const struct tern_client_name *known = &schema->collections[i];
+
+        if (strcmp(known->name, name) == 0)
+            return known;
+        tern_nearest_offer(&nearest, known->name, known->name_length);
     }
-    nearest = tern_print_nearest(name, names, count);
-    fprintf(stderr, "ternctl: there is no collection '%s'", name);
-    if (nearest != NULL)
-        fprintf(stderr, "; did you mean '%s'?", nearest);
-    fputc('\n', stderr);
+    fprintf(stderr, "ternctl: there is no collection '%s'%s\n", name,
+            tern_nearest_hint(&nearest, "; ", hint));
     return NULL;
 }
 

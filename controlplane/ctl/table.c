@@ -1,4 +1,5 @@
 /* ternctl table get: one look-up over the real path. */
+#include "controlplane/config/nearest.h"
 #include "controlplane/ctl/json.h"
 #include "controlplane/ctl/print.h"
 #include "controlplane/ctl/request.h"
@@ -14,18 +15,13 @@ static const struct tern_client_name *find_table(const struct tern_client_schema
 
 static int no_such_table(const struct tern_client_schema *schema, const char *name)
 {
-    const char **names = calloc(schema->table_count + 1u, sizeof *names);
-    const char *nearest = NULL;
+    struct tern_nearest nearest = {.wanted = name, .wanted_length = strlen(name)};
+    char hint[TERN_NEAREST_HINT];
 
-    for (unsigned i = 0; names != NULL && i < schema->table_count; i++)
-        names[i] = schema->tables[i].name;
-    if (names != NULL)
-        nearest = tern_print_nearest(name, names, schema->table_count);
-    fprintf(stderr, "ternctl: there is no table '%s'", name);
-    if (nearest != NULL)
-        fprintf(stderr, "; did you mean '%s'?", nearest);
-    fputc('\n', stderr);
-    free(names);
+    for (unsigned i = 0; i < schema->table_count; i++)
+        tern_nearest_offer(&nearest, schema->tables[i].name, schema->tables[i].name_length);
+    fprintf(stderr, "ternctl: there is no table '%s'%s\n", name,
+            tern_nearest_hint(&nearest, "; ", hint));
     return TERN_EXIT_USAGE;
 }
 
