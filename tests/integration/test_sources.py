@@ -121,10 +121,11 @@ def test_a_failing_refresh_keeps_the_old_rows_and_says_so(make_instance, damage,
     first = instance.generation()
     path = instance.sources / "bad-nets.txt"
     packed = gzip.compress(b"192.0.2.0/24\n" * 1000)
-    if damage in ("missing", "folder"):
+    if damage == "missing":
         path.unlink()
-    if damage == "folder":
-        path.mkdir()
+    if damage == "folder":  # in one step, like the others: a file that is missing meanwhile fails otherwise
+        (instance.sources / "link").symlink_to(instance.sources)
+        os.rename(instance.sources / "link", path)
     contents = {"empty": "# nothing\n", "rubbish": "192.0.2.0/24\nno address\n",
                 "cut": packed[:len(packed) // 2], "bomb": gzip.compress(b"192.0.2.1\n" * 1000000)}
     if damage in contents:
@@ -143,8 +144,6 @@ def test_a_failing_refresh_keeps_the_old_rows_and_says_so(make_instance, damage,
     assert "SOURCE FAILS" in text and word in text
     assert instance.status()["last_failure"] is None, "no apply has failed"
     # It comes back by itself.
-    if damage == "folder":
-        path.rmdir()
     replace(instance, "bad-nets.txt", DATA["bad-nets.txt"] + "203.0.113.9\n")
     wait_until(lambda: action(instance, ip="203.0.113.9") is Action.DENY, "the new rows")
     wait_until(lambda: source(instance, "bad_nets")["error"] is None, "and status knows")
@@ -178,6 +177,7 @@ def test_who_is_to_blame_is_found_out(make_instance):
     wait_until(lambda: source(instance, "tokens")["rows"] == 1, "the other is published")
     assert source(instance, "tokens")["error"] is None
     assert action(instance, ip="192.0.2.1") is Action.DENY
+    wait_until(lambda: concluded(instance), "its row, which is completed after the swap")
     rows = [row for row in instance.history() if row["kind"] == "refresh"]
     assert sorted(row["state"] for row in rows) == ["failed", "live"]
 
