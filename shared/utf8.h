@@ -49,4 +49,25 @@ static inline uint32_t tern_utf8_point(const uint8_t *text, size_t length)
     return point;
 }
 
+/* Writes a code point (no surrogate) as 1 to 4 bytes; what follows them. */
+static inline uint8_t *tern_utf8_put(uint8_t *to, uint32_t point)
+{
+    if (point < 0x80) {
+        *to++ = (uint8_t)point;
+    } else if (point < 0x800) {
+        *to++ = (uint8_t)(0xc0 | point >> 6);
+        *to++ = (uint8_t)(0x80 | (point & 0x3f));
+    } else if (point < 0x10000) {
+        *to++ = (uint8_t)(0xe0 | point >> 12);
+        *to++ = (uint8_t)(0x80 | (point >> 6 & 0x3f));
+        *to++ = (uint8_t)(0x80 | (point & 0x3f));
+    } else {
+        *to++ = (uint8_t)(0xf0 | point >> 18);
+        *to++ = (uint8_t)(0x80 | (point >> 12 & 0x3f));
+        *to++ = (uint8_t)(0x80 | (point >> 6 & 0x3f));
+        *to++ = (uint8_t)(0x80 | (point & 0x3f));
+    }
+    return to;
+}
+
 #endif

@@ -113,6 +113,15 @@ static inline enum tern_slot_state tern_graph_state(const struct tern_graph *gra
         atomic_load_explicit(&graph->meta[slot].state, memory_order_relaxed) & 0xff);
 }
 
+/* Linked, and not given up by a repair: it hangs in the tree of anchors. */
+static inline bool tern_graph_is_in_tree(const struct tern_graph *graph, uint32_t slot)
+{
+    enum tern_slot_state state = tern_graph_state(graph, slot);
+
+    return graph->meta[slot].anchor != TERN_SLOT_NONE &&
+           (state == TERN_SLOT_LIVE || state == TERN_SLOT_DELETED || state == TERN_SLOT_REPLACED);
+}
+
 static inline unsigned tern_graph_level(const struct tern_graph *graph, uint32_t slot)
 {
     return atomic_load_explicit(&graph->meta[slot].state, memory_order_relaxed) >> 8 & 0xff;

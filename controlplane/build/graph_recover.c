@@ -82,14 +82,6 @@ void tern_graph_mending_free(struct tern_graph_mending *mending)
 
 /* ---- the tree ---- */
 
-static bool is_in_tree(const struct tern_graph *graph, uint32_t slot)
-{
-    enum tern_slot_state state = tern_graph_state(graph, slot);
-
-    return graph->meta[slot].anchor != TERN_SLOT_NONE &&
-           (state == TERN_SLOT_LIVE || state == TERN_SLOT_DELETED || state == TERN_SLOT_REPLACED);
-}
-
 static bool is_anchored(struct tern_graph *graph, uint32_t slot)
 {
     uint32_t anchor = graph->meta[slot].anchor;
@@ -101,7 +93,7 @@ static bool is_anchored(struct tern_graph *graph, uint32_t slot)
         return graph->mending.root == slot ||
                graph->meta[graph->mending.root].anchor != graph->mending.root;
     }
-    return is_in_tree(graph, anchor) &&
+    return tern_graph_is_in_tree(graph, anchor) &&
            tern_graph_list_has(tern_graph_list(graph, anchor, 0), length, slot) &&
            tern_graph_list_has(tern_graph_list(graph, slot, 0), length, anchor);
 }
@@ -116,12 +108,13 @@ void tern_graph_relink(struct tern_graph *graph, uint32_t slot)
 
     /* The one it has, with the link that is missing: of a slot near the root, all others may be
      * below. */
-    if (anchor != slot && is_in_tree(graph, anchor) && !tern_graph_is_below(graph, anchor, slot) &&
-        tern_graph_set_anchor(graph, slot, anchor))
+    if (anchor != slot && tern_graph_is_in_tree(graph, anchor) &&
+        !tern_graph_is_below(graph, anchor, slot) && tern_graph_set_anchor(graph, slot, anchor))
         return;
     count = tern_graph_find_candidates(graph, slot, 0, tern_graph_clamp_ef(graph, ef), found);
     for (unsigned i = 0; i < count; i++)
-        if (is_in_tree(graph, found[i].slot) && !tern_graph_is_below(graph, found[i].slot, slot) &&
+        if (tern_graph_is_in_tree(graph, found[i].slot) &&
+            !tern_graph_is_below(graph, found[i].slot, slot) &&
             tern_graph_set_anchor(graph, slot, found[i].slot))
             return;
     if (entry != TERN_SLOT_NONE && !tern_graph_is_below(graph, entry, slot))
@@ -136,14 +129,14 @@ bool tern_graph_check_step(struct tern_graph *graph)
     if (mending->strays.count > 0) {
         uint32_t slot = mending->strays.slots[--mending->strays.count];
 
-        if (is_in_tree(graph, slot))
+        if (tern_graph_is_in_tree(graph, slot))
             tern_graph_relink(graph, slot);
         return true;
     }
     if (mending->is_checked)
         return false;
     for (unsigned i = 0; i < CHECK_SLOTS && mending->checked < count; i++, mending->checked++)
-        if (is_in_tree(graph, mending->checked) && !is_anchored(graph, mending->checked))
+        if (tern_graph_is_in_tree(graph, mending->checked) && !is_anchored(graph, mending->checked))
             tern_graph_relink(graph, mending->checked);
     mending->is_checked = mending->checked >= count;
     return true;

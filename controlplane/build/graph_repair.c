@@ -25,13 +25,9 @@
 #define NEIGHBOURS_MAX (2 * TERN_BATCH_MAX)
 
 /* Among what a link to a tombstone may be replaced with, and what may be a child's anchor. */
-static bool is_in_tree(const struct tern_graph *graph, uint32_t slot, bool live)
+static bool is_live(const struct tern_graph *graph, uint32_t slot)
 {
-    enum tern_slot_state state = tern_graph_state(graph, slot);
-
-    return graph->meta[slot].anchor != TERN_SLOT_NONE &&
-           (state == TERN_SLOT_LIVE ||
-            (!live && (state == TERN_SLOT_DELETED || state == TERN_SLOT_REPLACED)));
+    return tern_graph_is_in_tree(graph, slot) && tern_graph_state(graph, slot) == TERN_SLOT_LIVE;
 }
 
 /* ---- the entry ---- */
@@ -53,7 +49,7 @@ static uint32_t walk_to_entry(struct tern_graph *graph, uint32_t from, unsigned 
         for (unsigned i = 0; i < count && found == TERN_SLOT_NONE; i++) {
             if (tern_graph_level(graph, links[i]) < level || !tern_seen_add(seen, links[i]))
                 continue;
-            if (is_in_tree(graph, links[i], live))
+            if (live ? is_live(graph, links[i]) : tern_graph_is_in_tree(graph, links[i]))
                 found = links[i];
             else if (end < WALK_MAX)
                 queue[end++] = links[i];
@@ -113,7 +109,7 @@ void tern_graph_give_up_root(struct tern_graph *graph, uint32_t slot)
             heir = links[i];
             break;
         }
-        if (anchor == slot && (heir == TERN_SLOT_NONE || is_in_tree(graph, links[i], true)))
+        if (anchor == slot && (heir == TERN_SLOT_NONE || is_live(graph, links[i])))
             heir = links[i];
     }
     if (heir == TERN_SLOT_NONE)
@@ -197,7 +193,7 @@ bool tern_graph_anchor_again(struct tern_graph *graph, uint32_t slot, uint32_t l
         uint32_t anchor = sorted[i].slot;
 
         /* set_anchor measures from others' centers: nothing here is read after it has changed. */
-        if (anchor != slot && anchor != leaving && is_in_tree(graph, anchor, true) &&
+        if (anchor != slot && anchor != leaving && is_live(graph, anchor) &&
             !tern_graph_is_below(graph, anchor, slot) && tern_graph_set_anchor(graph, slot, anchor))
             return true;
     }
@@ -243,7 +239,7 @@ static bool is_diverse(struct tern_graph *graph, const struct tern_candidate *ca
 /* Whether the first may be given a link to the second: both may be linked to, and it has none. */
 static bool lacks_link(struct tern_graph *graph, uint32_t from, uint32_t to, unsigned level)
 {
-    return from != to && is_in_tree(graph, from, true) && is_in_tree(graph, to, true) &&
+    return from != to && is_live(graph, from) && is_live(graph, to) &&
            tern_graph_level(graph, from) >= level && tern_graph_level(graph, to) >= level &&
            !tern_graph_list_has(tern_graph_list(graph, from, level),
                                 tern_graph_list_length(graph, level), to);

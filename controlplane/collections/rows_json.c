@@ -4,6 +4,7 @@
 
 #include "shared/number.h"
 #include "shared/schema.h"
+#include "shared/utf8.h"
 
 #define DEPTH_MAX 32
 
@@ -55,26 +56,6 @@ static int hex4(const uint8_t *at, const uint8_t *end, uint32_t *value)
     return 0;
 }
 
-static uint8_t *put_utf8(uint8_t *to, uint32_t point)
-{
-    if (point < 0x80) {
-        *to++ = (uint8_t)point;
-    } else if (point < 0x800) {
-        *to++ = (uint8_t)(0xc0 | point >> 6);
-        *to++ = (uint8_t)(0x80 | (point & 0x3f));
-    } else if (point < 0x10000) {
-        *to++ = (uint8_t)(0xe0 | point >> 12);
-        *to++ = (uint8_t)(0x80 | (point >> 6 & 0x3f));
-        *to++ = (uint8_t)(0x80 | (point & 0x3f));
-    } else {
-        *to++ = (uint8_t)(0xf0 | point >> 18);
-        *to++ = (uint8_t)(0x80 | (point >> 12 & 0x3f));
-        *to++ = (uint8_t)(0x80 | (point >> 6 & 0x3f));
-        *to++ = (uint8_t)(0x80 | (point & 0x3f));
-    }
-    return to;
-}
-
 /* What follows a backslash; what it stands for is never longer. */
 static int take_escape(struct json *json, uint8_t **to)
 {
@@ -102,7 +83,7 @@ static int take_escape(struct json *json, uint8_t **to)
     }
     if (point >= 0xd800 && point < 0xe000)
         return refuse(json, began, "half of a surrogate pair");
-    *to = put_utf8(*to, point);
+    *to = tern_utf8_put(*to, point);
     return 0;
 }
 

@@ -2,6 +2,7 @@
 
 #include "controlplane/log.h"
 #include "shared/error.h"
+#include "shared/utf8.h"
 
 #include <math.h>
 
@@ -221,26 +222,6 @@ static int hex4(struct parser *parser, uint32_t *code)
     return 0;
 }
 
-static char *put_utf8(char *to, uint32_t code)
-{
-    if (code < 0x80) {
-        *to++ = (char)code;
-    } else if (code < 0x800) {
-        *to++ = (char)(0xc0 | code >> 6);
-        *to++ = (char)(0x80 | (code & 63));
-    } else if (code < 0x10000) {
-        *to++ = (char)(0xe0 | code >> 12);
-        *to++ = (char)(0x80 | (code >> 6 & 63));
-        *to++ = (char)(0x80 | (code & 63));
-    } else {
-        *to++ = (char)(0xf0 | code >> 18);
-        *to++ = (char)(0x80 | (code >> 12 & 63));
-        *to++ = (char)(0x80 | (code >> 6 & 63));
-        *to++ = (char)(0x80 | (code & 63));
-    }
-    return to;
-}
-
 /* \uXXXX past its `u`, surrogate pairs joined; half ones become U+FFFD. */
 static int unicode_escape(struct parser *parser, uint32_t *code)
 {
@@ -291,7 +272,7 @@ static char *parse_string(struct parser *parser)
             parser->at++;
             if (unicode_escape(parser, &code) != 0)
                 return refuse(parser);
-            to = put_utf8(to, code != 0 ? code : 0xfffd);
+            to = (char *)tern_utf8_put((uint8_t *)to, code != 0 ? code : 0xfffd);
             continue;
         }
         escape = strchr(from, *parser->at);
