@@ -9,8 +9,10 @@ static void draw(void *context, const Tern__Control__Reply *reply)
 {
     const bool *bar = context; /* standard error is a terminal */
 
-    if (*bar && reply->body_case == TERN__CONTROL__REPLY__BODY_PROGRESS)
-        fprintf(stderr, "\r\033[K%3u%% %s", reply->progress->permille / 10, reply->progress->step);
+    if (!*bar || reply->body_case != TERN__CONTROL__REPLY__BODY_PROGRESS)
+        return;
+    tern_print_bar(reply->progress->permille);
+    fputs(reply->progress->step, stderr);
 }
 
 /* Asks for the drop, or only how much there is. */
@@ -31,7 +33,7 @@ static int ask(const struct tern_invocation *invocation, const char *run_dir, bo
     request.drop = &body;
     rc = tern_instance_ask(run_dir, &request, 0, draw, &bar, &reply, &error);
     if (bar)
-        fputs("\r\033[K", stderr);
+        tern_print_erase_line();
     if (rc != 0)
         return tern_ctl_fail(&error);
     if (reply->body_case == TERN__CONTROL__REPLY__BODY_DROPPED) {

@@ -18,7 +18,6 @@
 #define TEXT_BYTES  (2u << 20) /* of strings, likewise */
 #define IN_FLIGHT   8
 #define TIMEOUT_MS  60000 /* an acknowledgement may wait behind others' work */
-#define BAR_WIDTH   30
 #define BAR_US      100000
 
 struct batch {
@@ -68,7 +67,7 @@ static void interrupt(int signal)
 
 static void draw_bar(struct ingest *ingest)
 {
-    unsigned permille = tern_rows_permille(ingest->rows), filled = permille * BAR_WIDTH / 1000;
+    unsigned permille = tern_rows_permille(ingest->rows);
     double seconds = tern_clock_ms_since(ingest->began_ns) / 1e3;
     uint64_t now_us = tern_clock_now_us();
     char rows[TERN_PRINT_TEXT], rate[TERN_PRINT_TEXT];
@@ -77,13 +76,10 @@ static void draw_bar(struct ingest *ingest)
         return;
     ingest->drawn_us = now_us;
     ingest->bar_drawn = true;
-    fputs("\r\033[K", stderr);
-    if (permille != 0) {
-        fputc('[', stderr);
-        for (unsigned i = 0; i < BAR_WIDTH; i++)
-            fputc(i < filled ? '#' : '.', stderr);
-        fprintf(stderr, "] %3u%% ", permille / 10);
-    }
+    if (permille != 0)
+        tern_print_bar(permille);
+    else
+        tern_print_erase_line();
     fprintf(stderr, "%s rows, %s/s", tern_print_count(rows, ingest->acknowledged),
             tern_print_rate(rate, seconds > 0 ? (double)ingest->acknowledged / seconds : 0));
     if (permille > 10 && permille < 1000)
@@ -94,7 +90,7 @@ static void draw_bar(struct ingest *ingest)
 static void erase_bar(struct ingest *ingest)
 {
     if (ingest->bar_drawn)
-        fputs("\r\033[K", stderr);
+        tern_print_erase_line();
     ingest->bar_drawn = false;
 }
 

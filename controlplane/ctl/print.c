@@ -3,6 +3,8 @@
 #include "controlplane/log.h"
 #include "shared/clock.h"
 
+#define BAR_WIDTH 30
+
 const char *tern_print_bytes(char text[TERN_PRINT_TEXT], uint64_t bytes)
 {
     static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};
@@ -177,4 +179,20 @@ void tern_print_table_end(struct tern_print_table *table)
         }
     free(table->cells);
     *table = (struct tern_print_table){0};
+}
+
+void tern_print_erase_line(void)
+{
+    fputs("\r\033[K", stderr);
+}
+
+void tern_print_bar(unsigned permille)
+{
+    unsigned filled = permille * BAR_WIDTH / 1000;
+
+    tern_print_erase_line();
+    fputc('[', stderr);
+    for (unsigned i = 0; i < BAR_WIDTH; i++)
+        fputc(i < filled ? '#' : '.', stderr);
+    fprintf(stderr, "] %3u%% ", permille / 10);
 }

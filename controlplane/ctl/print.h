@@ -19,6 +19,11 @@ const char *tern_print_share(char text[TERN_PRINT_TEXT], double share);
 /* "0.25", "12.3", "1,234": a rate. */
 const char *tern_print_rate(char text[TERN_PRINT_TEXT], double rate);
 
+/* On a terminal's line of standard error: erases it; draws how far something is in place of what
+ * was there, "[###...]  42% ". */
+void tern_print_erase_line(void);
+void tern_print_bar(unsigned permille);
+
 /* A table of aligned columns, printed when complete. Cells are copied; a heading that starts with
  * '>' is right-aligned. */
 #define TERN_PRINT_COLUMNS 12

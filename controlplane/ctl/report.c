@@ -5,8 +5,6 @@
 
 #include <unistd.h>
 
-#define BAR_WIDTH 30
-
 void tern_report_diagnostics(const struct tern_diagnostics *diagnostics)
 {
     struct tern_buffer out = {0};
@@ -52,21 +50,18 @@ struct follower {
 static void erase_bar(struct follower *follower)
 {
     if (follower->bar_drawn)
-        fputs("\r\033[K", stderr);
+        tern_print_erase_line();
     follower->bar_drawn = false;
 }
 
 static void draw_bar(struct follower *follower, const Tern__Control__Progress *progress)
 {
-    unsigned filled = progress->permille * BAR_WIDTH / 1000;
     char rows[TERN_PRINT_TEXT];
 
     if (!follower->bar)
         return;
-    fputs("\r\033[K[", stderr);
-    for (unsigned i = 0; i < BAR_WIDTH; i++)
-        fputc(i < filled ? '#' : '.', stderr);
-    fprintf(stderr, "] %3u%% %s", progress->permille / 10, progress->step);
+    tern_print_bar(progress->permille);
+    fputs(progress->step, stderr);
     if (progress->rows != 0)
         fprintf(stderr, ", %s rows", tern_print_count(rows, progress->rows));
     fflush(stderr);
