@@ -4,6 +4,7 @@
 #include "controlplane/reply.h"
 #include "controlplane/writes.h"
 #include "shared/proto/tern.pb-c.h"
+#include "shared/race.h"
 
 #define HISTORY_DEFAULT 50u
 #define FAILURE_SEARCH  64u /* newest rows among which the last failure is looked for */
@@ -35,8 +36,10 @@ static int answer_status(const struct tern_api_options *api, struct tern_asker *
         .builder = &builder,
     };
 
-    tern_pipeline_status(api->pipeline, &pipeline);
+    /* In this order: what is no longer starting has its generation. */
     tern_builder_state(api->builder, &builder);
+    TERN_RACE_POINT("status-builder-seen");
+    tern_pipeline_status(api->pipeline, &pipeline);
     if (api->drain != NULL) {
         tern_drain_status(api->drain, &log);
         status.decision_log = &log;

@@ -196,6 +196,20 @@ def test_a_lost_arena_is_made_anew_and_followed(make_instance):
     assert instance.ternd_pid() == ternd
 
 
+def test_a_start_that_ends_while_it_is_looked_at(race_instance):
+    """A status that is taken while the start ends says that it lasts, or what is served: never that there is nothing."""
+    instance = race_instance
+    instance.hold("publish-built")
+    instance.launch()
+    instance.await_held("publish-built")
+    instance.hold("status-builder-seen")
+    instance.await_held("status-builder-seen")
+    instance.release("publish-built")
+    wait_until(lambda: "is live (start)" in instance.log_text(), "the start is over")
+    instance.release("status-builder-seen")
+    instance.await_ready()
+
+
 def test_backends_live_side_by_side(make_instance):
     instance = make_instance(backend="io_uring").start()
     other = instance.start_process("ternd", "--backend", "epoll")
