@@ -30,7 +30,6 @@
 #define TERN_TRIE_PAIRS 2  /* in the node itself; most need no more */
 #define TERN_TRIE_BUNCH 3  /* leaves in a node */
 #define TERN_TRIE_FAN   48 /* leaves below one */
-#define TERN_TRIE_TAIL  27 /* bytes of the longest leaf */
 
 /* Classifier bytes: this header, `node_count` nodes, `leaf_words` words of leaves, `pair_count`
  * pairs. There is no root node: `first` is its children by their first byte, pair 0 its classes (of

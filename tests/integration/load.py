@@ -9,7 +9,6 @@ from tern import Action, Client, ConnectionClosed, StatusError, Timeout, Unreach
 
 VERSIONS = 4
 KEYS = 500
-ACTIONS = [Action.ALLOW, Action.DENY, Action.CHALLENGE]
 
 RULES = """\
   - {{ id: mark, when: 'users.mark == {version}', then: deny }}
