@@ -140,6 +140,7 @@ static void filling_ends_while_writes_come(TERN_TEST_STATE)
     struct tern_collection_spec spec = make_spec(DIM, 3000);
     const float vector[DIM] = {1, 2, 3, 4};
     struct tern_collection_place place;
+    struct tern_collection_status statuses[2];
     pthread_t thread;
     void *failed = NULL;
 
@@ -149,11 +150,14 @@ static void filling_ends_while_writes_come(TERN_TEST_STATE)
     writing_ended = false;
     assert_int_equal(pthread_create(&thread, NULL, write_all_the_time, NULL), 0);
     place = prepare(&spec);
-    assert_non_null(graph_double_find(place.object, 2999));
+    assert_int_equal(tern_collections_status(collections, statuses, 2), 2);
+    assert_false(statuses[1].filling);
+    assert_int_equal(statuses[1].live, 3000);
     writing_ended = true;
     pthread_join(thread, &failed);
     assert_null(failed);
     stop();
+    assert_non_null(graph_double_find(place.object, 2999)); /* now that nobody writes there */
 }
 
 static void another_dimension_passes_over_what_was(TERN_TEST_STATE)
