@@ -259,23 +259,29 @@ static uint64_t hash_body(uint64_t hash, const uint8_t *body, size_t length)
     return hash;
 }
 
+/* Answers of helpers come when they are there, also between the frames of a batch. */
 static void read_answers(struct answers *answers)
 {
     const uint8_t *at = session.replies.data;
     size_t left = session.replies.length;
+    struct answer batch = {0}; /* the one that has further frames, if `more` */
     bool more = false;
-    uint64_t hash = 0;
 
     answers->count = 0;
     while (left > 0) {
         struct tern_frame frame;
+        uint64_t hash = 0xcbf29ce484222325u;
+        bool goes_on;
 
         FUZZ_CHECK(left >= TERN_FRAME_HEADER);
         frame = tern_frame_load(at);
         FUZZ_CHECK(frame.magic == TERN_WIRE_MAGIC && frame.body_length <= left - TERN_FRAME_HEADER);
         FUZZ_CHECK((frame.flags & ~TERN_REPLY_MORE) == 0 && frame.status <= TERN_STATUS_CANCELLED);
-        if (!more)
-            hash = 0xcbf29ce484222325u;
+        goes_on = more && frame.op != TERN_OP_SEARCH;
+        if (goes_on) {
+            FUZZ_CHECK(frame.op == batch.op && frame.request_id == batch.request_id);
+            hash = batch.hash;
+        }
         at += TERN_FRAME_HEADER;
         left -= TERN_FRAME_HEADER + (size_t)frame.body_length;
         if (frame.op == TERN_OP_DECIDE && frame.status == TERN_STATUS_OK) {
@@ -287,9 +293,14 @@ static void read_answers(struct answers *answers)
             hash = hash_body(hash, at, frame.body_length);
         }
         at += frame.body_length;
-        more = (frame.flags & TERN_REPLY_MORE) != 0;
-        if (more)
+        if ((frame.flags & TERN_REPLY_MORE) != 0) {
+            FUZZ_CHECK(frame.op == TERN_OP_DECIDE);
+            batch = (struct answer){frame.request_id, frame.op, frame.status, hash};
+            more = true;
             continue;
+        }
+        if (goes_on)
+            more = false;
         FUZZ_CHECK(answers->count < ANSWERS_MAX);
         answers->all[answers->count++] =
             (struct answer){frame.request_id, frame.op, frame.status, hash};
