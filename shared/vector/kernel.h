@@ -2,8 +2,8 @@
  * kernel_avx2.c and kernel_avx512.c, which define KERNEL_FUNCTION and these:
  *
  *     code_dots   four int8 products of a probe's code with code lines
- *     float_dots  four sums of products of a probe's values with vector lines
- *     float_l2s   four sums of squared differences
+ *     float_sum   the sum of products of a probe's values with a vector line, or of squared
+ *                 differences
  *
  * Every set gives the same bits: integers are exact, sums of floats are 32 partial sums (float i
  * goes to sum i modulo 32) added in one fixed order, and no product is fused into its sum
@@ -32,7 +32,6 @@ KERNEL_FUNCTION void measure_in(const struct tern_collection *collection, enum t
     for (unsigned at = 0; at < count; at += LINES) {
         const uint8_t *lines[LINES];
         int32_t dots[LINES];
-        float sums[LINES];
 
         for (unsigned i = 0; i < LINES; i++)
             lines[i] = base + stride * slots[at + i < count ? at + i : count - 1];
@@ -46,12 +45,13 @@ KERNEL_FUNCTION void measure_in(const struct tern_collection *collection, enum t
                 distances[at + i] = space == TERN_SPACE_CODE_L2 ? code->squared + product : product;
             }
         } else {
-            if (space == TERN_SPACE_FLOAT_L2)
-                float_l2s(probe->values, lines, collection->vector_stride, sums);
-            else
-                float_dots(probe->values, lines, collection->vector_stride, sums);
-            for (unsigned i = 0; i < LINES; i++)
-                distances[at + i] = space == TERN_SPACE_FLOAT_L2 ? sums[i] : -sums[i];
+            bool squares = space == TERN_SPACE_FLOAT_L2;
+
+            for (unsigned i = 0; i < LINES; i++) {
+                float sum = float_sum(probe->values, lines[i], collection->vector_stride, squares);
+
+                distances[at + i] = squares ? sum : -sum;
+            }
         }
     }
 }

@@ -76,20 +76,6 @@ KERNEL_FUNCTION float float_sum(const float *query, const uint8_t *line, uint32_
     return add_up(sums);
 }
 
-KERNEL_FUNCTION void float_dots(const float *query, const uint8_t *const lines[4], uint32_t bytes,
-                                float sums[4])
-{
-    for (unsigned line = 0; line < 4; line++)
-        sums[line] = float_sum(query, lines[line], bytes, false);
-}
-
-KERNEL_FUNCTION void float_l2s(const float *query, const uint8_t *const lines[4], uint32_t bytes,
-                               float sums[4])
-{
-    for (unsigned line = 0; line < 4; line++)
-        sums[line] = float_sum(query, lines[line], bytes, true);
-}
-
 #include "shared/vector/kernel.h"
 
 const struct tern_kernel *tern_kernel_avx2(void)

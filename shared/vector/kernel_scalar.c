@@ -31,33 +31,18 @@ KERNEL_FUNCTION float add_up(const float sums[SUMS])
     return (lanes[0] + lanes[2]) + (lanes[1] + lanes[3]);
 }
 
-KERNEL_FUNCTION void float_dots(const float *query, const uint8_t *const lines[4], uint32_t bytes,
-                                float sums[4])
+KERNEL_FUNCTION float float_sum(const float *query, const uint8_t *line, uint32_t bytes,
+                                bool squares)
 {
-    for (unsigned line = 0; line < 4; line++) {
-        const float *values = (const float *)(const void *)lines[line];
-        float partial[SUMS] = {0};
+    const float *values = (const float *)(const void *)line;
+    float partial[SUMS] = {0};
 
-        for (uint32_t i = 0; i < bytes / sizeof *values; i++)
-            partial[i % SUMS] += query[i] * values[i];
-        sums[line] = add_up(partial);
+    for (uint32_t i = 0; i < bytes / sizeof *values; i++) {
+        float difference = query[i] - values[i];
+
+        partial[i % SUMS] += squares ? difference * difference : query[i] * values[i];
     }
-}
-
-KERNEL_FUNCTION void float_l2s(const float *query, const uint8_t *const lines[4], uint32_t bytes,
-                               float sums[4])
-{
-    for (unsigned line = 0; line < 4; line++) {
-        const float *values = (const float *)(const void *)lines[line];
-        float partial[SUMS] = {0};
-
-        for (uint32_t i = 0; i < bytes / sizeof *values; i++) {
-            float difference = query[i] - values[i];
-
-            partial[i % SUMS] += difference * difference;
-        }
-        sums[line] = add_up(partial);
-    }
+    return add_up(partial);
 }
 
 #include "shared/vector/kernel.h"

@@ -313,9 +313,9 @@ uint64_t tern_search_estimate(const struct tern_collection *collection,
            (uint32_t)((uint32_t)(tail >> 32) - (uint32_t)tail) + 2 * search->k;
 }
 
-/* A scan reads its lines one after the other; a walk waits
- * for most of its own, and for the lists that name them. With a filter every slot's payload is
- * looked at, and few of their vectors. perf/filters measures all three. */
+/* A scan reads its lines one after the other; a walk waits for most of its own, and for the lists
+ * that name them. With a filter every slot's payload is looked at, and few of their vectors.
+ * perf/filters measures all three. */
 uint64_t tern_search_cost_ns(const struct tern_collection *collection,
                              const struct tern_search *search)
 {
