@@ -2,12 +2,11 @@
 
 import json
 import struct
-import subprocess
 from contextlib import closing
 
 from . import searching
 from .bench import Result, median
-from .servers import Failure, Tern, free_port, pinned
+from .servers import Tern, free_port
 
 RULES = """\
   - {{ id: alike, when: 'similar(docs, text_vector, k: {k}).score > 2', then: deny }}
@@ -44,19 +43,9 @@ def _decide(bench, address, server_pid):
 
 def _beside(bench, address, server_pid, frames):
     """The same while another process keeps 64 requests that search under way on one connection."""
-    process = subprocess.Popen(
-        pinned(bench.client_cpu, [bench.load, "run", "--json", "--target", address, "--frames", frames, "--depth", DEPTH,
-                                  "--warmup", 0, "--duration", 3 * bench.seconds + 2 * bench.warmup]),
-        stdout=subprocess.PIPE, text=True)
-    try:
-        run = _decide(bench, address, server_pid)
-    finally:
-        process.terminate() # it ends as if its time were over
-        text, _ = process.communicate(timeout=60)
-    similar = json.loads(text)
-    if similar["failed"]:
-        raise Failure(f"requests that search failed: {similar['statuses']}")
-    run["similar_per_s"] = similar["rps"]
+    run, per_s = searching.beside(bench, address, ["--frames", frames, "--depth", DEPTH],
+                                  3 * bench.seconds + 2 * bench.warmup, lambda: _decide(bench, address, server_pid))
+    run["similar_per_s"] = per_s
     return run
 
 

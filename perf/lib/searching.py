@@ -109,21 +109,27 @@ def _searches(queries, ef):
     return ["--search", "docs", "--vectors", queries, "--k", 10, "--ef", ef]
 
 
-def _beside(bench, instance, address, searches):
-    """DECIDE in an open loop while another process searches without a pause; and what that one saw."""
+def beside(bench, address, load, seconds, measure):
+    """What `measure` yields while another process sends `load` without a pause; and how many of those a second."""
     process = subprocess.Popen(
-        pinned(bench.client_cpu, [bench.load, "run", "--json", "--target", address, *searches, "--connections",
-                                  4, "--warmup", 0, "--duration", 2 * bench.seconds + 2 * bench.warmup]),
-        stdout=subprocess.PIPE, text=True)
+        pinned(bench.client_cpu, [bench.load, "run", "--json", "--target", address, *load, "--warmup", 0,
+                                  "--duration", seconds]), stdout=subprocess.PIPE, text=True)
     try:
-        run = _decide(bench, instance, address)
+        run = measure()
     finally:
         process.terminate() # it ends as if its time were over
         text, _ = process.communicate(timeout=60)
-    searched = json.loads(text)
-    if searched["failed"]:
-        raise Failure(f"searches failed beside decisions: {searched['statuses']}")
-    run["searches_per_s"] = searched["rps"]
+    other = json.loads(text)
+    if other["failed"]:
+        raise Failure(f"requests that search failed beside decisions: {other['statuses']}")
+    return run, other["rps"]
+
+
+def _beside(bench, instance, address, searches):
+    """DECIDE in an open loop while another process searches; and what that one saw."""
+    run, per_s = beside(bench, address, [*searches, "--connections", 4], 2 * bench.seconds + 2 * bench.warmup,
+                            lambda: _decide(bench, instance, address))
+    run["searches_per_s"] = per_s
     return run
 
 
